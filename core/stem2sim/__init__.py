@@ -1,0 +1,8 @@
+"""From a STEM image to an atomistic simulation of what was really seen."""
+
+import pluggy
+
+__version__ = "0.1.0"
+
+hookimpl = pluggy.HookimplMarker("stem2sim")
+"""Marks the functions of a plugin that answer a hook of `stem2sim.hookspecs`."""

@@ -1,0 +1,30 @@
+"""Atoms that were found elsewhere, as the start of the pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from stem2sim.image import Image
+from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.stages import Segmenter
+
+
+class AtomsTableSegmenter(Segmenter):
+    """Read atoms from a table (x, y in Å, species) instead of finding them in an image."""
+
+    name: ClassVar[str] = "atoms-table"
+    needs_image: ClassVar[bool] = False
+
+    path: Path = Field(description="CSV file with the header x,y,species and, if known, probability,position_std")
+
+    def segment(self, image: Image | None = None) -> Segmentation:
+        """Return the atoms of the table; the image, if any, is not looked at."""
+        return Segmentation(atoms=AtomsTable.from_csv(self.path))
+
+    def input_fingerprint(self) -> str:
+        """Return the hash of the table."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path.is_file() else ""

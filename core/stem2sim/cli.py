@@ -1,0 +1,366 @@
+"""The command line. Commands import what they need when they run: `stem2sim --help` must be instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stem2sim import __version__
+from stem2sim.errors import BadInput, StageFailed
+
+if TYPE_CHECKING:
+    from stem2sim.config import Config
+    from stem2sim.pipeline import Outcome
+
+app = typer.Typer(
+    help="From a STEM image to an atomistic simulation of what was really seen.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+Input = Annotated[Path, typer.Argument(help="A config (.toml), an image, an atoms table (.csv) or a run folder.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out, runs/<input name>-<short hash>.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option by its dotted key.")]
+SegmenterFlag = Annotated[str | None, typer.Option("--segmenter", help="Segmenter to use.")]
+BuilderFlag = Annotated[list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain.")]
+SimulatorFlag = Annotated[list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat in sequence.")]
+EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the simulators that take one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the whole pipeline: image to report. What is already done is skipped."""
+    flags = _flags(segmenter, builder, simulator)
+    _work(input, out, flags, engine, assignments, "report", json, verbose)
+
+
+@app.command()
+def segment(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    assignments: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the atoms of an image."""
+    _work(input, out, _flags(segmenter, None, None), None, assignments, "segment", json, verbose)
+
+
+@app.command()
+def build(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    assignments: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build structures from an image or an atoms table."""
+    _work(input, out, _flags(segmenter, builder, None), None, assignments, "build", json, verbose)
+
+
+@app.command()
+def simulate(
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    out: Out = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate the structures of a run folder, a config or a structure file."""
+    _work(input, out, _flags(None, None, simulator), engine, assignments, "simulate", json, verbose)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")], json: Json = False, verbose: Verbose = False
+) -> None:
+    """Write the report of a run folder again."""
+    from stem2sim.report import Report
+    from stem2sim.runfolder import CONFIG
+
+    with _console(verbose):
+        if not (folder / CONFIG).is_file():
+            raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
+        written = Report.of(folder).write(folder)
+    _print_json({"report": str(written)}) if json else typer.echo(written)
+
+
+@app.command()
+def plugins(json: Json = False) -> None:
+    """List what is installed: stages, their distributions, and what is broken and why."""
+    from stem2sim.registry import installed
+
+    registry = installed()
+    if json:
+        stages = [
+            {"name": o.stage.name, "kind": o.kind, "distribution": o.distribution, "version": o.version,
+             "summary": o.summary}
+            for o in registry.offers
+        ]  # fmt: skip
+        broken = [vars(b) for b in registry.broken]
+        _print_json({"stages": stages, "broken": broken})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "kind", "distribution", "what it does", box=None, padding=(0, 2, 0, 0))
+    order = ("segmenter", "builder", "simulator")
+    for offer in sorted(registry.offers, key=lambda o: (order.index(o.kind), o.stage.name)):
+        table.add_row(offer.stage.name, offer.kind, f"{offer.distribution} {offer.version}", offer.summary)
+    console = Console()
+    console.print(table)
+    for one in registry.broken:
+        console.print(f"broken: {one}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json: Json = False) -> None:
+    """Explain one stage: every option with type, default and unit."""
+    from stem2sim.explain import options
+    from stem2sim.registry import installed
+
+    found = [offer for offer in installed().offers if offer.stage.name == name]
+    if not found:
+        from stem2sim.errors import nearest
+
+        names = sorted({offer.stage.name for offer in installed().offers})
+        broken = "".join(f"; {one}" for one in installed().broken)
+        raise BadInput(f"no stage named '{name}'; installed: {', '.join(names)}{nearest(name, names)}{broken}")
+    if json:
+        _print_json(
+            [{"name": name, "kind": o.kind, "summary": o.summary, "options": [vars(p) for p in options(o.stage)]}
+             for o in found]
+        )  # fmt: skip
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console()
+    for offer in found:
+        console.print(f"{name}: {offer.kind} of {offer.distribution} {offer.version}", style="bold", highlight=False)
+        console.print(offer.summary, highlight=False)
+        table = Table(Column("option", no_wrap=True, overflow="fold"), "type", "default", "unit", "what it is", box=None, padding=(0, 2, 0, 0))
+        for option in options(offer.stage):
+            table.add_row(option.name, option.type, option.default, option.unit, option.description)
+        console.print(table if table.row_count else "no options")
+
+
+@app.command()
+def init(
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    image: Annotated[str, typer.Option(help="Path of the image to put into the config.")] = "image.npy",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; left out, standard output.")] = None,
+) -> None:
+    """Write a commented config for the chosen plugins."""
+    from stem2sim.explain import commented_toml
+
+    text = commented_toml(image, segmenter, builder, simulator, engine)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.exists():
+        raise BadInput(f"{out} is there already; choose another --out")
+    from stem2sim.files import write_text
+
+    write_text(out, text)
+    typer.echo(out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of configs for the plugins installed here."""
+    from stem2sim.config import schema as config_schema
+
+    _print_json(config_schema())
+
+
+def _flags(segmenter: str | None, builder: list[str] | None, simulator: list[str] | None) -> dict[str, Any]:
+    flags: dict[str, Any] = {}
+    if segmenter:
+        flags["segment"] = {"use": segmenter}
+    if builder:
+        flags["build"] = [{"use": name} for name in builder]
+    if simulator:
+        flags["simulate"] = [{"use": name} for name in simulator]
+    return flags
+
+
+def _work(
+    input: Path,
+    out: Path | None,
+    flags: dict[str, Any],
+    engine: str | None,
+    assignments: list[str] | None,
+    until: str,
+    json: bool,
+    verbose: bool,
+) -> None:
+    from stem2sim import pipeline
+
+    with _console(verbose):
+        config, folder = _configured(input, flags, engine, assignments or [], until)
+        target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
+        if target.exists() and not target.is_dir():
+            raise BadInput(f"--out {target} is a file; choose a folder")
+        outcome = pipeline.run(config, target, until)
+    if json:
+        _print_json(_summary(outcome))
+    else:
+        typer.echo(outcome.report or outcome.folder)
+
+
+def _configured(
+    input: Path, flags: dict[str, Any], engine: str | None, assignments: list[str], until: str
+) -> tuple[Config, Path | None]:
+    """The pipeline that an input and flags ask for, and the run folder if the input is one."""
+    from stem2sim.config import parse
+    from stem2sim.readers import READABLE
+    from stem2sim.runfolder import CONFIG
+
+    if not input.exists():
+        raise BadInput(f"no file or folder at {input}")
+    folder, file = None, None
+    path = str(input.resolve())
+    if input.is_dir():
+        folder, file = input, input / CONFIG
+        if not file.is_file():
+            raise BadInput(f"{input} is not a run folder: it has no {CONFIG}")
+    elif input.suffix == ".toml":
+        file = input
+    elif input.suffix == ".csv":
+        flags = {"segment": {"use": "atoms-table", "path": path}, **flags}
+    elif until == "simulate":
+        flags = {"structure": path, "segment": None, "build": [], **flags}
+    elif input.suffix.lower() in READABLE:
+        flags = {"image": {"path": path}, **flags}
+    else:
+        known = " ".join(READABLE)
+        raise BadInput(f"cannot start from {input.name}: not a config (.toml), atoms table (.csv) or image ({known})")
+    if file is None:  # nothing may be asked of plugins that this command does not need
+        flags = {"build": [], **flags} if until == "segment" else flags
+        flags = {"simulate": [], **flags} if until in ("segment", "build") else flags
+    return parse(file, flags, assignments, engine), folder
+
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    found = outcome.segmentation
+    return {
+        "folder": str(outcome.folder),
+        "steps": outcome.steps,
+        "atoms": found.atoms.counts() if found else {},
+        "lattice": found.lattice.model_dump() if found and found.lattice else None,
+        "warnings": outcome.warnings,
+        "structures": [str(path) for path in outcome.structures],
+        "results": [
+            {
+                "path": str(path),
+                "label": result.label,
+                "energy_eV": result.energy,
+                "largest_force_eV_per_A": result.largest_force,
+                "converged": result.converged,
+                "reason": result.reason,
+            }
+            for path, result in outcome.results
+        ],
+        "report": str(outcome.report) if outcome.report else None,
+    }
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+@contextmanager
+def _console(verbose: bool) -> Iterator[None]:
+    """Progress bars and messages on standard error, for as long as the work lasts."""
+    import logging
+
+    from rich.console import Console
+
+    from stem2sim.progress import shown
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    class Messages(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warned = record.levelno >= logging.WARNING
+            text = f"warning: {record.getMessage()}" if warned else record.getMessage()
+            console.print(text, style="yellow" if warned else None, markup=False)
+            if verbose and record.exc_info:
+                console.print_exception()
+
+    handler = Messages(logging.DEBUG if verbose else logging.INFO)
+    log = logging.getLogger("stem2sim")
+    log.addHandler(handler)
+    before = log.level
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        with shown(console):
+            yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+
+
+def main() -> None:
+    """Entry point: one line per error, and exit codes that scripts can rely on."""
+    try:
+        code = app(standalone_mode=False)
+    except BadInput as problem:
+        code = _complain(f"error: {problem}", BAD_INPUT)
+    except StageFailed as problem:
+        code = _complain(f"failed: {problem}", FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("interrupted; the same command continues where it stopped", INTERRUPTED)
+    except Exception as problem:
+        if not hasattr(problem, "exit_code"):  # typer's own complaints about usage have one
+            raise
+        show = getattr(problem, "format_message", lambda: str(problem))
+        code = _complain(f"error: {show()}", BAD_INPUT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(text: str, code: int) -> int:
+    typer.echo(" ".join(text.split()), err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

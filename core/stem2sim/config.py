@@ -1,0 +1,246 @@
+"""Configs: TOML, flags and `--set` to the stages of a pipeline, and back."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
+
+from stem2sim.errors import BadInput, nearest
+from stem2sim.files import fingerprint
+from stem2sim.readers import ImageSource
+from stem2sim.registry import HOOKS, installed
+from stem2sim.stages import Builder, Engine, Segmenter, Simulator, Stage
+
+DEFAULTS: dict[str, Any] = {
+    "segment": {"use": "unet"},
+    "build": [{"use": "place"}, {"use": "patch"}, {"use": "hterm"}],
+    "simulate": [{"use": "xtb"}, {"use": "aimd", "temperature": 300, "engine": {"use": "xtb"}}],
+}
+"""What runs on an image when nothing else is asked for."""
+
+SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}
+
+
+class Config(BaseModel):
+    """A pipeline, ready to run: reading it has built every stage. It starts from an image or from a structure file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: ImageSource | None = None
+    structure: Path | None = None
+    segment: SerializeAsAny[Segmenter] | None = None
+    build: tuple[SerializeAsAny[Builder], ...] = ()
+    simulate: tuple[SerializeAsAny[Simulator], ...] = ()
+
+    def to_toml(self) -> str:
+        """Return the resolved config: every option with its value."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+    def fingerprint(self) -> str:
+        """Return a hash of all options."""
+        return fingerprint(self.model_dump_json())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a config file; relative paths in it count from its own folder.
+
+    Raises:
+        BadInput: missing file, or not TOML.
+    """
+    if not path.is_file():
+        raise BadInput(f"no config file at {path}")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BadInput(f"{path.name} is not valid TOML: {problem}") from problem
+    for section in ("image", "segment"):
+        part = tree.get(section)
+        if isinstance(part, dict) and isinstance(part.get("path"), str):
+            part["path"] = str((path.parent / part["path"]).resolve())
+    if isinstance(tree.get("structure"), str):
+        tree["structure"] = str((path.parent / tree["structure"]).resolve())
+    return tree
+
+
+def set_option(tree: dict[str, Any], assignment: str) -> None:
+    """Apply one `dotted.key=value` to a config tree; the value is TOML, or text where it is not.
+
+    Raises:
+        BadInput: no '=', or a list index that is not there.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set takes dotted.key=value, got '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    steps = key.strip().split(".")
+    here: Any = tree
+    for depth, step in enumerate(steps):
+        last = depth == len(steps) - 1
+        place = ".".join(steps[: depth + 1])
+        if isinstance(here, list):
+            if not step.isdigit() or int(step) >= len(here):
+                raise BadInput(f"--set {place}: there are {len(here)} of these, numbered from 0")
+            if last:
+                here[int(step)] = value
+            else:
+                here = here[int(step)]
+        elif isinstance(here, dict):
+            if last:
+                here[step] = value
+            else:
+                here = here.setdefault(step, {})
+        else:
+            raise BadInput(f"--set {place}: '{'.'.join(steps[:depth])}' is a value, not a section")
+
+
+def read_config(tree: dict[str, Any]) -> Config:
+    """Build the pipeline of a config tree.
+
+    Raises:
+        BadInput: an unknown section, stage, option or value; the message names the place and what is accepted.
+    """
+    sections = ["image", "structure", *SECTIONS]
+    unknown = sorted(set(tree) - set(sections))
+    if unknown:
+        raise BadInput(f"unknown section '{unknown[0]}'; sections: {', '.join(sections)}{nearest(unknown[0], sections)}")
+    start = tree.get("structure")
+    if start is not None and (not isinstance(start, str) or "image" in tree or "segment" in tree):
+        raise BadInput("structure is the path of a structure file, and starts the pipeline in place of image and segment")
+    segment = None if start else _stage("segmenter", tree.get("segment", DEFAULTS["segment"]), "segment")
+    lists: dict[str, list[Stage]] = {}
+    for section in ("build", "simulate"):
+        given = tree.get(section, [])
+        if not isinstance(given, list):
+            raise BadInput(f"{section} must be a list: write [[{section}]], once per step")
+        lists[section] = [_stage(SECTIONS[section], one, f"{section}.{k}") for k, one in enumerate(given)]
+    image = None
+    if "image" in tree:
+        try:
+            image = ImageSource.model_validate(tree["image"])
+        except ValidationError as problem:
+            raise BadInput(_explained(problem, "image", ImageSource)) from problem
+    if isinstance(segment, Segmenter) and segment.needs_image and image is None:
+        raise BadInput(f"segmenter '{segment.name}' needs an image: give [image] path = \"...\", or an image file")
+    return Config.model_validate({"image": image, "structure": start, "segment": segment, **lists})
+
+
+def read_engine(given: Any) -> Engine:
+    """Build the engine of `engine = { use = ... }` (or of its bare name).
+
+    Raises:
+        BadInput: as `read_config`; also for a simulator that lends no forces.
+    """
+    given = {"use": given} if isinstance(given, str) else given
+    stage = _stage("simulator", given, "")
+    if not isinstance(stage, Engine):
+        engines = [o.stage.name for o in installed().offers if issubclass(o.stage, Engine)]
+        raise BadInput(f"'{stage.name}' lends no forces; engines: {', '.join(sorted(engines))}")
+    return stage
+
+
+def _stage(kind: str, given: Any, place: str) -> Stage:
+    if isinstance(given, str):
+        given = {"use": given}
+    if not isinstance(given, dict) or not isinstance(given.get("use"), str):
+        message = f"say which {kind} with use = \"...\"; installed: {', '.join(installed().names(kind))}"
+        raise BadInput(_at(place, message))
+    options = {key: value for key, value in given.items() if key != "use"}
+    try:
+        cls = installed().find(kind, given["use"])
+    except BadInput as problem:
+        raise BadInput(_at(place, str(problem))) from None
+    try:
+        return cls.model_validate(options)
+    except ValidationError as problem:
+        raise BadInput(_explained(problem, place, cls)) from problem
+
+
+def _at(place: str, message: str) -> str:
+    return f"{place}: {message}" if place else message
+
+
+def _explained(problem: ValidationError, place: str, model: type[BaseModel]) -> str:
+    """One line: where, what is wrong, what is accepted."""
+    first = problem.errors()[0]
+    where = ".".join(filter(None, [place, *(str(step) for step in first["loc"])]))
+    who = getattr(model, "name", place)
+    options = list(model.model_fields)
+    if first["type"] == "extra_forbidden":
+        wrong = str(first["loc"][-1])
+        return f"{where}: unknown option; {who} takes {', '.join(options) or 'none'}{nearest(wrong, options)}"
+    cause = first.get("ctx", {}).get("error")
+    message = str(cause) if cause is not None else first["msg"][:1].lower() + first["msg"][1:]
+    if first["type"] == "missing":
+        message = "is needed"
+    elif cause is None:
+        message += f", got {first['input']!r}"
+    option = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+    return f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")
+
+
+def parse(
+    file: Path | None, flags: dict[str, Any], assignments: Sequence[str] = (), engine: str | None = None
+) -> Config:
+    """Return the pipeline of a config file (or the defaults), plugin flags and `--set`, later ones first in rank.
+
+    Args:
+        file: TOML config, or None for the defaults.
+        flags: sections that flags replace, such as {"segment": {"use": "unet"}}; None takes a section away.
+        assignments: texts `dotted.key=value`.
+        engine: name of the engine of every simulator that takes one.
+    """
+    tree = read_toml(file) if file is not None else copy.deepcopy(DEFAULTS)
+    tree = {section: value for section, value in (tree | flags).items() if value is not None}
+    for step in tree.get("simulate", []) if engine is not None else []:
+        if "engine" in installed().find("simulator", step["use"]).model_fields:
+            step["engine"] = {"use": engine}
+    for assignment in assignments:
+        set_option(tree, assignment)
+    return read_config(tree)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of configs for the plugins installed here."""
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*HOOKS, "engine")}
+    for offer in installed().offers:
+        one = offer.stage.model_json_schema(mode="validation")
+        one["properties"] = {"use": {"const": offer.stage.name}, **one.get("properties", {})}
+        one["required"] = ["use", *one.get("required", [])]
+        one["description"] = offer.summary
+        for option in one["properties"].values():
+            if option.get("title") == "engine":
+                option.clear()
+                option["$ref"] = "#/$defs/engine"
+        kinds[offer.kind].append(one)
+        if issubclass(offer.stage, Engine):
+            kinds["engine"].append(one)
+    of = {section: {"$ref": f"#/$defs/{kind}"} for section, kind in SECTIONS.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "stem2sim config",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "image": ImageSource.model_json_schema(),
+            "structure": {"type": "string", "description": "structure file to start from, in place of image and segment"},
+            "segment": of["segment"],
+            "build": {"type": "array", "items": of["build"]},
+            "simulate": {"type": "array", "items": of["simulate"]},
+        },
+        "$defs": {kind: {"oneOf": options} for kind, options in kinds.items() if options},
+    }

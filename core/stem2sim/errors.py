@@ -1,0 +1,19 @@
+"""The two ways a run can stop without its result, and what the command line does about each."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+
+class BadInput(ValueError):
+    """What was given cannot be used; nothing was run with it (exit code 2). The message is for people: one line."""
+
+
+class StageFailed(RuntimeError):
+    """A stage ended without its result; earlier results are kept (exit code 1)."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return `; did you mean '...'?` for a likely misspelling, else nothing."""
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

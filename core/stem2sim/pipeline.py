@@ -1,0 +1,261 @@
+"""The pipeline: every stage in turn, what is done skipped, what was cut off continued."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stem2sim import __version__
+from stem2sim.config import Config
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.files import fingerprint, write_text
+from stem2sim.image import Image
+from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
+from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.simulation import SimulationResult
+from stem2sim.stages import Stage
+from stem2sim.structure import Structure
+
+log = logging.getLogger("stem2sim")
+
+UNTIL = ("segment", "build", "simulate", "report")
+
+
+@dataclass
+class Outcome:
+    """What a run left, for the command line to print."""
+
+    folder: Path
+    steps: dict[str, str] = field(default_factory=dict)
+    """Step -> done or already done."""
+    warnings: list[str] = field(default_factory=list)
+    segmentation: Segmentation | None = None
+    structures: list[Path] = field(default_factory=list)
+    results: list[tuple[Path, SimulationResult]] = field(default_factory=list)
+    report: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One variant on its way: its label, the hash of all that went into it, and where it stands."""
+
+    label: str
+    inputs: str
+    structure: Structure
+    file: str = ""
+    """Where the structure lies, relative to the run folder."""
+
+
+def run(config: Config, out: Path, until: str = "report") -> Outcome:
+    """Run a pipeline in the folder `out`, up to and including the stage `until` (see `UNTIL`).
+
+    Raises:
+        BadInput, StageFailed: from a stage, its name in front; everything finished before stays finished.
+    """
+    # read the image before the folder is touched: a mistyped path must not leave an empty run behind
+    image = config.image.read() if config.image is not None and _needs_image(config) else None
+    folder = RunFolder(out)
+    with folder.locked(), _logged(out / LOG):
+        log.debug("stem2sim %s in %s", __version__, out)
+        write_text(out / CONFIG, config.to_toml())
+        outcome = Outcome(out)
+        last = UNTIL.index(until)
+        segmentation, start = _segment(config, image, folder, outcome)
+        outcome.segmentation = segmentation
+        if last >= 1:
+            branches = _build(config, segmentation, start, folder, outcome)
+            if last >= 2:
+                _simulate(config, branches, folder, outcome)
+        if until == "report":
+            folder.keep_only([*outcome.steps, REPORT])
+            _report(config, image, folder, outcome)
+    return outcome
+
+
+def _needs_image(config: Config) -> bool:
+    return config.segment is not None and config.segment.needs_image
+
+
+def _step(folder: RunFolder, outcome: Outcome, step: str, inputs: str, work: Callable[[], list[Path]]) -> list[Path]:
+    """Do one step, or skip it when it is done; either way return its files."""
+    files = folder.finished(step, inputs)
+    if files is not None:
+        outcome.steps[step] = "already done"
+        log.info("%s: already done", step)
+        return files
+    started = time.monotonic()
+    try:
+        files = work()
+    except BadInput as problem:
+        raise BadInput(f"{step}: {problem}") from problem
+    except StageFailed as problem:
+        raise StageFailed(f"{step}: {problem}") from problem
+    except Exception as problem:  # a stage is foreign code; the log keeps the traceback, the user gets one line
+        log.debug("%s failed", step, exc_info=True)
+        text = " ".join(str(problem).split())
+        raise StageFailed(f"{step}: {type(problem).__name__}: {text} (traceback in {LOG})") from problem
+    folder.finish(step, inputs, files)
+    outcome.steps[step] = "done"
+    log.debug("%s: %.1f s", step, time.monotonic() - started)
+    return files
+
+
+def _inputs(stage: Stage, *parts: str) -> str:
+    return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts)
+
+
+def _segment(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> tuple[Segmentation, _Branch]:
+    if config.segment is None:
+        assert config.structure is not None  # read_config: a config without a segmenter starts from a structure
+        structure = Structure.read(config.structure)
+        inputs = fingerprint("structure", config.structure.read_bytes().hex())
+        return Segmentation(atoms=AtomsTable.empty()), _Branch("", inputs, structure)
+    segmenter = config.segment
+    inputs = _inputs(segmenter, image.fingerprint() if image else "", segmenter.input_fingerprint())
+    target = folder.path / SEGMENTATION
+
+    def work() -> list[Path]:
+        found = segmenter.segment(image)  # type: ignore[arg-type]  # None only where needs_image is False
+        if len(found.atoms) == 0:
+            raise BadInput("no atoms found; check the pixel size, and that the frame shows a lattice")
+        found.model_copy(update={"made_by": segmenter.provenance()}).save(target)
+        write_text(folder.path / ATOMS, found.atoms.to_csv())
+        return [target, folder.path / ATOMS]
+
+    _step(folder, outcome, "segment", inputs, work)
+    found = Segmentation.load(target)
+    log.info("segment: %s", ", ".join(f"{n} {s}" for s, n in found.atoms.counts().items()))
+    outcome.warnings += [*(image.warnings if image else ()), *found.warnings]
+    for warning in outcome.warnings:
+        log.warning("%s", warning)
+    return found, _Branch("", inputs, Structure.empty())
+
+
+def _build(
+    config: Config, segmentation: Segmentation, start: _Branch, folder: RunFolder, outcome: Outcome
+) -> list[_Branch]:
+    branches = [start]
+    for number, builder in enumerate(config.build, start=1):
+        grown = []
+        for branch in branches:
+            step = _named(f"build/{number:02d}-{builder.name}", branch.label)
+            inputs = _inputs(builder, branch.inputs)
+
+            def work(branch: _Branch = branch, step: str = step) -> list[Path]:
+                made = list(builder.build(branch.structure, segmentation))  # noqa: B023  # called before builder changes
+                if not made:
+                    raise StageFailed("made no structure")
+                return _written(made, folder.path, step)
+
+            files = _step(folder, outcome, step, inputs, work)
+            grown += _branches(branch, inputs, [(Structure.read(file), "") for file in files])
+        branches = grown
+        log.info("build %s: %s", builder.name, _described(branches))
+    done = []
+    for branch in branches:
+        step = _named("structure", branch.label)
+        inputs = fingerprint("cell", branch.inputs)
+
+        def finish(branch: _Branch = branch, step: str = step) -> list[Path]:
+            structure = branch.structure.in_a_cell()
+            structure.check_distances()
+            structure.write(folder.path / f"{step}.extxyz")
+            return [folder.path / f"{step}.extxyz"]
+
+        file = _step(folder, outcome, step, inputs, finish)[0]
+        outcome.structures.append(file)
+        done.append(_Branch(branch.label, inputs, Structure.read(file), file.name))
+    for finding in dict.fromkeys(f for branch in done for f in branch.structure.findings):
+        log.info("  %s", finding)
+    return done
+
+
+def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome) -> None:
+    for number, simulator in enumerate(config.simulate, start=1):
+        grown = []
+        for branch in branches:
+            step = _named(f"{number:02d}-{simulator.name}", branch.label)
+            inputs = _inputs(simulator, branch.inputs)
+
+            def work(branch: _Branch = branch, step: str = step, inputs: str = inputs) -> list[Path]:
+                workdir = folder.workdir(step, inputs)
+                files = []
+                for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
+                    stem = _named("result", result.label)
+                    result.model_copy(update={"started_from": branch.file}).write(workdir, stem, inputs=inputs)
+                    files.append(workdir / f"{stem}.json")
+                if not files:
+                    raise StageFailed("ended without a result")
+                return files
+
+            files = _step(folder, outcome, step, inputs, work)
+            results = [SimulationResult.read(file) for file in files]
+            outcome.results += zip(files, results, strict=True)
+            for result in results:
+                log.info("%s: %.4f eV, %s", step, result.energy, result.reason)
+            ends = [(result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)]
+            grown += _branches(branch, inputs, ends, [result.label for result in results])
+        branches = grown
+
+
+def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:
+    from stem2sim.report import Report  # draws with matplotlib: half a second to import
+
+    inputs = fingerprint(__version__, config.model_dump_json(), *(folder.inputs(step) for step in sorted(outcome.steps)))
+
+    def work() -> list[Path]:
+        return [Report.of(folder.path, image).write(folder.path)]
+
+    outcome.report = _step(folder, outcome, REPORT, inputs, work)[0]
+
+
+def _branches(
+    parent: _Branch, inputs: str, made: Sequence[tuple[Structure, str]], labels: Sequence[str] | None = None
+) -> list[_Branch]:
+    """One branch per structure and its file; numbered, or labelled, where there are several."""
+    if len(made) == 1:
+        return [_Branch(parent.label, inputs, *made[0])]
+    names = labels if labels else [str(k) for k in range(len(made))]
+    return [
+        _Branch(_named(parent.label, name).lstrip("-"), fingerprint(inputs, name), *one)
+        for name, one in zip(names, made, strict=True)
+    ]
+
+
+def _named(stem: str, label: str) -> str:
+    return f"{stem}-{label}" if label else stem
+
+
+def _written(structures: Sequence[Structure], folder: Path, step: str) -> list[Path]:
+    stems = [step] if len(structures) == 1 else [f"{step}.{k}" for k in range(len(structures))]
+    files = [folder / f"{stem}.extxyz" for stem in stems]
+    for structure, file in zip(structures, files, strict=True):
+        structure.write(file)
+    return files
+
+
+def _described(branches: Sequence[_Branch]) -> str:
+    formula = branches[0].structure.atoms.get_chemical_formula("hill") or "nothing"
+    return formula if len(branches) == 1 else f"{len(branches)} variants, the first {formula}"
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.DEBUG)
+    log.addHandler(handler)
+    before = log.level
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+        handler.close()
+

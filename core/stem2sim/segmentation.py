@@ -1,0 +1,162 @@
+"""What was found in a frame: atoms, how sure, and the maps behind them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stem2sim.errors import BadInput
+from stem2sim.files import write_atomically
+from stem2sim.lattice import Lattice
+
+Floats = NDArray[np.float64]
+
+
+class AtomsTable(BaseModel):
+    """Atoms found in a frame, one row each; the columns are arrays of equal length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    x: Floats = Field(description="(atoms,) along columns from the centre of the top-left pixel [Å]")
+    y: Floats = Field(description="(atoms,) down rows [Å]")
+    species: NDArray[np.str_] = Field(description="(atoms,) chemical symbols")
+    probability: Floats = Field(description="(atoms,) that there is an atom here")
+    position_std: Floats = Field(description="(atoms,) standard deviation of x, and of y; nan where unknown [Å]")
+    entropy: Floats = Field(description="(atoms,) of the species probabilities, 0 where certain [nat]")
+
+    @model_validator(mode="after")
+    def _equal_lengths(self) -> Self:
+        lengths = {name: len(getattr(self, name)) for name in type(self).model_fields}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns differ in length: {lengths}")
+        return self
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return a table without atoms."""
+        none = np.zeros(0)
+        return cls(x=none, y=none, species=none.astype(np.str_), probability=none, position_std=none, entropy=none)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def positions(self) -> Floats:
+        """(atoms, 2) x, y [Å]."""
+        return np.column_stack([self.x, self.y])
+
+    def counts(self) -> dict[str, int]:
+        """Return atoms per species, most frequent first."""
+        names, numbers = np.unique(self.species, return_counts=True)
+        return {str(names[k]): int(numbers[k]) for k in np.argsort(-numbers, kind="stable")}
+
+    def to_csv(self) -> str:
+        """Return the table as comma-separated text: x,y,species,probability,position_std,entropy."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(type(self).model_fields)
+        for row in zip(*(getattr(self, name) for name in type(self).model_fields), strict=True):
+            writer.writerow([value if isinstance(value, str) else f"{value:.5f}" for value in row])
+        return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, path: Path) -> Self:
+        """Read a table with a header; x, y [Å] and species are needed, the rest is taken where given.
+
+        Raises:
+            BadInput: missing file or columns, a value that is not a number, an unknown species, no atoms.
+        """
+        from ase.data import atomic_numbers
+
+        if not path.is_file():
+            raise BadInput(f"no atoms table at {path}")
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+            header = rows[0].keys() if rows else ()
+        if not rows:
+            raise BadInput(f"no atoms in {path}; its first line must be a header such as x,y,species,probability")
+        missing = [name for name in ("x", "y", "species") if name not in header]
+        if missing:
+            raise BadInput(f"{path.name} has no column {', '.join(missing)}; its header is {','.join(header)}")
+
+        def numbers(name: str, otherwise: float) -> Floats:
+            if name not in header:
+                return np.full(len(rows), otherwise)
+            try:
+                column = np.array([float(row[name]) for row in rows])
+            except (TypeError, ValueError):
+                raise BadInput(f"column {name} of {path.name} holds something that is not a number") from None
+            if name in ("x", "y") and not np.isfinite(column).all():
+                raise BadInput(f"column {name} of {path.name} holds values that are not finite [Å]")
+            return column
+
+        species = [(row["species"] or "").strip() for row in rows]
+        unknown = sorted(set(species) - set(atomic_numbers))
+        if unknown:
+            raise BadInput(f"{path.name} has unknown species {', '.join(map(repr, unknown))}; use symbols such as C, Si")
+        return cls(
+            x=numbers("x", 0),
+            y=numbers("y", 0),
+            species=np.array(species),
+            probability=numbers("probability", 1.0),
+            position_std=numbers("position_std", np.nan),
+            entropy=numbers("entropy", 0.0),
+        )
+
+
+class Segmentation(BaseModel):
+    """Atoms found in one frame, with class maps where the segmenter makes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    atoms: AtomsTable
+    class_names: tuple[str, ...] = Field((), description="names of the map channels; background last")
+    mean: NDArray[np.float32] | None = Field(None, description="(classes, rows, columns) class probability", repr=False)
+    spread: NDArray[np.float32] | None = Field(
+        None, description="(classes, rows, columns) standard deviation over the ensemble", repr=False
+    )
+    pixel_size: float | None = Field(None, description="of the maps [Å]")
+    lattice: Lattice | None = Field(None, description="what the frame's own lattice says")
+    out_of_distribution: float | None = Field(
+        None, description="how foreign the frame is to the segmenter: 1 is the 99th percentile of what it was tested on"
+    )
+    warnings: tuple[str, ...] = ()
+    made_by: dict[str, Any] = Field(default_factory=dict, description="segmenter, its options and version")
+
+    def save(self, path: Path) -> None:
+        """Write everything to one .npz file (maps as float16), atomically."""
+        arrays: dict[str, NDArray[Any]] = {f"atoms_{n}": getattr(self.atoms, n) for n in AtomsTable.model_fields}
+        for name in ("mean", "spread"):
+            value = getattr(self, name)
+            if value is not None:
+                arrays[name] = value.astype(np.float16)
+        rest = self.model_dump_json(include=set(_Rest.model_fields))
+        arrays["rest"] = np.frombuffer(rest.encode(), dtype=np.uint8)
+        with write_atomically(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            atoms = AtomsTable(**{n: file[f"atoms_{n}"] for n in AtomsTable.model_fields})
+            maps = {n: file[n].astype(np.float32) for n in ("mean", "spread") if n in file.files}
+            rest = _Rest.model_validate_json(file["rest"].tobytes())
+        return cls(atoms=atoms, **maps, **dict(rest))
+
+
+class _Rest(BaseModel):
+    """What of a segmentation is not an array."""
+
+    class_names: tuple[str, ...]
+    pixel_size: float | None
+    lattice: Lattice | None
+    out_of_distribution: float | None
+    warnings: tuple[str, ...]
+    made_by: dict[str, Any]

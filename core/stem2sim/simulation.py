@@ -1,0 +1,54 @@
+"""What a simulation gave: energies, forces, a final structure, and how far to trust them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from stem2sim.files import write_text
+from stem2sim.structure import Structure
+
+
+class SimulationResult(BaseModel):
+    """The outcome of one simulation of one structure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    structure: Structure = Field(description="where the atoms ended", repr=False)
+    energy: float = Field(description="of the final structure [eV]")
+    forces: NDArray[np.float64] = Field(description="(atoms, 3) on the final structure, constraints applied [eV/Å]")
+    converged: bool = Field(description="whether the simulation reached what it was asked for")
+    reason: str = Field("", description="in words: what was reached, or why not")
+    trajectory: str | None = Field(None, description="ASE trajectory, relative to the simulation's folder")
+    observables: dict[str, list[float]] = Field(
+        default_factory=dict, description="equally long series over the run, names end in their unit", repr=False
+    )
+    made_by: dict[str, Any] = Field(default_factory=dict, description="simulator, its options, and engine versions")
+    started_from: str = Field("", description="file of the structure it started from, relative to the run folder")
+    label: str = Field("", description="tells results of one simulation apart, such as '300K'")
+
+    @property
+    def largest_force(self) -> float:
+        """Largest force on one atom [eV/Å]."""
+        return float(np.linalg.norm(self.forces, axis=1).max(initial=0.0))
+
+    def write(self, folder: Path, stem: str = "result", **extra: Any) -> None:
+        """Write `<stem>.extxyz` (final structure), then `<stem>.json` (the rest): the second marks it complete."""
+        self.structure.write(folder / f"{stem}.extxyz")
+        record = self.model_dump(exclude={"structure", "forces"})
+        record |= {"structure": f"{stem}.extxyz", "forces": self.forces.round(8).tolist(), **extra}
+        write_text(folder / f"{stem}.json", json.dumps(record, indent=1, default=str))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the `<stem>.json` that `write` left."""
+        record = json.loads(path.read_text(encoding="utf-8"))
+        fields = {name: record[name] for name in cls.model_fields if name in record}
+        fields["structure"] = Structure.read(path.parent / record["structure"])
+        fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
+        return cls(**fields)

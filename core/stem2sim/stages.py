@@ -1,0 +1,217 @@
+"""The base classes of plugins: one abstract method per arrow of Image -> Segmentation -> Structure -> SimulationResult.
+
+A stage is a frozen pydantic model; its fields are its options. Give each a `Field(description="... [unit]")`: that text
+is what `stem2sim explain` prints and `stem2sim init` writes. A stage never changes its input, writes only into the
+folder it is given, and gives the same result for the same seed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.io import Trajectory
+from ase.optimize import BFGS, FIRE, LBFGS
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
+
+from stem2sim.image import Image
+from stem2sim.progress import track
+from stem2sim.segmentation import Segmentation
+from stem2sim.simulation import SimulationResult
+from stem2sim.structure import Structure
+
+OPTIMISERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
+
+
+class Stage(BaseModel, ABC):
+    """One step of the pipeline; its fields are its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: ClassVar[str]
+    """What users write after `use =`, in kebab-case."""
+
+    kind: ClassVar[str]
+
+    @model_serializer(mode="wrap")
+    def _with_name(self, options: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"use": self.name, **options(self)}
+
+    @classmethod
+    def distribution(cls) -> str:
+        """Return `name version` of the distribution that this class came from."""
+        package = cls.__module__.partition(".")[0]
+        for name in packages_distributions().get(package, []):
+            try:
+                return f"{name} {version(name)}"
+            except PackageNotFoundError:
+                continue
+        return package
+
+    def provenance(self) -> dict[str, Any]:
+        """Return name, options and version: enough to run this stage again."""
+        return {**self.model_dump(mode="json"), "version": self.distribution()}
+
+
+class Segmenter(Stage):
+    """Finds atoms in an image."""
+
+    kind: ClassVar[str] = "segmenter"
+
+    needs_image: ClassVar[bool] = True
+    """False for a segmenter that brings its atoms from elsewhere and is given no image."""
+
+    @abstractmethod
+    def segment(self, image: Image) -> Segmentation:
+        """Return the atoms of one frame.
+
+        Raises:
+            BadInput: no atoms found, or a frame this segmenter cannot read.
+        """
+
+    def input_fingerprint(self) -> str:
+        """Return a hash of whatever is read besides image and options (a table, a weights file); '' for nothing."""
+        return ""
+
+
+class Builder(Stage):
+    """Makes structures from a structure: one link of the chain from measured atoms to a simulation cell."""
+
+    kind: ClassVar[str] = "builder"
+
+    @abstractmethod
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield one or more new structures.
+
+        Args:
+            structure: what the chain has made so far; empty for its first builder.
+            segmentation: what was found in the frame.
+
+        Raises:
+            BadInput: the structure cannot be built with these options.
+        """
+
+
+class Simulator(Stage):
+    """Takes a structure through an atomistic simulation."""
+
+    kind: ClassVar[str] = "simulator"
+
+    @abstractmethod
+    def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Yield one result, or one per `label` (a temperature, say).
+
+        Args:
+            structure: the start.
+            workdir: an existing folder; the only place to write to.
+
+        Raises:
+            BadInput: a structure or an option this simulator cannot run.
+            StageFailed: it ran and ended without a result. Not converging is a result, not a failure.
+        """
+
+
+class Engine(Simulator):
+    """A simulator that can also lend its forces; by itself it relaxes a structure with ASE."""
+
+    task: Literal["relax", "single-point"] = Field("relax", description="relax the atoms, or energy and forces only")
+    fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger [eV/Å]")
+    max_steps: int = Field(500, ge=1, description="most relaxation steps")
+    optimiser: Literal["bfgs", "lbfgs", "fire"] = Field("bfgs", description="how to relax; lbfgs above 500 atoms")
+
+    @abstractmethod
+    def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
+        """Return a fresh ASE calculator for this structure, closed when the context ends.
+
+        Raises:
+            BadInput: a structure this engine cannot compute.
+        """
+
+    def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Relax (or evaluate) with ASE; constraints of the structure hold."""
+        structure.check_distances()
+        with self.calculator(structure, workdir) as calculator:
+            atoms = structure.atoms.copy()
+            atoms.calc = calculator
+            if self.task == "single-point":
+                yield self._result(structure, atoms, True, "energy and forces of the given structure", {}, None)
+                return
+            series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
+            with (
+                Trajectory(workdir / "relaxation.traj", "w", atoms) as trajectory,
+                track(f"{self.name}: relaxation", self.max_steps) as advance,
+                OPTIMISERS[self.optimiser](atoms, logfile=str(workdir / "relaxation.log")) as optimiser,
+            ):
+
+                def note() -> None:
+                    force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+                    series["energy [eV]"].append(float(atoms.get_potential_energy()))
+                    series["largest force [eV/Å]"].append(force)
+                    trajectory.write()
+                    advance(note=f"{force:.3f} eV/Å")
+
+                optimiser.attach(note)
+                converged = bool(optimiser.run(fmax=self.fmax, steps=self.max_steps))
+                steps = optimiser.get_number_of_steps()
+            force = series["largest force [eV/Å]"][-1]
+            reason = (
+                f"largest force {force:.4f} eV/Å after {steps} steps, "
+                + ("within" if converged else f"not converged: max_steps = {self.max_steps} reached before")
+                + f" fmax = {self.fmax} eV/Å"
+            )
+            yield self._result(structure, atoms, converged, reason, series, "relaxation.traj")
+
+    def _result(
+        self,
+        structure: Structure,
+        atoms: Any,
+        converged: bool,
+        reason: str,
+        series: dict[str, list[float]],
+        trajectory: str | None,
+    ) -> SimulationResult:
+        energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
+        relaxed = atoms.copy()
+        relaxed.calc = None
+        return SimulationResult(
+            structure=structure.model_copy(update={"atoms": relaxed}),
+            energy=energy,
+            forces=forces,
+            converged=converged,
+            reason=reason,
+            trajectory=trajectory,
+            observables=series,
+            made_by=self.provenance(),
+        )
+
+
+def _engine(value: Any) -> Any:
+    if isinstance(value, Engine):
+        return value
+    from stem2sim.config import read_engine
+
+    return read_engine(value)
+
+
+EngineOption = Annotated[
+    Engine,
+    BeforeValidator(_engine),
+    PlainSerializer(lambda engine: engine.model_dump(mode="json"), return_type=dict[str, Any]),
+    WithJsonSchema({"type": "object", "title": "engine", "required": ["use"]}),
+]
+"""Type of a field that takes an engine: `engine = { use = "xtb" }` in a config."""

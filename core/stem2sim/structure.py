@@ -1,0 +1,137 @@
+"""Atoms ready for an engine, with where each came from and what was done to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import dict2constraint
+from ase.io import read, write
+from ase.neighborlist import neighbor_list
+from pydantic import BaseModel, ConfigDict, Field
+
+from stem2sim.errors import BadInput
+from stem2sim.files import write_atomically
+
+CLOSEST = 0.9
+"""[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
+
+VACUUM = 10.0
+"""[Å] on each side of a structure that no builder gave a cell."""
+
+ADDED = -1
+"""In the array `source`: an atom that a builder added, not one from the atoms table."""
+
+
+class Structure(BaseModel):
+    """Atoms in the frame's own axes: x along columns, y down rows, z along the beam into the page (right-handed).
+
+    Per-atom arrays: `source` (row of the atoms table, -1 for an added atom), `position_std` [Å], `probability`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    atoms: Atoms = Field(repr=False)
+    charge: int = Field(0, description="total charge [e]")
+    history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
+    findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the start of every build chain: no atoms yet."""
+        return cls(atoms=Atoms())
+
+    def after(self, builder: dict[str, Any], atoms: Atoms, *findings: str) -> Self:
+        """Return the structure that a builder (given by its options) made of this one."""
+        return self.model_copy(
+            update={
+                "atoms": atoms,
+                "history": (*self.history, builder),
+                "findings": (*self.findings, *findings),
+            }
+        )
+
+    @property
+    def electrons(self) -> int:
+        """Electrons, core ones included: atomic numbers less the charge."""
+        return int(self.atoms.numbers.sum()) - self.charge
+
+    @property
+    def multiplicity(self) -> int:
+        """Lowest spin multiplicity that the electron count allows: 1 when even, 2 when odd."""
+        return 1 + self.electrons % 2
+
+    def in_a_cell(self) -> Self:
+        """Return the structure as it is, or in a vacuum box of 10 Å on each side where it has no cell."""
+        if self.atoms.cell.rank == 3:
+            return self
+        atoms = self.atoms.copy()
+        atoms.center(vacuum=VACUUM)
+        atoms.pbc = False
+        return self.model_copy(update={"atoms": atoms})
+
+    def check_distances(self, closest: float = CLOSEST) -> None:
+        """Raise BadInput naming the closest pair of atoms if it is closer than `closest` [Å]."""
+        i, j, d = neighbor_list("ijd", self.atoms, closest)
+        if len(d) == 0:
+            return
+        k = int(np.argmin(d))
+        symbols = self.atoms.get_chemical_symbols()
+        pairs = len(d) // 2
+        raise BadInput(
+            f"atoms {i[k]} ({symbols[i[k]]}) and {j[k]} ({symbols[j[k]]}) are {d[k]:.2f} Å apart, closer than {closest} Å"
+            + (f" (and {pairs - 1} pairs more)" if pairs > 1 else "")
+            + "; check the pixel size, or let place keep the likelier one: overlap = 'keep-likelier'"
+        )
+
+    def write(self, path: Path, **info: Any) -> None:
+        """Write an extended XYZ file that holds all of it, atomically."""
+        atoms = self.atoms.copy()
+        atoms.calc = None
+        notes = {
+            "charge": self.charge,
+            "history": list(self.history),
+            "findings": list(self.findings),
+            "constraints": [c.todict() for c in atoms.constraints],
+            **info,
+        }
+        atoms.set_constraint()
+        # ASE's extended XYZ loses backslashes and stumbles over quotes: percent-encode them
+        atoms.info = {"stem2sim": quote(json.dumps(notes, default=_plain, ensure_ascii=False), safe=" {}[]:,.()=-+/<>_")}
+        with write_atomically(path) as part:
+            write(part, atoms, format="extxyz")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a structure from any file that ASE reads; from our own, with all that `write` put there.
+
+        Raises:
+            BadInput: missing or unreadable file.
+        """
+        if not path.is_file():
+            raise BadInput(f"no structure file at {path}")
+        try:
+            atoms = read(path)
+        except Exception as problem:  # ASE's readers raise whatever the format's parser does
+            raise BadInput(f"cannot read a structure from {path.name}: {' '.join(str(problem).split())}") from problem
+        if not isinstance(atoms, Atoms) or len(atoms) == 0:
+            raise BadInput(f"no atoms in {path.name}")
+        atoms.calc = None
+        notes = json.loads(unquote(str(atoms.info.get("stem2sim", "{}"))))
+        atoms.info = {}
+        if "constraints" in notes:
+            atoms.set_constraint([dict2constraint(c) for c in notes["constraints"]])
+        return cls(
+            atoms=atoms,
+            charge=notes.get("charge", 0),
+            history=tuple(notes.get("history", ())),
+            findings=tuple(notes.get("findings", ())),
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -1,0 +1,1 @@
+"""Constant-temperature dynamics with the forces of any stem2sim engine."""

@@ -1,0 +1,86 @@
+"""Degrees of freedom under constraints, and motion that a thermostat must not see."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane
+from numpy.typing import NDArray
+from stem2sim.errors import BadInput
+
+LINEAR = (FixAtoms, FixCartesian, FixedLine, FixedPlane)
+"""Constraints that project momenta, step by step, onto a fixed subspace: exact in velocity Verlet."""
+
+Floats = NDArray[np.float64]
+
+
+def check_constraints(atoms: Atoms) -> None:
+    """Raise BadInput naming a constraint that the integrator would not hold."""
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, LINEAR):
+            known = ", ".join(c.__name__ for c in LINEAR)
+            raise BadInput(f"aimd cannot hold the constraint {type(constraint).__name__}; it holds {known}")
+
+
+def conserved_motions(atoms: Atoms) -> list[Floats]:
+    """Return the rigid velocity fields, each (atoms, 3), that the dynamics conserves and the thermostat must not heat.
+
+    A translation counts where no constraint touches it; the rotations count for an isolated, unconstrained molecule.
+    """
+    fields: list[Floats] = []
+    masses = atoms.get_masses()[:, None]
+    for axis in np.eye(3):
+        field = np.tile(axis, (len(atoms), 1))
+        if np.allclose(_allowed(atoms, field * masses), field * masses, atol=1e-12):
+            fields.append(field)
+    if not atoms.constraints and not atoms.pbc.any():
+        arms = atoms.positions - atoms.get_center_of_mass()
+        rotations = [np.cross(axis, arms) for axis in np.eye(3)]
+        # a linear molecule has only two: keep the independent ones
+        _, weights, basis = np.linalg.svd(np.array([r.ravel() for r in rotations]), full_matrices=False)
+        fields += [b.reshape(-1, 3) for b, w in zip(basis, weights, strict=True) if w > 1e-6 * weights[0] and w > 1e-9]
+    return fields
+
+
+def _allowed(atoms: Atoms, momenta: Floats) -> Floats:
+    out = momenta.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_momenta(atoms, out)
+    return out
+
+
+def degrees_of_freedom(atoms: Atoms) -> int:
+    """Return how many momenta share the thermal energy: 3N, less constrained and conserved ones.
+
+    Raises:
+        BadInput: nothing can move.
+    """
+    free = atoms.get_number_of_degrees_of_freedom() - len(conserved_motions(atoms))
+    if free < 1:
+        raise BadInput(f"nothing can move: {len(atoms)} atoms with {free} degrees of freedom under the constraints")
+    return int(free)
+
+
+def without_rigid_motion(atoms: Atoms, momenta: Floats) -> Floats:
+    """Return momenta with every conserved rigid motion taken out (mass-weighted projection)."""
+    fields = conserved_motions(atoms)
+    if not fields:
+        return momenta
+    root = np.sqrt(atoms.get_masses())[:, None]
+    basis, _ = np.linalg.qr(np.array([(f * root).ravel() for f in fields]).T)
+    weighted = (momenta / root).ravel()
+    return np.asarray((weighted - basis @ (basis.T @ weighted)).reshape(-1, 3) * root)
+
+
+def thermal_momenta(atoms: Atoms, energy: float, rng: np.random.Generator) -> Floats:
+    """Draw Maxwell-Boltzmann momenta with exactly the temperature kT = `energy` [eV], constraints held.
+
+    Args:
+        atoms: with their constraints.
+        energy: kT [eV].
+        rng: source of the draw.
+    """
+    drawn = rng.normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses() * energy)[:, None]
+    momenta = without_rigid_motion(atoms, _allowed(atoms, drawn))
+    kinetic = 0.5 * float((momenta**2 / atoms.get_masses()[:, None]).sum())
+    return momenta * np.sqrt(0.5 * degrees_of_freedom(atoms) * energy / kinetic)

@@ -1,0 +1,1 @@
+"""From measured atoms to a structure worth simulating: place, patch and H-terminate."""

@@ -1,0 +1,125 @@
+"""A part of the frame, small enough for an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Self
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy.spatial import cKDTree
+from stem2sim.bonds import neighbours
+from stem2sim.errors import BadInput
+from stem2sim.segmentation import Segmentation
+from stem2sim.stages import Builder
+from stem2sim.structure import Structure
+
+
+class Patch(Builder):
+    """Cut out a connected patch of atoms: the most certain one, or the one around a point."""
+
+    name: ClassVar[str] = "patch"
+
+    size: int = Field(60, ge=6, description="most atoms in the patch")
+    center: tuple[float, float] | None = Field(None, description="x, y of the patch's centre in the frame [Å]")
+    contains: str = Field(
+        "impurity",
+        description="what the patch is centred on: a species, 'impurity' (the rarest species, if there is more than one)"
+        " or 'any'",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.contains not in ("impurity", "any") and self.contains not in atomic_numbers:
+            raise ValueError(f"contains must be 'impurity', 'any' or a species such as 'Si', got '{self.contains}'")
+        return self
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the patch, atoms with fewer than two neighbours in it left behind."""
+        atoms = structure.atoms
+        if len(atoms) == 0:
+            raise BadInput("there are no atoms to cut a patch from; put place before patch")
+        xy = atoms.positions[:, :2]
+        near = neighbours(atoms)
+        if self.center is not None:
+            centre = np.array(self.center)
+            low, high = xy.min(axis=0), xy.max(axis=0)
+            if (centre < low).any() or (centre > high).any():
+                raise BadInput(
+                    f"center {tuple(self.center)} Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
+                    f"and y {low[1]:.1f} to {high[1]:.1f} Å"
+                )
+            finding = f"patch around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å"
+        else:
+            chosen, species = self._most_certain(atoms, near)
+            centre = xy[chosen]
+            finding = f"patch around {species} at x = {centre[0]:.2f}, y = {centre[1]:.2f} Å, the most certain one"
+        kept = _cut(xy, near, centre, self.size)
+        if len(kept) < 6:
+            raise BadInput(
+                f"only {len(kept)} connected atoms around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å; "
+                "choose another center, or check the pixel size (bonded C-C is under 1.9 Å)"
+            )
+        patch = atoms[kept]
+        probability = atoms.arrays.get("probability", np.ones(len(atoms)))[kept]
+        finding += f": {len(kept)} of {len(atoms)} atoms, least probability {probability.min():.3f}"
+        yield structure.after(self.provenance(), patch, finding)
+
+    def _most_certain(self, atoms: Atoms, near: list[list[int]]) -> tuple[int, str]:
+        """The atom of the wanted kind whose surroundings are the most probable and the least cut by an edge."""
+        symbols = np.array(atoms.get_chemical_symbols())
+        wanted = self.contains
+        if wanted == "impurity":
+            kinds, counts = np.unique(symbols, return_counts=True)
+            wanted = str(kinds[np.argmin(counts)]) if len(kinds) > 1 else "any"
+        candidates = np.arange(len(atoms)) if wanted == "any" else np.flatnonzero(symbols == wanted)
+        if len(candidates) == 0:
+            raise BadInput(f"no {wanted} among the atoms; there are {', '.join(sorted(set(symbols)))}")
+        probability = np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)
+        # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
+        score = np.log(probability) - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
+        xy = atoms.positions[:, :2]
+        count = min(self.size, len(atoms))
+        around = cKDTree(xy).query(xy[candidates], k=count)[1].reshape(len(candidates), count)
+        # the frame's border cuts the disc of nearest atoms: the further its mean lies off centre, the more is missing
+        off_centre = np.hypot(*(xy[around].mean(axis=1) - xy[candidates]).T)
+        best = int(np.argmax(score[around].mean(axis=1) - off_centre))
+        return int(candidates[best]), str(symbols[candidates[best]])
+
+
+def _cut(xy: NDArray[np.float64], near: list[list[int]], centre: NDArray[np.float64], size: int) -> list[int]:
+    """Of the nearest atoms, as many as leave a connected patch of at most `size` in which each has two neighbours."""
+    order = np.argsort(np.hypot(*(xy - centre).T), kind="stable")
+    best: list[int] = []
+    for count in range(min(size, len(order)), len(order) + 1):
+        kept = _two_core(near, set(order[:count].tolist()))
+        part = _connected(near, kept, next((int(k) for k in order if int(k) in kept), -1))
+        if len(part) > size:
+            break
+        if len(part) > len(best):
+            best = sorted(part)
+        if len(best) == size or count > 2 * size:
+            break
+    return best
+
+
+def _two_core(near: list[list[int]], kept: set[int]) -> set[int]:
+    """Remove atoms with fewer than two neighbours until none is left."""
+    loose = [k for k in kept if sum(n in kept for n in near[k]) < 2]
+    while loose:
+        kept.difference_update(loose)
+        touched = {n for k in loose for n in near[k] if n in kept}
+        loose = [k for k in touched if sum(n in kept for n in near[k]) < 2]
+    return kept
+
+
+def _connected(near: list[list[int]], kept: set[int], start: int) -> set[int]:
+    found: set[int] = {start} & kept
+    front = list(found)
+    while front:
+        front = [n for n in {n for k in front for n in near[k]} if n in kept and n not in found]
+        found.update(front)
+    return found

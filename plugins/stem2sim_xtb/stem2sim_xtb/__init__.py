@@ -1,0 +1,1 @@
+"""GFN-xTB tight binding through tblite: the embedded engine of stem2sim."""

@@ -1,0 +1,119 @@
+"""Extended tight binding in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+
+from ase.calculators.calculator import CalculationFailed, Calculator
+from pydantic import Field, model_validator
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.stages import Engine
+from stem2sim.structure import Structure
+from tblite.ase import TBLite
+
+log = logging.getLogger("stem2sim.xtb")
+
+FORCE_NOISE = 5e-4
+"""[eV/Å] between warm and cold starts, per unit of accuracy: 3e-4 measured at accuracy 1, 5e-5 at 0.1, 7e-7 at 0.01."""
+
+HEAVIEST = 86
+"""Last atomic number of the GFN parametrisations (Rn)."""
+
+SMALL_CELL = 10.0
+"""[Å]; only the Gamma point is sampled, so a shorter periodic cell gives bands that are far from converged."""
+
+
+class Xtb(Engine):
+    """GFN1-xTB or GFN2-xTB tight binding through tblite, in process."""
+
+    name: ClassVar[str] = "xtb"
+
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="parametrisation")
+    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
+    multiplicity: int | None = Field(None, ge=1, description="spin multiplicity; left out, the lowest possible")
+    spin_polarization: float | None = Field(
+        None, gt=0, description="scale of the spin-polarised energy, 1 for the published one; left out, none"
+    )
+    electronic_temperature: float = Field(300.0, gt=0, description="of the Fermi smearing [K]")
+    accuracy: float | None = Field(
+        None, gt=0, le=10, description="of the self-consistent field, smaller is tighter; left out, chosen from fmax"
+    )
+    max_iterations: int = Field(250, ge=1, description="most self-consistent iterations per step")
+
+    @model_validator(mode="after")
+    def _accurate_enough(self) -> Self:
+        if FORCE_NOISE * self.settled_accuracy > self.fmax / 10:
+            raise ValueError(
+                f"accuracy {self.accuracy} leaves a force noise of {FORCE_NOISE * self.settled_accuracy:.1e} eV/Å, too "
+                f"much for fmax = {self.fmax} eV/Å; use accuracy <= {self.fmax / 10 / FORCE_NOISE:.3g}"
+            )
+        return self
+
+    @property
+    def settled_accuracy(self) -> float:
+        """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
+        return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
+
+    def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
+        """Return a tblite calculator; it keeps its wave function between steps.
+
+        Raises:
+            BadInput: elements beyond Rn, a cell periodic along some axes only, a multiplicity the electrons forbid.
+        """
+        atoms = structure.atoms
+        heavy = sorted({a.symbol for a in atoms if a.number > HEAVIEST})
+        if heavy:
+            raise BadInput(f"{self.method} has no parameters for {', '.join(heavy)}; elements up to Rn are covered")
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise BadInput(
+                f"tblite treats a cell that is periodic along some axes (pbc = {atoms.pbc.tolist()}) as periodic along "
+                "all; use all or none, with vacuum where there should be no neighbour"
+            )
+        if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
+            log.warning(
+                "only the Gamma point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
+            )
+        charge = structure.charge if self.charge is None else self.charge
+        electrons = int(atoms.numbers.sum()) - charge
+        multiplicity = 1 + electrons % 2 if self.multiplicity is None else self.multiplicity
+        if (electrons - multiplicity) % 2 == 0 or multiplicity > electrons + 1:
+            raise BadInput(
+                f"multiplicity {multiplicity} is impossible with {electrons} electrons at charge {charge}; "
+                f"use {1 + electrons % 2}, {3 + electrons % 2}, ..."
+            )
+        settings = {
+            "method": self.method,
+            "charge": charge,
+            "multiplicity": multiplicity,
+            "electronic_temperature": self.electronic_temperature,
+            "accuracy": self.settled_accuracy,
+            "max_iterations": self.max_iterations,
+            "verbosity": 0,
+        }
+        if self.spin_polarization is not None:
+            settings["spin_polarization"] = self.spin_polarization
+        unknown = set(settings) - set(TBLite.default_parameters)
+        if unknown:  # tblite takes any keyword without a word
+            raise StageFailed(f"this tblite does not know {', '.join(sorted(unknown))}")
+        return _failing_in_words(TBLite(**settings))
+
+    def provenance(self) -> dict[str, object]:
+        """Return name, options, and the versions of this plugin and of tblite."""
+        return {**super().provenance(), "engine": f"tblite {version('tblite')}"}
+
+
+@contextmanager
+def _failing_in_words(calculator: Calculator) -> Iterator[Calculator]:
+    try:
+        yield calculator
+    except CalculationFailed as problem:
+        raise StageFailed(
+            f"the self-consistent field failed ({' '.join(str(problem).split())}); a higher electronic_temperature [K] "
+            "or another multiplicity often helps"
+        ) from problem

@@ -1,0 +1,1 @@
+"""U-Net ensemble that finds atoms in STEM images, with shipped weights."""
