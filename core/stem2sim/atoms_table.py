@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from stem2sim.image import Image
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
+
+if TYPE_CHECKING:
+    from stem2sim.image import Image
 
 
 class AtomsTableSegmenter(Segmenter):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from ase import Atoms
 from ase.neighborlist import natural_cutoffs, neighbor_list
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
 
 REACH = 1.25
 """Bonded up to this many times the sum of covalent radii: C-C 1.90, C-Si 2.34, C-H 1.34 Å. Measured positions scatter

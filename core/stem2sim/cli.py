@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,8 @@ from stem2sim import __version__
 from stem2sim.errors import BadInput, StageFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stem2sim.config import Config
     from stem2sim.pipeline import Outcome
 
@@ -171,7 +172,15 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
     for offer in found:
         console.print(f"{name}: {offer.kind} of {offer.distribution} {offer.version}", style="bold", highlight=False)
         console.print(offer.summary, highlight=False)
-        table = Table(Column("option", no_wrap=True, overflow="fold"), "type", "default", "unit", "what it is", box=None, padding=(0, 2, 0, 0))
+        table = Table(
+            Column("option", no_wrap=True, overflow="fold"),
+            "type",
+            "default",
+            "unit",
+            "what it is",
+            box=None,
+            padding=(0, 2, 0, 0),
+        )
         for option in options(offer.stage):
             table.add_row(option.name, option.type, option.default, option.unit, option.description)
         console.print(table if table.row_count else "no options")
@@ -348,12 +357,14 @@ def main() -> None:
     except StageFailed as problem:
         code = _complain(f"failed: {problem}", FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted; the same command continues where it stopped", INTERRUPTED)
+        code = INTERRUPTED
     except Exception as problem:
-        if not hasattr(problem, "exit_code"):  # typer's own complaints about usage have one
+        complaint = getattr(problem, "format_message", None)
+        if complaint is None:  # not typer's complaint about usage, but a bug
             raise
-        show = getattr(problem, "format_message", lambda: str(problem))
-        code = _complain(f"error: {show()}", BAD_INPUT)
+        code = _complain(f"error: {complaint()}", BAD_INPUT)
+    if code == INTERRUPTED:
+        _complain("interrupted; the same command continues where it stopped", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
@@ -16,6 +15,9 @@ from stem2sim.files import fingerprint
 from stem2sim.readers import ImageSource
 from stem2sim.registry import HOOKS, installed
 from stem2sim.stages import Builder, Engine, Segmenter, Simulator, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULTS: dict[str, Any] = {
     "segment": {"use": "unet"},
@@ -40,7 +42,7 @@ class Config(BaseModel):
 
     def to_toml(self) -> str:
         """Return the resolved config: every option with its value."""
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        return tomli_w.dumps(without_none(self.model_dump(mode="json")))
 
     def fingerprint(self) -> str:
         """Return a hash of all options."""
@@ -111,10 +113,14 @@ def read_config(tree: dict[str, Any]) -> Config:
     sections = ["image", "structure", *SECTIONS]
     unknown = sorted(set(tree) - set(sections))
     if unknown:
-        raise BadInput(f"unknown section '{unknown[0]}'; sections: {', '.join(sections)}{nearest(unknown[0], sections)}")
+        raise BadInput(
+            f"unknown section '{unknown[0]}'; sections: {', '.join(sections)}{nearest(unknown[0], sections)}"
+        )
     start = tree.get("structure")
     if start is not None and (not isinstance(start, str) or "image" in tree or "segment" in tree):
-        raise BadInput("structure is the path of a structure file, and starts the pipeline in place of image and segment")
+        raise BadInput(
+            "structure is the path of a structure file, and starts the pipeline in place of image and segment"
+        )
     segment = None if start else _stage("segmenter", tree.get("segment", DEFAULTS["segment"]), "segment")
     lists: dict[str, list[Stage]] = {}
     for section in ("build", "simulate"):
@@ -140,10 +146,12 @@ def read_engine(given: Any) -> Engine:
         BadInput: as `read_config`; also for a simulator that lends no forces.
     """
     given = {"use": given} if isinstance(given, str) else given
+    name = given.get("use") if isinstance(given, dict) else None
+    engines = {offer.stage.name for offer in installed().offers if issubclass(offer.stage, Engine)}
+    if name not in engines and name in installed().names("simulator"):
+        raise BadInput(f"'{name}' lends no forces; engines: {', '.join(sorted(engines))}")
     stage = _stage("simulator", given, "")
-    if not isinstance(stage, Engine):
-        engines = [o.stage.name for o in installed().offers if issubclass(o.stage, Engine)]
-        raise BadInput(f"'{stage.name}' lends no forces; engines: {', '.join(sorted(engines))}")
+    assert isinstance(stage, Engine)  # by its name
     return stage
 
 
@@ -151,7 +159,7 @@ def _stage(kind: str, given: Any, place: str) -> Stage:
     if isinstance(given, str):
         given = {"use": given}
     if not isinstance(given, dict) or not isinstance(given.get("use"), str):
-        message = f"say which {kind} with use = \"...\"; installed: {', '.join(installed().names(kind))}"
+        message = f'say which {kind} with use = "..."; installed: {", ".join(installed().names(kind))}'
         raise BadInput(_at(place, message))
     options = {key: value for key, value in given.items() if key != "use"}
     try:
@@ -183,6 +191,8 @@ def _explained(problem: ValidationError, place: str, model: type[BaseModel]) -> 
         message = "is needed"
     elif cause is None:
         message += f", got {first['input']!r}"
+    if isinstance(cause, BadInput):  # of an engine within: it has said all there is to say
+        return f"{where}: {message}"
     option = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
     return f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")
 
@@ -208,10 +218,11 @@ def parse(
     return read_config(tree)
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """Return a tree without the entries that are None, which TOML cannot say."""
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return [without_none(item) for item in value] if isinstance(value, list) else value
 
 
 def schema() -> dict[str, Any]:
@@ -237,7 +248,10 @@ def schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "image": ImageSource.model_json_schema(),
-            "structure": {"type": "string", "description": "structure file to start from, in place of image and segment"},
+            "structure": {
+                "type": "string",
+                "description": "structure file to start from, in place of image and segment",
+            },
             "segment": of["segment"],
             "build": {"type": "array", "items": of["build"]},
             "simulate": {"type": "array", "items": of["simulate"]},

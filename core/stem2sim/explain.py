@@ -94,7 +94,7 @@ def _options(stage: type[Stage] | type[ImageSource], skip: tuple[str, ...] = (),
         if option.type == "engine":
             lines.append(f'engine = {{ use = "{engine}" }}{comment}')
         elif option.default == "needed":
-            lines.append(f"{option.name} = \"\"{comment}; {option.type}, needed")
+            lines.append(f'{option.name} = ""{comment}; {option.type}, needed')
         else:
             value = "..." if option.default == "none" else option.default
             lines.append(f"# {option.name} = {value}{comment}; {option.type}")

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 from ase.data.colors import jmol_colors
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from stem2sim.bonds import bonds
-from stem2sim.image import Image
-from stem2sim.segmentation import AtomsTable, Segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ase import Atoms
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from stem2sim.image import Image
+    from stem2sim.segmentation import AtomsTable, Segmentation
 
 COLOURS = {"C": "#4cc9f0", "Si": "#ff9f1c", "H": "#f1faee", "Cr": "#8ac926"}
 """On grey frames; other species take their customary colour."""
@@ -25,6 +31,9 @@ COLOURS = {"C": "#4cc9f0", "Si": "#ff9f1c", "H": "#f1faee", "Cr": "#8ac926"}
 BLUE, ORANGE, GREY = "#1d6fa5", "#d1661b", "#7a7a7a"
 PANEL = 4.3
 """Inches."""
+
+DOTS = 140
+"""Per inch."""
 
 
 def _figure(panels: int, ratio: float = 1.0, width: float = PANEL) -> tuple[Figure, list[Axes]]:
@@ -39,7 +48,7 @@ def _figure(panels: int, ratio: float = 1.0, width: float = PANEL) -> tuple[Figu
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
+    figure.savefig(buffer, format="png", dpi=DOTS)
     return buffer.getvalue()
 
 
@@ -57,10 +66,8 @@ def _grey(pixels: NDArray[np.float32]) -> dict[str, object]:
     return {"cmap": "gray", "vmin": low, "vmax": high}
 
 
-def _colour(species: str) -> object:
-    from ase.data import atomic_numbers
-
-    return COLOURS.get(species, jmol_colors[atomic_numbers[species]])
+def _colour(species: str) -> str:
+    return COLOURS.get(species, to_hex(jmol_colors[atomic_numbers[species]]))
 
 
 def frame(image: Image, atoms: AtomsTable) -> bytes:
@@ -77,7 +84,7 @@ def frame(image: Image, atoms: AtomsTable) -> bytes:
         )  # fmt: skip
     axes[0].set_title("frame", fontsize=10)
     axes[1].set_title("atoms found", fontsize=10)
-    axes[1].legend(fontsize=8, loc="upper right", framealpha=0.8)
+    axes[1].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False)
     return _png(figure)
 
 
@@ -124,30 +131,31 @@ def patch(image: Image, atoms: AtomsTable, source: NDArray[np.int64]) -> bytes:
 
 def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
     """Structures side by side, seen along the beam, x to the right and y down as in the frame; below, from the side."""
-    figure = Figure(figsize=(PANEL * len(named), PANEL * 1.25), layout="constrained")
+    figure = Figure(figsize=(PANEL * len(named), PANEL * 1.3), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(2, len(named), squeeze=False, height_ratios=[4, 1], sharex="col")
+    grid = figure.subplots(2, len(named), squeeze=False, height_ratios=[4, 1])
     for (title, atoms), (top, side) in zip(named, grid.T, strict=True):
         xyz = atoms.positions - atoms.positions.mean(axis=0)
         _draw(top, xyz[:, (0, 1)], xyz[:, 2], atoms)
         _draw(side, xyz[:, (0, 2)], xyz[:, 1], atoms)
         reach = np.abs(xyz[:, :2]).max() + 1.2
         top.set(xlim=(-reach, reach), ylim=(reach, -reach))
-        side.set(ylim=(2.5, -2.5))
+        deep = max(1.6, np.abs(xyz[:, 2]).max() + 0.8)
+        side.set(xlim=(-reach, reach), ylim=(deep, -deep))
         top.set_title(title, fontsize=10)
         top.set_ylabel("y [Å]", fontsize=8)
         side.set_ylabel("z [Å]", fontsize=8)
         side.set_xlabel("x [Å]", fontsize=8)
         for axis in (top, side):
             axis.tick_params(labelsize=8)
-            axis.set_aspect("equal", adjustable="box" if axis is top else "datalim")
+            axis.set_aspect("equal")
     return _png(figure)
 
 
 def _draw(axis: Axes, flat: NDArray[np.float64], depth: NDArray[np.float64], atoms: Atoms) -> None:
     i, j, _ = bonds(atoms)
     inside = np.linalg.norm(atoms.positions[i] - atoms.positions[j], axis=1) < 4  # not across a periodic boundary
-    lines = np.stack([flat[i[inside]], flat[j[inside]]], axis=1)
+    lines = [np.array([flat[a], flat[b]]) for a, b in zip(i[inside], j[inside], strict=True)]
     axis.add_collection(LineCollection(lines, colors="#444444", linewidths=1.6, zorder=1))
     order = np.argsort(-depth)  # z points into the page: the deepest first
     size = 0.9 * covalent_radii[atoms.numbers[order]]
@@ -166,7 +174,7 @@ def bond_histogram(named: Sequence[tuple[str, Mapping[str, NDArray[np.float64]]]
     for axis, kind in zip(axes, kinds, strict=True):
         every = np.concatenate([lengths[kind] for _, lengths in named if kind in lengths])
         middle, half = (every.max() + every.min()) / 2, max(0.05, 0.55 * float(np.ptp(every)))
-        bins = np.linspace(middle - half, middle + half, 26)
+        bins = np.linspace(middle - half, middle + half, 26).tolist()
         for (name, lengths), colour in zip(named, (GREY, BLUE, ORANGE) * 3, strict=False):
             if kind in lengths:
                 axis.hist(lengths[kind], bins, histtype="stepfilled", alpha=0.25, color=colour)

@@ -8,10 +8,14 @@ segmenters, the demo frame, and comparing a simulated structure with the frame i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 FWHM_PER_SIGMA = 2.3548200450309493
 CARBON = 6

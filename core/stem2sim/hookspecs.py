@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stem2sim.stages import Builder, Segmenter, Simulator
 
 hookspec = pluggy.HookspecMarker("stem2sim")

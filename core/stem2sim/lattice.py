@@ -40,9 +40,7 @@ class Lattice(BaseModel):
         return self.pixel_size / pixel_size
 
 
-def find_lattice(
-    pixels: NDArray[np.float32], pixel_size: float, lattice_constant: float = GRAPHENE
-) -> Lattice | None:
+def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constant: float = GRAPHENE) -> Lattice | None:
     """Find the hexagonal lattice of a frame by its three first-order spots; None where no lattice stands out.
 
     Args:
@@ -55,14 +53,14 @@ def find_lattice(
     spots = _spots(frame, ring)
     best: tuple[float, tuple[Floats, Floats]] | None = None
     for (one, power_one), (two, power_two) in combinations(spots, 2):
-        # of each spot and its opposite, take the pair that stands 45 to 75 degrees apart
         two = two if one @ two > 0 else -two
         lengths = np.hypot(*one), np.hypot(*two)
         angle = np.degrees(np.arccos(np.clip(one @ two / (lengths[0] * lengths[1]), -1, 1)))
         if not (45 < angle < 75 and 0.75 < lengths[0] / lengths[1] < 1.33):
             continue
-        third = max((p for s, p in spots if min(np.hypot(*(s - d)) for d in (one - two, two - one)) < 0.12 * lengths[0]),
-                    default=0.0)  # fmt: skip
+        gap = 0.12 * lengths[0]
+        near = (p for s, p in spots if min(np.hypot(*(s - one + two)), np.hypot(*(s + one - two))) < gap)
+        third = max(near, default=0.0)
         score = float(np.log(power_one * power_two * max(third, 1.0)))
         if third > 0 and (best is None or score > best[0]):
             best = score, (one, two)
@@ -102,7 +100,7 @@ def _flattened(pixels: NDArray[np.float32], period: float) -> Floats:
 
 
 def _spots(frame: Floats, ring: float, most: int = 40) -> list[tuple[Floats, float]]:
-    """The strongest local maxima of the spectrum near the first-order ring: (x, y) [cycles/pixel] and relative power."""
+    """The strongest local maxima of the spectrum near the first-order ring, (x, y) [cycles/pixel], and their power."""
     size = 2 ** int(np.ceil(np.log2(2 * max(frame.shape))))
     spectrum = np.fft.fftshift(np.abs(np.fft.fft2(frame, (size, size))) ** 2)
     frequency = np.fft.fftshift(np.fft.fftfreq(size))
@@ -111,7 +109,6 @@ def _spots(frame: Floats, ring: float, most: int = 40) -> list[tuple[Floats, flo
     bins = np.minimum((radius * size / 4).astype(int), size)
     total = np.bincount(bins.ravel(), spectrum.ravel())
     background = total / np.maximum(np.bincount(bins.ravel()), 1)
-    # the median of exponential noise is ln 2 of its mean; the ring's mean also holds the spots, so it is the safer floor
     relative = spectrum / np.maximum(background[bins], 1e-30)
     # a pixel that is truly larger than stated puts more of the lattice in each pixel: the spots move out with it
     inside = (radius > ring * SEARCH[0]) & (radius < ring * SEARCH[1])
@@ -119,7 +116,8 @@ def _spots(frame: Floats, ring: float, most: int = 40) -> list[tuple[Floats, flo
     rows, columns = np.nonzero(peak)
     order = np.argsort(relative[rows, columns])[::-1][:most]
     return [
-        (np.array([fx[r, c], fy[r, c]]), float(relative[r, c])) for r, c in zip(rows[order], columns[order], strict=True)
+        (np.array([fx[r, c], fy[r, c]]), float(relative[r, c]))
+        for r, c in zip(rows[order], columns[order], strict=True)
     ]
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stem2sim import __version__
-from stem2sim.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
-from stem2sim.image import Image
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
-from stem2sim.stages import Stage
 from stem2sim.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from stem2sim.config import Config
+    from stem2sim.image import Image
+    from stem2sim.stages import Stage
 
 log = logging.getLogger("stem2sim")
 
@@ -198,7 +202,9 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
             outcome.results += zip(files, results, strict=True)
             for result in results:
                 log.info("%s: %.4f eV, %s", step, result.energy, result.reason)
-            ends = [(result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)]
+            ends = [
+                (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
+            ]
             grown += _branches(branch, inputs, ends, [result.label for result in results])
         branches = grown
 
@@ -206,7 +212,9 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
 def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:
     from stem2sim.report import Report  # draws with matplotlib: half a second to import
 
-    inputs = fingerprint(__version__, config.model_dump_json(), *(folder.inputs(step) for step in sorted(outcome.steps)))
+    inputs = fingerprint(
+        __version__, config.model_dump_json(), *(folder.inputs(step) for step in sorted(outcome.steps))
+    )
 
     def work() -> list[Path]:
         return [Report.of(folder.path, image).write(folder.path)]
@@ -258,4 +266,3 @@ def _logged(path: Path) -> Iterator[None]:
         log.setLevel(before)
         log.removeHandler(handler)
         handler.close()
-

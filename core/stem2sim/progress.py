@@ -49,4 +49,5 @@ def shown(console: Console) -> Iterator[None]:
         yield
     finally:
         _display.reset(token)
-        display.stop()
+        if display.live.is_started:
+            display.stop()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 ANGSTROM = {
     "å": 1.0, "a": 1.0, "ang": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4, "µm": 1e4,
@@ -80,14 +83,17 @@ def read_image(
         raise BadInput(f"cannot read {path.name}: {_one_line(problem)}") from problem
     array = _choose_frame(raw.array, frame)
     size, origin, warnings = _settle_pixel_size(path.name, raw.pixel_sizes, pixel_size)
-    return Image(
-        pixels=array,
-        pixel_size=size,
-        source=str(path),
-        pixel_size_source=origin,
-        warnings=warnings,
-        metadata=raw.metadata,
-    )
+    try:
+        return Image(
+            pixels=array,
+            pixel_size=size,
+            source=str(path),
+            pixel_size_source=origin,
+            warnings=warnings,
+            metadata=raw.metadata,
+        )
+    except ValidationError as problem:
+        raise BadInput(f"{path.name}: {problem.errors()[0]['ctx']['error']}") from problem
 
 
 def _choose_frame(array: NDArray[Any], frame: int | None) -> NDArray[Any]:
@@ -97,7 +103,8 @@ def _choose_frame(array: NDArray[Any], frame: int | None) -> NDArray[Any]:
         raise BadInput(f"image.frame = {frame} needs a stack of frames, this array has shape {array.shape}")
     if frame >= len(array):
         raise BadInput(f"image.frame = {frame} is outside the stack; it has frames 0 to {len(array) - 1}")
-    return array[frame]
+    chosen: NDArray[Any] = array[frame]
+    return chosen
 
 
 def _settle_pixel_size(
@@ -234,9 +241,11 @@ def _vendor(path: Path, dataset: str | None) -> _Raw:
     import importlib
 
     suffix = path.suffix.lower().lstrip(".")
-    plugin = next(p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"])
+    # a format whose own suffix this is comes first: .mrc is MRC before it is a compressed MRCZ
+    plugins = [p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"]]
+    plugin = min(plugins, key=lambda p: p["file_extensions"][p["default_extension"]] != suffix)
     try:
-        signals = importlib.import_module(f"{plugin['api']}").file_reader(str(path))
+        signals = importlib.import_module(plugin["api"]).file_reader(str(path))
     except Exception as problem:  # a foreign reader on a foreign file: whatever it raises, the file cannot be read
         raise BadInput(f"cannot read {path.name}: {_one_line(problem)}") from problem
     images = [s for s in signals if np.ndim(s["data"]) in (2, 3)]

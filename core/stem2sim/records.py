@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from stem2sim import __version__
 from stem2sim.files import write_atomically, write_text
-from stem2sim.simulation import SimulationResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stem2sim.simulation import SimulationResult
 
 DATABASE, CRATE = "results.db", "ro-crate-metadata.json"
 
@@ -40,7 +44,9 @@ def write_database(folder: Path, results: Mapping[str, SimulationResult]) -> Non
 def write_crate(folder: Path, title: str, made: str) -> None:
     """Write `ro-crate-metadata.json` (RO-Crate 1.1): every file of the run, and the software that made them."""
     found = sorted(
-        str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and not f.name.startswith(".") and f.name != CRATE
+        str(f.relative_to(folder))
+        for f in folder.rglob("*")
+        if f.is_file() and not f.name.startswith(".") and f.name != CRATE
     )
     software = "#stem2sim"
     graph = [

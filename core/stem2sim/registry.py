@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +15,8 @@ from stem2sim import hookspecs
 from stem2sim.errors import BadInput, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from stem2sim.stages import Stage
 
 GROUP = "stem2sim"
@@ -139,7 +140,9 @@ def _called(hook: Callable[[], Any], kind: str) -> list[type[Stage]]:
         if not (isinstance(stage, type) and issubclass(stage, base)):
             raise TypeError(f"{stage!r} is not a {base.__name__} class")
         if inspect.isabstract(stage) or not isinstance(getattr(stage, "name", None), str):
-            raise TypeError(f"{stage.__name__} has no name, or lacks {', '.join(stage.__abstractmethods__) or 'nothing'}")
+            raise TypeError(
+                f"{stage.__name__} has no name, or lacks {', '.join(stage.__abstractmethods__) or 'nothing'}"
+            )
     return offered
 
 

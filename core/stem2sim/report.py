@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stem2sim import __version__, figures, records
 from stem2sim.bonds import bond_lengths
-from stem2sim.config import read_toml
+from stem2sim.config import read_toml, without_none
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim.image import Image
@@ -145,7 +145,7 @@ class Report(BaseModel):
                 source = structure.atoms.arrays["source"]
                 parts.append(_picture(figures.patch(self.image, self.segmentation.atoms, source), "Where it lies."))
             listed = "".join(f"<li>{_text(f)}</li>" for f in structure.findings)
-            out.append(_section(f"Structure {_text(name)}", "".join(parts) + f"<ul>{listed}</ul>"))
+            out.append(_section(f"Structure to simulate ({_text(name)})", "".join(parts) + f"<ul>{listed}</ul>"))
         return out
 
     def _simulations(self) -> list[str]:
@@ -219,7 +219,7 @@ def _displacement(before: Structure, after: Structure) -> float:
 
 
 def _options(made: dict[str, Any]) -> str:
-    kept = {key: value for key, value in made.items() if key not in ("use", "version") and value is not None}
+    kept = without_none({key: value for key, value in made.items() if key not in ("use", "version")})
     return ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in kept.items())
 
 
@@ -237,4 +237,6 @@ def _table(rows: dict[str, str]) -> str:
 
 def _picture(png: bytes, caption: str) -> str:
     data = base64.b64encode(png).decode()
-    return f'<figure><img alt="{_text(caption)}" src="data:image/png;base64,{data}"><figcaption>{_text(caption)}</figcaption></figure>'
+    width = int.from_bytes(png[16:20], "big") * 105 // figures.DOTS  # the PNG header: text of one size on every figure
+    image = f'<img alt="{_text(caption)}" width="{width}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>"

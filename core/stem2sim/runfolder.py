@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", "report.html", "run.log"
 STATE = "state.json"
@@ -33,7 +36,9 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise BadInput(f"another run is under way in {self.path}; wait for it or choose another --out") from None
+                raise BadInput(
+                    f"another run is under way in {self.path}; wait for it or choose another --out"
+                ) from None
             yield
 
     def finished(self, step: str, inputs: str) -> list[Path] | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
 from stem2sim.lattice import Lattice
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Floats = NDArray[np.float64]
 
@@ -99,7 +101,9 @@ class AtomsTable(BaseModel):
         species = [(row["species"] or "").strip() for row in rows]
         unknown = sorted(set(species) - set(atomic_numbers))
         if unknown:
-            raise BadInput(f"{path.name} has unknown species {', '.join(map(repr, unknown))}; use symbols such as C, Si")
+            raise BadInput(
+                f"{path.name} has unknown species {', '.join(map(repr, unknown))}; use symbols such as C, Si"
+            )
         return cls(
             x=numbers("x", 0),
             y=numbers("y", 0),
@@ -139,7 +143,7 @@ class Segmentation(BaseModel):
         rest = self.model_dump_json(include=set(_Rest.model_fields))
         arrays["rest"] = np.frombuffer(rest.encode(), dtype=np.uint8)
         with write_atomically(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:

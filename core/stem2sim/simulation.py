@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.files import write_text
 from stem2sim.structure import Structure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SimulationResult(BaseModel):

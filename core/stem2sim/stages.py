@@ -8,14 +8,9 @@ folder it is given, and gives the same result for the same seed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.io import Trajectory
 from ase.optimize import BFGS, FIRE, LBFGS
 from pydantic import (
@@ -29,11 +24,19 @@ from pydantic import (
     model_serializer,
 )
 
-from stem2sim.image import Image
 from stem2sim.progress import track
-from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
-from stem2sim.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from ase.calculators.calculator import Calculator
+
+    from stem2sim.image import Image
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
 
 OPTIMISERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 
@@ -54,14 +57,11 @@ class Stage(BaseModel, ABC):
 
     @classmethod
     def distribution(cls) -> str:
-        """Return `name version` of the distribution that this class came from."""
-        package = cls.__module__.partition(".")[0]
-        for name in packages_distributions().get(package, []):
-            try:
-                return f"{name} {version(name)}"
-            except PackageNotFoundError:
-                continue
-        return package
+        """Return name and version of the distribution that offers this class; its module where it is not installed."""
+        from stem2sim.registry import installed
+
+        offers = (f"{o.distribution} {o.version}" for o in installed().offers if o.stage is cls)
+        return next(offers, cls.__module__)
 
     def provenance(self) -> dict[str, Any]:
         """Return name, options and version: enough to run this stage again."""

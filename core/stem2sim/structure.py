@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -16,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLOSEST = 0.9
 """[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
@@ -83,7 +85,7 @@ class Structure(BaseModel):
         symbols = self.atoms.get_chemical_symbols()
         pairs = len(d) // 2
         raise BadInput(
-            f"atoms {i[k]} ({symbols[i[k]]}) and {j[k]} ({symbols[j[k]]}) are {d[k]:.2f} Å apart, closer than {closest} Å"
+            f"atoms {i[k]} ({symbols[i[k]]}) and {j[k]} ({symbols[j[k]]}) are {d[k]:.2f} Å apart, under {closest} Å"
             + (f" (and {pairs - 1} pairs more)" if pairs > 1 else "")
             + "; check the pixel size, or let place keep the likelier one: overlap = 'keep-likelier'"
         )
@@ -101,7 +103,9 @@ class Structure(BaseModel):
         }
         atoms.set_constraint()
         # ASE's extended XYZ loses backslashes and stumbles over quotes: percent-encode them
-        atoms.info = {"stem2sim": quote(json.dumps(notes, default=_plain, ensure_ascii=False), safe=" {}[]:,.()=-+/<>_")}
+        atoms.info = {
+            "stem2sim": quote(json.dumps(notes, default=_plain, ensure_ascii=False), safe=" {}[]:,.()=-+/<>_")
+        }
         with write_atomically(path) as part:
             write(part, atoms, format="extxyz")
 

@@ -7,9 +7,13 @@ lattice, because a scale taken from the raw pixels moves with the dose.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CANONICAL_PIXEL_SIZE = 0.15
 """Pixel size [Å] of the frames that the networks are trained on and read."""
@@ -39,7 +43,7 @@ def resample(pixels: NDArray[np.float32], pixel_size: float) -> NDArray[np.float
     shape = tuple(max(8, int(np.floor(n / ratio))) for n in source.shape)
     grid = [(np.arange(n) + 0.5) * ratio - 0.5 for n in shape]
     rows, columns = np.meshgrid(*grid, indexing="ij")
-    return ndimage.map_coordinates(source, (rows, columns), order=1, mode="nearest")
+    return np.asarray(ndimage.map_coordinates(source, (rows, columns), order=1, mode="nearest"))
 
 
 def to_frame(canonical: NDArray[np.float64], pixel_size: float) -> NDArray[np.float64]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BLOCK_DEPTHS = (2, 3, 3, 4)
 """Layers per block of encoder and bottleneck; the decoder mirrors them: 2-3-3-4-3-3-2 (Ghosh et al. 2022)."""
@@ -31,6 +34,7 @@ class ConvBlock(nn.Module):
         self.block = nn.Sequential(*steps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, rows, columns)."""
         out: Tensor = self.block(x)
         return out
 
@@ -43,6 +47,7 @@ class UpsampleBlock(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, rows, columns)."""
         out: Tensor = self.conv(functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
         return out
 
@@ -66,6 +71,7 @@ class UnetNetwork(nn.Module):
         self.px = nn.Conv2d(f, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, rows, columns)."""
         pool = functional.max_pool2d
         c1 = self.c1(x)
         c2 = self.c2(pool(c1, 2))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from stem2sim.forward import Probe, Scan
 
+from stem2sim.forward import Probe, Scan
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, normalise, resample
 
 CLASSES = ("C", "Si", "background")
@@ -40,14 +40,14 @@ def graphene(half_width: float, a: float = 2.46) -> Floats:
     a1, a2 = np.array([a, 0.0]), np.array([a / 2, a * np.sqrt(3) / 2])
     corner = np.outer(i, a1) + np.outer(j, a2)
     both = np.vstack([corner, corner + (a1 + a2) / 3])
-    return both[(np.abs(both) < half_width).all(axis=1)]
+    return np.asarray(both[(np.abs(both) < half_width).all(axis=1)])
 
 
 def _turned_lattice(half_width: float, rng: np.random.Generator) -> Floats:
     angle = rng.uniform(0, np.pi / 3)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     xy = graphene(half_width * 1.45) @ turn.T + rng.uniform(-1.5, 1.5, 2)
-    return xy[(np.abs(xy) < half_width).all(axis=1)]
+    return np.asarray(xy[(np.abs(xy) < half_width).all(axis=1)])
 
 
 def defective_graphene(width: float, rng: np.random.Generator) -> tuple[Floats, Ints]:
@@ -92,7 +92,10 @@ def _outside_hole(xy: Floats, width: float, rng: np.random.Generator) -> NDArray
     angle = np.arctan2(away[:, 1], away[:, 0])
     phase = rng.uniform(0, 2 * np.pi, 3)
     rim = radius * (
-        1 + 0.2 * np.sin(2 * angle + phase[0]) + 0.15 * np.sin(3 * angle + phase[1]) + 0.1 * np.sin(5 * angle + phase[2])
+        1
+        + 0.2 * np.sin(2 * angle + phase[0])
+        + 0.15 * np.sin(3 * angle + phase[1])
+        + 0.1 * np.sin(5 * angle + phase[2])
     )
     return np.asarray(np.hypot(away[:, 0], away[:, 1]) > rim)
 

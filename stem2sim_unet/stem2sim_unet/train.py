@@ -11,22 +11,25 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import Progress
 from safetensors.torch import save_file
-from stem2sim.files import write_text
-from stem2sim.structure import CLOSEST
 from torch import Tensor
 from torch.nn import functional
 
+from stem2sim.files import write_text
+from stem2sim.structure import CLOSEST
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.ensemble import RECORD, Confidence, Ensemble, Floats, disagreement
 from stem2sim_unet.locate import locate, match
 from stem2sim_unet.network import BLOCK_DEPTHS, FILTERS
 from stem2sim_unet.synthetic import CLASSES, NUMBERS, training_frame
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CLASS_WEIGHTS = (1.0, 2.5, 0.8)
 BATCH = 12
@@ -142,20 +145,28 @@ def fit_confidence(folder: Path, frames: int = 240) -> Confidence:
     ensemble = Ensemble(folder)
     first = _examined(ensemble, range(998_000_000, 998_000_000 + frames // 2))
     fitted = Confidence.fit(
-        first.foreground, first.true, first.errors, first.spread, first.noise, float(np.percentile(first.disagreement, 99))
+        first.foreground,
+        first.true,
+        first.errors,
+        first.spread,
+        first.noise,
+        float(np.percentile(first.disagreement, 99)),
     )
     second = _examined(ensemble, range(997_000_000, 997_000_000 + frames // 2))
     probability = fitted.probability(second.foreground)
     std = fitted.position_std(second.spread, second.noise)
     bins = np.clip((probability * 10).astype(int), 0, 9)
-    gaps = [abs(probability[bins == k].mean() - second.true[bins == k].mean()) * (bins == k).mean()
-            for k in range(10) if (bins == k).any()]  # fmt: skip
+    gaps = [
+        abs(probability[here].mean() - second.true[here].mean()) * here.mean()
+        for here in (np.asarray(bins == k) for k in range(10))
+        if here.any()
+    ]
     sure = probability >= 0.5
     scores = {
         "frames": frames // 2,
-        "atoms": second.atoms,
+        "atoms": len(second.seen),
         "precision": second.true[sure].mean(),
-        "recall": second.true[sure].sum() / second.atoms,
+        "recall": (fitted.probability(second.seen) >= 0.5).mean(),
         "right species": second.right_species.mean(),
         "probability calibration error": sum(gaps),
         "position error rms [Å]": np.sqrt((second.errors**2).mean()),
@@ -178,12 +189,12 @@ class _Examined:
     noise: Floats
     right_species: NDArray[np.bool_]
     disagreement: Floats
-    atoms: int
+    seen: Floats
+    """(atoms,) mean foreground of the detection of each atom there is, 0 where it was missed."""
 
 
 def _examined(ensemble: Ensemble, seeds: range) -> _Examined:
-    found_foreground, true, errors, spread, noise, right, differ = ([] for _ in range(7))
-    atoms = 0
+    columns: tuple[list[Floats], ...] = tuple([] for _ in range(8))
     for seed in seeds:
         made = training_frame(np.random.default_rng(seed))
         members = ensemble.predict(made.pixels)
@@ -194,17 +205,23 @@ def _examined(ensemble: Ensemble, seeds: range) -> _Examined:
         pairs = match(found.positions, made.positions, 0.5 / CANONICAL_PIXEL_SIZE)
         is_true = np.zeros(len(found), dtype=bool)
         is_true[pairs[:, 0]] = True
+        foreground_of = np.zeros(len(made.positions))
+        foreground_of[pairs[:, 1]] = found.foreground[pairs[:, 0]]
         both = pairs[kept[pairs[:, 0]]]
-        found_foreground.append(found.foreground[kept])
-        true.append(is_true[kept])
-        errors.append((found.positions[both[:, 0]] - made.positions[both[:, 1]]) * CANONICAL_PIXEL_SIZE)
-        spread.append(found.spread[both[:, 0]])
-        noise.append(np.full(len(both), made.noise))
-        right.append(NUMBERS[found.species[both[:, 0]].argmax(axis=1)] == made.numbers[both[:, 1]])
-        differ.append(np.array([disagreement(members)]))
-        atoms += int(inside.sum())
-    parts = [np.concatenate(part) for part in (found_foreground, true, errors, spread, noise, right, differ)]
-    return _Examined(*parts, atoms=atoms)
+        examined = (
+            found.foreground[kept],
+            is_true[kept],
+            (found.positions[both[:, 0]] - made.positions[both[:, 1]]) * CANONICAL_PIXEL_SIZE,
+            found.spread[both[:, 0]],
+            np.full(len(both), made.noise),
+            NUMBERS[found.species[both[:, 0]].argmax(axis=1)] == made.numbers[both[:, 1]],
+            np.array([disagreement(members)]),
+            foreground_of[inside],
+        )
+        for column, part in zip(columns, examined, strict=True):
+            column.append(part)
+    foreground, true, errors, spread, noise, right, differ, seen = (np.concatenate(column) for column in columns)
+    return _Examined(foreground, true.astype(bool), errors, spread, noise, right.astype(bool), differ, seen)
 
 
 if __name__ == "__main__":

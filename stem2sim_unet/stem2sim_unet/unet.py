@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
+
 from stem2sim.errors import BadInput
-from stem2sim.image import Image
 from stem2sim.lattice import GRAPHENE, Lattice, find_lattice
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.structure import CLOSEST
-
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, normalise, resample, to_frame
-from stem2sim_unet.synthetic import CLASSES
+from stem2sim_unet.synthetic import CLASSES, LABEL_RADIUS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stem2sim.image import Image
 
 DISAGREEMENT = 0.05
 """Stated and lattice pixel sizes further apart than this are worth a warning."""
@@ -63,7 +66,11 @@ class Unet(Segmenter):
         pixels = to_frame(found.positions[kept], scale)
         with np.errstate(divide="ignore", invalid="ignore"):
             entropy = -np.nansum(np.where(share > 0, share * np.log(share), 0.0), axis=1)
-        spread = ensemble.confidence.position_std(found.spread[kept], noise) * (image.pixel_size / scale)
+        spread = ensemble.confidence.position_std(found.spread[kept], noise)
+        # the frame's border cuts the disc of an atom: its centre is off by what may lie outside
+        last = np.array(frame.shape[::-1]) - 1
+        inside = np.minimum(found.positions[kept], last - found.positions[kept]).min(axis=1) * CANONICAL_PIXEL_SIZE
+        spread = np.hypot(spread, np.clip(LABEL_RADIUS - inside, 0, None)) * (image.pixel_size / scale)
         foreign = disagreement(members) / ensemble.confidence.usual_spread
         if foreign > 1:
             warnings.append(

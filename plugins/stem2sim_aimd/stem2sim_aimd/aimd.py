@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import units
 from ase.io import Trajectory
 from pydantic import Field
+
 from stem2sim.progress import track
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import EngineOption, Simulator
-from stem2sim.structure import Structure
-
 from stem2sim_aimd.freedom import check_constraints, thermal_momenta
 from stem2sim_aimd.nose_hoover import NoseHooverChain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stem2sim.structure import Structure
 
 TRAJECTORY = "dynamics.traj"
 
@@ -29,7 +32,7 @@ class Aimd(Simulator):
 
     name: ClassVar[str] = "aimd"
 
-    engine: EngineOption = Field(description="whose forces: { use = \"xtb\" }")
+    engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
     temperature: float = Field(300.0, gt=0, description="of the thermostat [K]")
     time_step: float = Field(0.5, gt=0, le=5, description="0.5 where hydrogen moves [fs]")
     steps: int = Field(200, ge=1, description="number of time steps")
@@ -46,8 +49,7 @@ class Aimd(Simulator):
         energy = units.kB * self.temperature
         atoms.set_momenta(thermal_momenta(atoms, energy, np.random.default_rng(self.seed)))
         series: dict[str, list[float]] = {
-            name: []
-            for name in ("time [fs]", "temperature [K]", "potential energy [eV]", "conserved quantity [eV]")
+            name: [] for name in ("time [fs]", "temperature [K]", "potential energy [eV]", "conserved quantity [eV]")
         }
         with self.engine.calculator(structure, workdir) as calculator:
             atoms.calc = calculator
@@ -101,8 +103,8 @@ class Aimd(Simulator):
         conserved = np.array(series["conserved quantity [eV]"])
         return (
             f"{self.steps * self.time_step:g} fs at {self.temperature:g} K: second half {second_half.mean():.0f} K on "
-            f"average (spread {second_half.std():.0f} K, {chain.freedom} degrees of freedom), conserved quantity within "
-            f"{1000 * np.ptp(conserved):.1f} meV"
+            f"average (spread {second_half.std():.0f} K, {chain.freedom} degrees of freedom), conserved quantity "
+            f"within {1000 * np.ptp(conserved):.1f} meV"
         )
 
     def provenance(self) -> dict[str, object]:

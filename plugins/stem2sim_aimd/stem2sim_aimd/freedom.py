@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane
 from numpy.typing import NDArray
+
 from stem2sim.errors import BadInput
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 LINEAR = (FixAtoms, FixCartesian, FixedLine, FixedPlane)
 """Constraints that project momenta, step by step, onto a fixed subspace: exact in velocity Verlet."""
@@ -83,4 +88,5 @@ def thermal_momenta(atoms: Atoms, energy: float, rng: np.random.Generator) -> Fl
     drawn = rng.normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses() * energy)[:, None]
     momenta = without_rigid_motion(atoms, _allowed(atoms, drawn))
     kinetic = 0.5 * float((momenta**2 / atoms.get_masses()[:, None]).sum())
-    return momenta * np.sqrt(0.5 * degrees_of_freedom(atoms) * energy / kinetic)
+    scale = float(np.sqrt(0.5 * degrees_of_freedom(atoms) * energy / kinetic))
+    return momenta * scale

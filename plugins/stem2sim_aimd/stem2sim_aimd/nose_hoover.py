@@ -49,7 +49,8 @@ class NoseHooverChain(MolecularDynamics):
         bath = 0.5 * float((self.p_eta**2 / self.inertia).sum()) + self.energy * (
             self.freedom * self.eta[0] + float(self.eta[1:].sum())
         )
-        return float(self.atoms.get_potential_energy()) + self.kinetic_energy() + bath
+        potential = float(self.atoms.get_potential_energy())
+        return potential + self.kinetic_energy() + float(bath)
 
     def step(self) -> None:
         """Advance one time step."""

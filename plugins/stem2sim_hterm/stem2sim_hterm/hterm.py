@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic, get_distances
-from numpy.typing import NDArray
 from pydantic import Field
+
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
-from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Builder
 from stem2sim.structure import ADDED, CLOSEST, Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from stem2sim.segmentation import Segmentation
 
 CROWDED = 1.5
 """[Å]; two hydrogens closer than this push each other out of the plane (van der Waals contact is at 2.4 Å)."""
@@ -37,7 +42,7 @@ class Hterm(Builder):
         atoms, removed = _without_strays(structure.atoms)
         if len(atoms) == 0:
             raise BadInput("no atom has two bonded neighbours; check the pixel size (bonded C-C is under 1.9 Å)")
-        findings = [f"{removed} stray atoms with fewer than two neighbours removed"] if removed else []
+        findings = [f"stray atoms (fewer than two neighbours) removed: {removed}"] if removed else []
         near = neighbours(atoms)
         hydrogens: list[NDArray[np.float64]] = []
         tilted, bare = 0, []
@@ -54,14 +59,14 @@ class Hterm(Builder):
             tilted += angle != 0
             hydrogens.append(place)
         if tilted:
-            findings.append(f"{tilted} hydrogens tilted out of the plane to keep {CROWDED} Å from the next atom")
+            findings.append(f"hydrogens tilted out of the plane to keep {CROWDED} Å from the next atom: {tilted}")
         if bare:
-            findings.append(f"{len(bare)} edge atoms left without hydrogen: {', '.join(bare)}")
+            findings.append(f"edge atoms left without hydrogen: {', '.join(bare)}")
         made = structure.after(self.provenance(), _with_hydrogen(atoms, hydrogens), *findings)
         made.check_distances()
         parity = "even" if made.electrons % 2 == 0 else "odd"
         counted = (
-            f"{len(hydrogens)} hydrogens added; {made.electrons} electrons at charge {made.charge}: {parity}, "
+            f"hydrogens added: {len(hydrogens)}; {made.electrons} electrons at charge {made.charge}: {parity}, "
             f"lowest multiplicity {made.multiplicity}"
         )
         yield made.model_copy(update={"findings": (*made.findings, counted)})
@@ -107,7 +112,7 @@ def _without_strays(atoms: Atoms) -> tuple[Atoms, int]:
 
 
 def _with_hydrogen(atoms: Atoms, places: list[NDArray[np.float64]]) -> Atoms:
-    whole = atoms.copy()
+    whole: Atoms = atoms.copy()
     if not places:
         return whole
     added = Atoms("H" * len(places), positions=places)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from ase import Atoms
 from ase.data import atomic_numbers
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
+
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
-from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Builder
-from stem2sim.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
 
 
 class Patch(Builder):
@@ -27,7 +32,7 @@ class Patch(Builder):
     center: tuple[float, float] | None = Field(None, description="x, y of the patch's centre in the frame [Å]")
     contains: str = Field(
         "impurity",
-        description="what the patch is centred on: a species, 'impurity' (the rarest species, if there is more than one)"
+        description="what the patch is centred on: a species, 'impurity' (the rarest species, where there are several)"
         " or 'any'",
     )
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
 from pydantic import Field
 from scipy.spatial import cKDTree
+
 from stem2sim.errors import BadInput
-from stem2sim.lattice import Lattice
-from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST, Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.lattice import Lattice
+    from stem2sim.segmentation import AtomsTable, Segmentation
 
 DISAGREEMENT = 0.03
 """Stated and lattice pixel sizes further apart than this are worth a finding."""
@@ -39,12 +43,12 @@ class Place(Builder):
             )
         findings = []
         if len(kept) < len(table):
-            findings.append(f"{len(table) - len(kept)} atoms less probable than {self.least_probability} left out")
+            findings.append(f"less probable than {self.least_probability} and left out: {len(table) - len(kept)}")
         if self.overlap == "keep-likelier":
             before = len(kept)
             kept = _likelier(table, kept)
             if len(kept) < before:
-                findings.append(f"{before - len(kept)} atoms closer than {CLOSEST} Å to a likelier one left out")
+                findings.append(f"closer than {CLOSEST} Å to a likelier atom and left out: {before - len(kept)}")
         findings += _scale_findings(segmentation.lattice, segmentation.pixel_size)
         atoms = Atoms(
             symbols=[str(s) for s in table.species[kept]],

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
-from pathlib import Path
-from typing import ClassVar, Literal, Self
-
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ase.calculators.calculator import CalculationFailed, Calculator
 from pydantic import Field, model_validator
+from tblite.ase import TBLite
+
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Engine
-from stem2sim.structure import Structure
-from tblite.ase import TBLite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim.xtb")
 
@@ -87,7 +90,7 @@ class Xtb(Engine):
                 f"multiplicity {multiplicity} is impossible with {electrons} electrons at charge {charge}; "
                 f"use {1 + electrons % 2}, {3 + electrons % 2}, ..."
             )
-        settings = {
+        settings: dict[str, Any] = {
             "method": self.method,
             "charge": charge,
             "multiplicity": multiplicity,

@@ -1,0 +1,159 @@
+"""Laws of the thermostat: temperature, degrees of freedom, conserved quantity, constraints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine
+from ase.io import read
+from stem2sim.errors import BadInput
+from stem2sim.structure import Structure
+from stem2sim_aimd.aimd import Aimd
+from stem2sim_aimd.freedom import conserved_motions, degrees_of_freedom, thermal_momenta, without_rigid_motion
+from stem2sim_aimd.nose_hoover import NoseHooverChain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stem2sim.simulation import SimulationResult
+
+    from tests.conftest import Emt
+
+
+def copper(cells: int = 2) -> Atoms:
+    atoms = bulk("Cu", cubic=True).repeat(cells)
+    atoms.rattle(0.01, seed=1)
+    return atoms
+
+
+def run(atoms: Atoms, emt: Emt, folder: Path, **options: object) -> SimulationResult:
+    (result,) = Aimd(engine=emt, **options).simulate(Structure(atoms=atoms), folder)  # type: ignore[arg-type]
+    return result
+
+
+@pytest.mark.parametrize(
+    ("constrain", "expected"),
+    [
+        (lambda a: None, 3 * 32 - 3),
+        (lambda a: a.set_constraint(FixAtoms(range(16))), 3 * 16),
+        (lambda a: a.set_constraint(FixedLine(range(32), [0, 0, 1])), 32 - 1),
+        (lambda a: a.set_constraint([FixAtoms([0]), FixCartesian([1], [True, False, False])]), 3 * 32 - 4),
+        (lambda a: a.set_constraint(FixCartesian(range(32), [False, False, True])), 2 * 32 - 2),
+    ],
+)
+def test_only_what_moves_is_counted(constrain: object, expected: int) -> None:
+    atoms = copper()
+    constrain(atoms)  # type: ignore[operator]
+    assert degrees_of_freedom(atoms) == expected
+
+
+def test_an_isolated_molecule_does_not_heat_by_turning() -> None:
+    """3N - 6, and 3N - 5 for a linear one; the drawn momenta carry neither drift nor turn."""
+    assert degrees_of_freedom(molecule("C6H6")) == 3 * 12 - 6
+    assert degrees_of_freedom(molecule("CO2")) == 3 * 3 - 5
+    assert len(conserved_motions(molecule("CO2"))) == 5
+    benzene = molecule("C6H6")
+    benzene.set_momenta(thermal_momenta(benzene, 0.0258, np.random.default_rng(0)))
+    assert np.allclose(benzene.get_momenta().sum(axis=0), 0, atol=1e-10)
+    assert np.allclose(benzene.get_angular_momentum(), 0, atol=1e-10)
+
+
+def test_taking_rigid_motion_out_twice_changes_nothing() -> None:
+    benzene = molecule("C6H6")
+    momenta = np.random.default_rng(0).normal(size=(12, 3))
+    once = without_rigid_motion(benzene, momenta)
+    assert np.allclose(once, without_rigid_motion(benzene, once))
+
+
+def test_first_velocities_have_the_temperature() -> None:
+    for constraint in (None, FixAtoms(range(16))):
+        atoms = copper()
+        atoms.set_constraint(constraint)
+        atoms.set_momenta(thermal_momenta(atoms, units.kB * 300, np.random.default_rng(0)))
+        kelvin = 2 * atoms.get_kinetic_energy() / (degrees_of_freedom(atoms) * units.kB)
+        assert kelvin == pytest.approx(300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fixed", [0, 16])
+def test_the_temperature_is_the_one_asked_for(fixed: int, emt: Emt, tmp_path: Path) -> None:
+    """Mean and fluctuation are canonical, also with half of the atoms fixed (ASE's own chain gives 20 K there)."""
+    atoms = copper()
+    if fixed:
+        atoms.set_constraint(FixAtoms(range(fixed)))
+    options = {"temperature": 300.0, "time_step": 4.0, "steps": 4000, "interval": 5, "thermostat_period": 200.0}
+    result = run(atoms, emt, tmp_path, **options)
+    kelvin = np.array(result.observables["temperature [K]"])[100:]
+    freedom = 3 * (32 - fixed) - (0 if fixed else 3)
+    assert kelvin.mean() == pytest.approx(300, abs=12)
+    assert kelvin.std() == pytest.approx(300 * np.sqrt(2 / freedom), rel=0.25)
+
+
+def test_fixed_atoms_stay_exactly(emt: Emt, tmp_path: Path) -> None:
+    atoms = copper()
+    atoms.set_constraint([FixAtoms(range(8)), FixedLine([9, 10], [0, 0, 1])])
+    result = run(atoms, emt, tmp_path, steps=50, time_step=2.0)
+    moved = result.structure.atoms.positions - atoms.positions
+    assert np.array_equal(moved[:8], np.zeros((8, 3)))
+    assert np.abs(moved[9:11, :2]).max() < 1e-12
+    assert np.abs(moved[9:11, 2]).min() > 0
+
+
+def drift(time_step: float) -> float:
+    """Spread of the conserved quantity [eV] over 200 fs."""
+    atoms = copper()
+    atoms.set_momenta(thermal_momenta(atoms, units.kB * 300, np.random.default_rng(3)))
+    atoms.calc = EMT()
+    chain = NoseHooverChain(atoms, time_step, 300.0, 100.0, 3)
+    values = [chain.conserved() for _ in chain.irun(round(200 / time_step))]
+    return float(np.std(values))
+
+
+def test_the_conserved_quantity_improves_with_the_square_of_the_step() -> None:
+    coarse, fine = drift(4.0), drift(2.0)
+    assert coarse < 0.01
+    assert coarse / fine == pytest.approx(4, rel=0.5)
+
+
+def test_the_same_seed_gives_the_same_trajectory(emt: Emt, tmp_path: Path) -> None:
+    ends = []
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / folder).mkdir()
+        ends.append(run(copper(), emt, tmp_path / folder, steps=20, seed=seed).structure.atoms.positions)
+    assert np.array_equal(ends[0], ends[1])
+    assert not np.allclose(ends[0], ends[2])
+
+
+def test_frames_and_values_belong_together(emt: Emt, tmp_path: Path) -> None:
+    """One frame per kept value, at the times they say; the last is the end."""
+    result = run(copper(), emt, tmp_path, steps=11, interval=4, time_step=2.0)
+    assert result.observables["time [fs]"] == [0, 8, 16, 22]
+    frames = read(tmp_path / "dynamics.traj", ":")
+    energies = [frame.get_potential_energy() for frame in frames]
+    assert energies == pytest.approx(result.observables["potential energy [eV]"])
+    assert np.allclose(frames[-1].positions, result.structure.atoms.positions)
+    assert result.converged
+
+
+def test_a_blown_up_trajectory_says_so(emt: Emt, tmp_path: Path) -> None:
+    """5 fs for two light atoms far up the wall: not converged, with the step and a hint, and no traceback."""
+    atoms = Atoms("H2Cu2", positions=[[0, 0, 0], [0.95, 0, 0], [3.4, 0, 0], [3.4, 2.0, 0]])
+    result = run(atoms, emt, tmp_path, steps=400, time_step=5.0, temperature=50.0)
+    assert not result.converged
+    assert "blew up at step" in result.reason
+    assert "try a time step below 5.0 fs" in result.reason
+
+
+def test_a_constraint_it_cannot_hold_is_refused_by_name(emt: Emt, tmp_path: Path) -> None:
+    atoms = copper()
+    atoms.set_constraint(FixBondLength(0, 1))
+    with pytest.raises(BadInput, match="cannot hold the constraint FixBondLength"):
+        run(atoms, emt, tmp_path, steps=2)
+    atoms.set_constraint(FixAtoms(range(32)))
+    with pytest.raises(BadInput, match="nothing can move"):
+        run(atoms, emt, tmp_path, steps=2)

@@ -1,0 +1,89 @@
+"""What the tests of several distributions share."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+from hypothesis import HealthCheck, settings
+from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.stages import Engine
+from stem2sim.structure import Structure
+from stem2sim.testing import graphene_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+# one seed for all: a law that fails must fail again on the next run
+settings.register_profile(
+    "stem2sim", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("stem2sim")
+os.environ.setdefault("COLUMNS", "200")
+
+
+@pytest.fixture(scope="session")
+def stem() -> Path:
+    """Real micrographs; they lie beside the project, not in it."""
+    folder = SHARED / "data" / "stem"
+    if not folder.is_dir():
+        pytest.skip("no real frames: ../shared/data/stem is absent")
+    return folder
+
+
+class Emt(Engine):
+    """Effective-medium theory of metals: real forces in a millisecond."""
+
+    name: ClassVar[str] = "emt"
+
+    @contextmanager
+    def calculator(self, structure: Structure, workdir: Path) -> Iterator[EMT]:
+        """Lend ASE's EMT."""
+        yield EMT()
+
+
+@pytest.fixture
+def emt() -> Emt:
+    """Return an engine that costs nothing."""
+    return Emt()
+
+
+def table_of(xy: np.ndarray, species: str = "C", probability: float | np.ndarray = 1.0) -> AtomsTable:
+    """Return an atoms table of positions [Å]."""
+    n = len(xy)
+    return AtomsTable(
+        x=xy[:, 0],
+        y=xy[:, 1],
+        species=np.full(n, species),
+        probability=np.broadcast_to(probability, n).astype(float),
+        position_std=np.full(n, 0.05),
+        entropy=np.zeros(n),
+    )
+
+
+def flake(width: float = 12.0, angle: float = 10.0) -> Structure:
+    """Return flat graphene as `place` would leave it."""
+    sheet = graphene_sheet(width, angle)
+    sheet.set_array("source", np.arange(len(sheet)))
+    sheet.set_array("probability", np.ones(len(sheet)))
+    sheet.set_array("position_std", np.full(len(sheet), 0.05))
+    return Structure(atoms=sheet)
+
+
+NOTHING = Segmentation(atoms=AtomsTable.empty())
+
+
+def benzene() -> Atoms:
+    """Return C6H6."""
+    from ase.build import molecule
+
+    return molecule("C6H6")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from stem2sim.errors import BadInput
+from stem2sim.lattice import Lattice
+from stem2sim.segmentation import AtomsTable, Segmentation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def table() -> AtomsTable:
+    rng = np.random.default_rng(0)
+    return AtomsTable(
+        x=rng.uniform(0, 30, 7),
+        y=rng.uniform(0, 30, 7),
+        species=np.array(["C"] * 6 + ["Si"]),
+        probability=rng.uniform(0, 1, 7),
+        position_std=rng.uniform(0, 0.1, 7),
+        entropy=np.zeros(7),
+    )
+
+
+def test_csv_starts_with_the_columns_that_scripts_rely_on(tmp_path: Path) -> None:
+    text = table().to_csv()
+    assert text.startswith("x,y,species,probability,")
+    (tmp_path / "a.csv").write_text(text)
+    read = AtomsTable.from_csv(tmp_path / "a.csv")
+    assert np.allclose(read.positions, table().positions, atol=1e-5)
+    assert read.counts() == {"C": 6, "Si": 1}
+
+
+def test_three_columns_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y,species\n1.0,2.0,C\n")
+    read = AtomsTable.from_csv(tmp_path / "a.csv")
+    assert read.probability.tolist() == [1.0]
+    assert np.isnan(read.position_std[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no atoms in"),
+        ("x,y,species\n", "no atoms in"),
+        ("x,y\n1,2\n", "has no column species"),
+        ("x,y,species\n1,two,C\n", "column y of a.csv holds something that is not a number"),
+        ("x,y,species\n1,nan,C\n", "not finite"),
+        ("x,y,species\n1,2,Xx\n", "unknown species 'Xx'"),
+    ],
+)
+def test_a_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(BadInput, match=message) as caught:
+        AtomsTable.from_csv(tmp_path / "a.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
+    """Maps within float16, all else exactly."""
+    lattice = Lattice(pixel_size=0.1, anisotropy=1.01, angle=3, strength=40, lattice_constant=2.46)
+    rng = np.random.default_rng(0)
+    whole = Segmentation(
+        atoms=table(),
+        class_names=("C", "Si", "background"),
+        mean=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
+        spread=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
+        pixel_size=0.1,
+        lattice=lattice,
+        out_of_distribution=0.4,
+        warnings=("a warning",),
+        made_by={"use": "unet"},
+    )
+    whole.save(tmp_path / "s.npz")
+    read = Segmentation.load(tmp_path / "s.npz")
+    assert np.array_equal(read.atoms.x, whole.atoms.x)
+    assert read.atoms.species.tolist() == whole.atoms.species.tolist()
+    assert read.mean is not None
+    assert np.allclose(read.mean, whole.mean, atol=1e-3)
+    assert (read.lattice, read.warnings, read.made_by) == (lattice, ("a warning",), {"use": "unet"})
+    assert not list(tmp_path.glob(".*")), "no half-written file stays behind"

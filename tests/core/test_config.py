@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import copy
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from stem2sim.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
+from stem2sim.errors import BadInput
+from stem2sim.explain import commented_toml, options
+from stem2sim.registry import installed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGE = {"image": {"path": "frame.npy", "pixel_size": 0.1}}
+
+
+def test_the_resolved_config_makes_the_same_pipeline_again() -> None:
+    config = read_config({**copy.deepcopy(DEFAULTS), **IMAGE})
+    again = read_config(tomllib.loads(config.to_toml()))
+    assert again == config
+    assert again.fingerprint() == config.fingerprint()
+
+
+def test_resolved_configs_satisfy_the_schema() -> None:
+    """The schema of the installed plugins accepts what they write, and refuses a wrong option."""
+    tree = tomllib.loads(read_config({**copy.deepcopy(DEFAULTS), **IMAGE}).to_toml())
+    jsonschema.validate(tree, schema())
+    tree["simulate"][1]["engine"]["no-such"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tree, schema())
+
+
+def test_set_reaches_every_option() -> None:
+    tree: dict[str, Any] = copy.deepcopy(DEFAULTS)
+    for assignment in (
+        "simulate.1.temperature=500",
+        "simulate.1.engine.method=GFN2-xTB",
+        "image.path=a.npy",
+        "build.1.center=[3.0, 4.5]",
+    ):
+        set_option(tree, assignment)
+    config = read_config(tree)
+    assert config.simulate[1].temperature == 500  # type: ignore[attr-defined]
+    assert config.simulate[1].engine.method == "GFN2-xTB"  # type: ignore[attr-defined]
+    assert config.build[1].center == (3.0, 4.5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("temperature", "takes dotted.key=value"),
+        ("simulate.7.temperature=1", "there are 2 of these, numbered from 0"),
+        ("simulate.1.temperature=-5", r"simulate\.1\.temperature: .*greater than 0, got -5 .*\[K\]"),
+        (
+            "simulate.1.temprature=5",
+            r"simulate\.1\.temprature: unknown option; aimd takes .*did you mean 'temperature'",
+        ),
+        ("simulate.0.use=vasq", r"simulate\.0: no simulator named 'vasq'; installed: "),
+        ("simulate.0.method=GFN3", "GFN1-xTB"),
+        ("simulate.1.engine.use=aimd", "'aimd' lends no forces; engines: "),
+        ("simulate.1.engine.fmx=1", r"simulate\.1\.engine: fmx: unknown option; xtb takes"),
+        ("simulate.0.accuracy=1000", "accuracy"),
+        ("segment=3", "say which segmenter"),
+        ("build=3", r"write \[\[build\]\]"),
+        ("sement.use=unet", "unknown section 'sement'; .*did you mean 'segment'"),
+        ("image.pixel_size=0", "image.pixel_size: input should be greater than 0, got 0"),
+    ],
+)
+def test_every_mistake_names_its_place_and_what_would_do(assignment: str, message: str) -> None:
+    tree: dict[str, Any] = {**copy.deepcopy(DEFAULTS), **copy.deepcopy(IMAGE)}
+    with pytest.raises(BadInput, match=message) as caught:
+        set_option(tree, assignment)
+        read_config(tree)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_accuracy_too_loose_for_fmax_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"use accuracy <= 0\.2"):
+        read_config({**IMAGE, "simulate": [{"use": "xtb", "fmax": 1e-3, "accuracy": 1.0}]})
+
+
+def test_relative_paths_count_from_the_config(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[image]\npath = "frame.npy"\n')
+    assert read_toml(tmp_path / "a.toml")["image"]["path"] == str(tmp_path / "frame.npy")
+
+
+def test_engine_flag_reaches_the_simulators_that_take_one() -> None:
+    flags = {**IMAGE, "simulate": [{"use": "xtb"}, {"use": "aimd"}]}
+    config = parse(None, flags, engine="xtb")
+    assert config.simulate[1].engine.name == "xtb"  # type: ignore[attr-defined]
+
+
+def test_init_writes_a_config_that_runs() -> None:
+    """As it stands it parses to the defaults; with every comment sign taken away it is still valid TOML."""
+    text = commented_toml("frame.npy", None, None, None, None)
+    config = read_config(tomllib.loads(text))
+    expected = read_config({**copy.deepcopy(DEFAULTS), "image": {"path": "frame.npy"}})
+    assert config == expected
+    bare = "\n".join(
+        line.removeprefix("# ") if " = " in line and " = ..." not in line else line for line in text.split("\n")
+    )
+    assert read_config(tomllib.loads(bare)) == expected
+
+
+def test_every_option_of_every_stage_is_described() -> None:
+    for offer in installed().offers:
+        for option in options(offer.stage):
+            assert option.description, f"{offer.stage.name}.{option.name}"
+            assert option.type, f"{offer.stage.name}.{option.name}"

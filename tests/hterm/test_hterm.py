@@ -1,0 +1,195 @@
+"""Laws of placing, cutting and terminating."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stem2sim.bonds import neighbours
+from stem2sim.errors import BadInput
+from stem2sim.lattice import Lattice
+from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.structure import Structure
+from stem2sim_hterm.hterm import Hterm
+from stem2sim_hterm.patch import Patch
+from stem2sim_hterm.place import Place
+
+from tests.conftest import NOTHING, flake, table_of
+
+
+def place(table: AtomsTable, **options: object) -> Structure:
+    segmentation = Segmentation(atoms=table)
+    (made,) = Place(**options).build(Structure.empty(), segmentation)  # type: ignore[arg-type]
+    return made
+
+
+def cut(structure: Structure, **options: object) -> Structure:
+    (made,) = Patch(**options).build(structure, NOTHING)  # type: ignore[arg-type]
+    return made
+
+
+def terminate(structure: Structure, **options: object) -> Structure:
+    (made,) = Hterm(**options).build(structure, NOTHING)  # type: ignore[arg-type]
+    return made
+
+
+def test_atoms_stand_where_they_were_measured() -> None:
+    """X along columns, y down rows, z = 0; an asymmetric flake keeps its handedness."""
+    xy = np.array([[1.0, 2.0], [2.4, 2.0], [1.0, 7.0]])
+    made = place(table_of(xy))
+    assert np.array_equal(made.atoms.positions, np.column_stack([xy, np.zeros(3)]))
+    assert made.atoms.arrays["source"].tolist() == [0, 1, 2]
+
+
+def test_improbable_atoms_are_left_out_and_told() -> None:
+    made = place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=np.array([0.9, 0.4, 0.8])))
+    assert made.atoms.arrays["source"].tolist() == [0, 2]
+    assert made.findings == ("less probable than 0.5 and left out: 1",)
+    with pytest.raises(BadInput, match="none of 3 has a probability of at least 0.99"):
+        place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=0.9), least_probability=0.99)
+
+
+def test_of_two_overlapping_atoms_the_likelier_stays() -> None:
+    table = table_of(np.array([[0.0, 0], [0.5, 0], [3, 0]]), probability=np.array([0.7, 0.9, 0.8]))
+    with pytest.raises(BadInput, match=r"0\.50 Å apart"):
+        place(table)
+    assert place(table, overlap="keep-likelier").atoms.arrays["source"].tolist() == [1, 2]
+
+
+def test_a_wrong_scale_is_a_finding() -> None:
+    """The stated pixel size is 10 % above what the lattice calls for: so are the bond lengths."""
+    lattice = Lattice(pixel_size=0.1, anisotropy=1, angle=0, strength=50, lattice_constant=2.46)
+    found = Segmentation(atoms=table_of(np.array([[0.0, 0]])), pixel_size=0.11, lattice=lattice)
+    (made,) = Place().build(Structure.empty(), found)
+    assert "bond lengths are off by +10.0 %" in made.findings[0]
+
+
+@settings(max_examples=25)
+@given(size=st.integers(6, 90), angle=st.floats(0, 60), x=st.floats(4, 16), y=st.floats(4, 16))
+def test_a_patch_is_connected_and_no_larger_than_asked(size: int, angle: float, x: float, y: float) -> None:
+    """Every atom in it has two neighbours in it, and one walk along bonds reaches all."""
+    made = cut(flake(20, angle), size=size, center=(x, y))
+    near = neighbours(made.atoms)
+    assert 6 <= len(made.atoms) <= size
+    assert min(len(n) for n in near) >= 2
+    reached, front = {0}, [0]
+    while front:
+        front = [n for n in {n for k in front for n in near[k]} if n not in reached]
+        reached.update(front)
+    assert len(reached) == len(made.atoms)
+    # no larger patch was possible within a ring's worth of atoms
+    assert len(made.atoms) >= size - 6
+
+
+def test_a_patch_avoids_uncertain_atoms_and_edges() -> None:
+    """The left half is uncertain: the patch lies in the right one, and not at its rim."""
+    whole = flake(30)
+    probability = np.where(whole.atoms.positions[:, 0] < 15, 0.6, 0.99)
+    whole.atoms.set_array("probability", probability)
+    made = cut(whole, size=40, contains="any")
+    assert made.atoms.arrays["probability"].min() > 0.9
+    x, y = made.atoms.positions[:, :2].mean(axis=0)
+    assert 18 < x < 27
+    assert 5 < y < 25
+
+
+def test_a_patch_holds_the_impurity() -> None:
+    """Of two Si, the one with the more certain surroundings; by name, or as the rarest species."""
+    whole = flake(30)
+    xy = whole.atoms.positions[:, :2]
+    one, two = (int(np.argmin(np.hypot(*(xy - p).T))) for p in ([8, 15], [22, 15]))
+    whole.atoms.symbols[[one, two]] = "Si"
+    whole.atoms.set_array("probability", np.where(xy[:, 0] < 15, 0.95, 0.6))
+    for contains in ("impurity", "Si"):
+        made = cut(whole, size=30, contains=contains)
+        silicon = made.atoms[made.atoms.numbers == 14]
+        assert silicon.arrays["source"].tolist() == [one]
+        assert neighbours(made.atoms)[made.atoms.numbers.tolist().index(14)], "it is bonded within the patch"
+    with pytest.raises(BadInput, match="no Cr among the atoms; there are C, Si"):
+        cut(whole, contains="Cr")
+
+
+def test_a_patch_outside_the_atoms_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"center \(90.0, 4.0\) Å is outside the atoms, which span x"):
+        cut(flake(), center=(90.0, 4.0))
+    with pytest.raises(BadInput, match="put place before patch"):
+        cut(Structure.empty())
+
+
+@settings(max_examples=25)
+@given(
+    size=st.integers(6, 90), angle=st.floats(0, 60), x=st.floats(4, 16), y=st.floats(4, 16), noise=st.floats(0, 0.06),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_in_a_closed_flake_every_carbon_has_three_neighbours(
+    size: int, angle: float, x: float, y: float, noise: float, seed: int
+) -> None:
+    """Measured positions scatter; still each C ends with three neighbours, each H with one, nothing overlaps."""
+    rough = flake(20, angle)
+    rough.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(rough.atoms), 2))
+    made = terminate(cut(rough, size=size, center=(x, y)))
+    made.check_distances(0.9)
+    symbols = made.atoms.get_chemical_symbols()
+    for symbol, near in zip(symbols, neighbours(made.atoms), strict=True):
+        assert len(near) == (3 if symbol == "C" else 1)
+    carbon = made.atoms.numbers == 6
+    for k in np.flatnonzero(~carbon):
+        away = np.linalg.norm(made.atoms.positions[carbon] - made.atoms.positions[k], axis=1)
+        assert away.min() == pytest.approx(1.09, abs=1e-6)
+    assert made.electrons == made.atoms.numbers.sum()
+
+
+def test_benzene_comes_out_of_six_carbons() -> None:
+    """The hydrogens point outward, in the plane, along the line from the centre."""
+    angles = np.arange(6) * np.pi / 3
+    ring = Atoms("C6", positions=np.column_stack([1.4 * np.cos(angles), 1.4 * np.sin(angles), np.zeros(6)]))
+    made = terminate(Structure(atoms=ring)).atoms
+    hydrogen = made.positions[made.numbers == 1]
+    assert np.hypot(*hydrogen[:, :2].T) == pytest.approx(np.full(6, 1.4 + 1.09))
+    assert np.allclose(hydrogen[:, 2], 0)
+
+
+def test_strays_go_first() -> None:
+    """A chain of two atoms hanging off the flake, and a lone atom: all removed before hydrogen is added."""
+    whole = flake(8)
+    carbon = terminate(whole).atoms
+    edge = int(np.argmax(whole.atoms.positions[:, 0]))
+    tail = whole.atoms.positions[edge] + np.array([[1.42, 0, 0], [2.84, 0, 0], [9.0, 0, 0]])
+    with_tail = whole.atoms.copy()
+    with_tail.extend(Atoms("C3", positions=tail))
+    made = terminate(Structure(atoms=with_tail))
+    assert made.atoms.get_chemical_formula() == carbon.get_chemical_formula()
+    assert any(f.startswith("stray atoms (fewer than two neighbours) removed") for f in made.findings)
+
+
+def test_hydrogens_in_a_small_hole_make_room_for_each_other() -> None:
+    """A vacancy has three dangling bonds that meet in the middle: tilted, no H-H under 1.2 Å, none dropped unsaid."""
+    whole = flake(16)
+    middle = int(np.argmin(np.hypot(*(whole.atoms.positions[:, :2] - 8).T)))
+    holed = whole.atoms.copy()
+    del holed[middle]
+    made = terminate(cut(Structure(atoms=holed), size=60, center=(8, 8)))
+    hydrogen = made.atoms[made.atoms.numbers == 1]
+    distances = hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))
+    assert distances.min() > 1.2
+    assert any("tilted out of the plane" in f for f in made.findings)
+    assert np.abs(hydrogen.positions[:, 2]).max() > 0.3
+
+
+def test_parity_is_reported() -> None:
+    """A flake of an odd number of electrons is a doublet, and says so."""
+    made = terminate(cut(flake(16), size=30, center=(8, 8)))
+    assert any(f"{made.electrons} electrons at charge 0" in f for f in made.findings)
+    odd = made.atoms.copy()
+    del odd[int(np.flatnonzero(odd.numbers == 1)[0])]
+    assert Structure(atoms=odd).multiplicity == 2
+
+
+def test_edge_silicon_is_left_bare_and_told() -> None:
+    whole = cut(flake(16), size=24, center=(8, 8))
+    twofold = next(k for k, n in enumerate(neighbours(whole.atoms)) if len(n) == 2)
+    whole.atoms.symbols[twofold] = "Si"
+    made = terminate(whole)
+    assert f"edge atoms left without hydrogen: Si {twofold}" in made.findings
