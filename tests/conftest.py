@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.calculators.emt import EMT
 from hypothesis import HealthCheck, settings
+
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Engine
 from stem2sim.structure import Structure
@@ -19,6 +19,8 @@ from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ase import Atoms
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

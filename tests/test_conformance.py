@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ase import Atoms
 from pydantic import Field
+
 from stem2sim.config import read_engine
 from stem2sim.registry import installed
 from stem2sim.stages import Stage
@@ -20,7 +21,6 @@ from stem2sim.testing import (
     graphene_segmentation,
     graphene_sheet,
 )
-
 from tests.conftest import ROOT, Emt, benzene, flake
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Wrong(Emt):
 
     slope: float = Field(2.0, description="factor on the forces")
 
-    def calculator(self, structure: Structure, workdir: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201, D102
+    def calculator(self, structure: Structure, workdir: Path):  # type: ignore[no-untyped-def]  # noqa: D102
         from contextlib import contextmanager
 
         from ase.calculators.emt import EMT
@@ -79,7 +79,7 @@ class Wrong(Emt):
                 self.results["forces"] = self.results["forces"] * factor
 
         @contextmanager
-        def lent():  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def lent():  # type: ignore[no-untyped-def]
             yield Off()
 
         return lent()

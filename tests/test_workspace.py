@@ -11,8 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from stem2sim import __version__, hookspecs
 
+from stem2sim import __version__, hookspecs
 from tests.conftest import ROOT
 
 FOLDERS = {
@@ -84,7 +84,12 @@ def test_wheels_install_alone(tmp_path: Path) -> None:
 
     def plugins() -> str:
         done = subprocess.run(
-            [fresh / "bin" / "stem2sim", "plugins"], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+            [fresh / "bin" / "stem2sim", "plugins"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            check=True,
         )
         return done.stdout
 
@@ -96,7 +101,10 @@ def test_wheels_install_alone(tmp_path: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", unet], check=True)
     told = plugins()
     assert "xtb" in told
-    assert f"plugin 'unet' (stem2sim-unet {__version__}) failed to load (ModuleNotFoundError: No module named 'torch')" in told
+    assert (
+        f"plugin 'unet' (stem2sim-unet {__version__}) failed to load (ModuleNotFoundError: No module named 'torch')"
+        in told
+    )
     asked = subprocess.run(
         [fresh / "bin" / "stem2sim", "explain", "unet"], capture_output=True, text=True, env=environment, check=False
     )

@@ -178,6 +178,10 @@ def fit_confidence(folder: Path, frames: int = 240) -> Confidence:
     return fitted
 
 
+def _off_the_border(positions: Floats, size: int) -> NDArray[np.bool_]:
+    return np.asarray(((positions > 3) & (positions < size - 4)).all(axis=1))
+
+
 @dataclass(frozen=True)
 class _Examined:
     """Detections on frames whose atoms are known."""
@@ -200,8 +204,7 @@ def _examined(ensemble: Ensemble, seeds: range) -> _Examined:
         members = ensemble.predict(made.pixels)
         found = locate(members, CLOSEST)
         size = len(made.pixels)
-        inside = ((made.positions > 3) & (made.positions < size - 4)).all(axis=1)
-        kept = ((found.positions > 3) & (found.positions < size - 4)).all(axis=1)
+        inside, kept = (_off_the_border(one.positions, size) for one in (made, found))
         pairs = match(found.positions, made.positions, 0.5 / CANONICAL_PIXEL_SIZE)
         is_true = np.zeros(len(found), dtype=bool)
         is_true[pairs[:, 0]] = True

@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine
 from ase.io import read
+
 from stem2sim.errors import BadInput
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
@@ -20,9 +21,9 @@ from stem2sim_aimd.nose_hoover import NoseHooverChain
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stem2sim.simulation import SimulationResult
-
     from tests.conftest import Emt
+
+    from stem2sim.simulation import SimulationResult
 
 
 def copper(cells: int = 2) -> Atoms:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
 from stem2sim.segmentation import AtomsTable, Segmentation

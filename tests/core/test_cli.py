@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.conftest import ROOT, flake, table_of
+
 from stem2sim.registry import installed
 from stem2sim.testing import graphene_image
-
-from tests.conftest import ROOT, flake, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+
 from stem2sim.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
 from stem2sim.errors import BadInput
 from stem2sim.explain import commented_toml, options
@@ -71,9 +72,13 @@ def test_set_reaches_every_option() -> None:
 )
 def test_every_mistake_names_its_place_and_what_would_do(assignment: str, message: str) -> None:
     tree: dict[str, Any] = {**copy.deepcopy(DEFAULTS), **copy.deepcopy(IMAGE)}
-    with pytest.raises(BadInput, match=message) as caught:
+
+    def configure() -> None:
         set_option(tree, assignment)
         read_config(tree)
+
+    with pytest.raises(BadInput, match=message) as caught:
+        configure()
     assert "\n" not in str(caught.value)
 
 

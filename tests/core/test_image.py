@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 from pydantic import ValidationError
+
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
 from stem2sim.readers import read_image

@@ -11,6 +11,7 @@ from ase.build import graphene
 from ase.constraints import FixAtoms, FixedLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stem2sim.bonds import bond_lengths, neighbours
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe, Scan

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
 from pydantic import Field
+from tests.conftest import flake, table_of
+
 from stem2sim.atoms_table import AtomsTableSegmenter
 from stem2sim.config import Config
 from stem2sim.errors import BadInput, StageFailed
@@ -25,10 +26,9 @@ from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
 from stem2sim_xtb.xtb import Xtb
 
-from tests.conftest import flake, table_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure

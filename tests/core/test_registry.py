@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from stem2sim import hookimpl
 from stem2sim.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput

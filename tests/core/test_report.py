@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.db import connect
+
 from stem2sim.config import read_config
 from stem2sim.pipeline import run
 from stem2sim.testing import graphene_image

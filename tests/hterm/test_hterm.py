@@ -7,6 +7,8 @@ import pytest
 from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import NOTHING, flake, table_of
+
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
@@ -15,8 +17,6 @@ from stem2sim.structure import Structure
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
-
-from tests.conftest import NOTHING, flake, table_of
 
 
 def place(table: AtomsTable, **options: object) -> Structure:
@@ -47,7 +47,7 @@ def test_improbable_atoms_are_left_out_and_told() -> None:
     made = place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=np.array([0.9, 0.4, 0.8])))
     assert made.atoms.arrays["source"].tolist() == [0, 2]
     assert made.findings == ("less probable than 0.5 and left out: 1",)
-    with pytest.raises(BadInput, match="none of 3 has a probability of at least 0.99"):
+    with pytest.raises(BadInput, match=r"none of 3 has a probability of at least 0\.99"):
         place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=0.9), least_probability=0.99)
 
 

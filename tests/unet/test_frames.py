@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stem2sim.forward import Probe
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, normalise, resample, to_frame
 from stem2sim_unet.locate import locate, match

@@ -6,22 +6,24 @@ import csv
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from rich.progress import Progress
 from safetensors.torch import load_file
+from tests.conftest import ROOT
+
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
 from stem2sim.readers import read_image
 from stem2sim.testing import graphene_image, graphene_sheet
+from stem2sim_unet import train
 from stem2sim_unet.ensemble import SHIPPED, Confidence, shipped
 from stem2sim_unet.locate import match
 from stem2sim_unet.network import UnetNetwork
 from stem2sim_unet.unet import Unet
-
-from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +124,9 @@ def test_atoms_are_found_at_any_dose_and_pixel_size(dose: float, pixel_size: flo
     std = found.atoms.position_std[sure][pairs[:, 0]]
     middle = ((there[pairs[:, 1]] > 1.5) & (there[pairs[:, 1]] < 26.5)).all(axis=1)
     assert np.sqrt((error[middle] ** 2).mean()) < 0.09
-    assert 0.3 < np.sqrt(((error[middle] / std[middle, None]) ** 2).mean()) < 1.6, "the error bars are of the right size"
+    assert 0.3 < np.sqrt(((error[middle] / std[middle, None]) ** 2).mean()) < 1.6, (
+        "the error bars are of the right size"
+    )
 
 
 @pytest.mark.parametrize("wrong", [0.8, 1.25])
@@ -231,9 +235,26 @@ def test_confidence_recovers_what_made_the_data() -> None:
 
 
 @pytest.mark.slow
-def test_training_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """Two steps, and the same command again: what is a file is not trained twice. (Two steps teach nothing: the
-    members are refused, and the command says so.)"""
+def test_training_that_was_cut_off_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps in one go, and interrupted after the second: the same weights, bit for bit."""
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 1)
+
+    class CutOff(Progress):
+        def update(self, task_id: Any, **what: Any) -> None:
+            super().update(task_id, **what)
+            if what.get("completed") == 2:
+                raise KeyboardInterrupt
+
+    whole = train.train_member(3, 4, 3, tmp_path / "whole", Progress())
+    with pytest.raises(KeyboardInterrupt):
+        train.train_member(3, 4, 3, tmp_path / "parts", CutOff())
+    parts = train.train_member(3, 4, 3, tmp_path / "parts", Progress())
+    for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_members_that_learned_nothing_are_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stem2sim_unet.train", "--out", str(tmp_path), "--members", "1"]
     done = subprocess.run([*command, "--frames", "4", "--steps", "2"], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import graphene, molecule
 from ase.constraints import FixAtoms
 from pydantic import ValidationError
+
 from stem2sim.bonds import bond_lengths
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.structure import Structure
@@ -121,7 +122,7 @@ def test_periodic_cells(tmp_path: Path) -> None:
 
 
 def test_gfn2_takes_periodic_cells(tmp_path: Path) -> None:
-    """This tblite computes them, and a shift along the cell changes nothing."""
+    """The engine computes them, and a shift along the cell changes nothing."""
     box = molecule("H2O", cell=[10, 10, 10], pbc=True)
     shifted = box.copy()
     shifted.translate([4.9, 0, 0])

@@ -65,6 +65,10 @@ class NoseHooverChain(MolecularDynamics):
 
     def _thermostat(self) -> None:
         """Half a step of the chain, scaling the momenta."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of a trajectory that blows up; aimd sees it and stops
+            self.atoms.set_momenta(self.atoms.get_momenta() * self._scale())
+
+    def _scale(self) -> float:
         p, q = self.p_eta, self.inertia
         kinetic = self.kinetic_energy()
         scale = 1.0
@@ -87,4 +91,4 @@ class NoseHooverChain(MolecularDynamics):
                 drag = np.exp(-h / 4 * p[k + 1] / q[k + 1])
                 p[k] = (p[k] * drag + push(k) * h / 2) * drag
             p[last] += push(last) * h / 2
-        self.atoms.set_momenta(self.atoms.get_momenta() * scale)
+        return scale

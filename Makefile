@@ -1,0 +1,35 @@
+# The commands people type. Each sets up what it needs; nothing but Python 3.11+ and make is assumed.
+PYTHON ?= python3
+BIN := .venv/bin
+DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb stem2sim_unet docs/example_plugin
+SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
+           docs/demo/make_frame.py benchmarks
+DEVELOPMENT := hatchling hypothesis jsonschema mypy pytest rosettasciio ruff
+READY := .venv/ready
+
+.PHONY: demo test lint types bench clean
+
+demo: $(READY)
+	$(BIN)/stem2sim run docs/demo/demo.toml --out runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy $(SOURCES)
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv runs
+
+$(READY): constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stem2sim needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt $(addprefix -e ,$(DISTRIBUTIONS)) $(DEVELOPMENT)
+	touch $(READY)
