@@ -66,7 +66,7 @@ class Wrong(Emt):
 
     slope: float = Field(2.0, description="factor on the forces")
 
-    def calculator(self, structure: Structure, workdir: Path):  # type: ignore[no-untyped-def]  # noqa: D102
+    def calculator(self, structure: Structure, workdir: Path):  # type: ignore[no-untyped-def]
         from contextlib import contextmanager
 
         from ase.calculators.emt import EMT

@@ -48,7 +48,7 @@ def _figure(panels: int, ratio: float = 1.0, width: float = PANEL) -> tuple[Figu
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS)
+    figure.savefig(buffer, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.05)
     return buffer.getvalue()
 
 

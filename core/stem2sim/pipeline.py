@@ -61,6 +61,8 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
     Raises:
         BadInput, StageFailed: from a stage, its name in front; everything finished before stays finished.
     """
+    if until == "segment" and config.segment is None:
+        raise BadInput("the config starts from a structure: there is nothing to segment")
     # read the image before the folder is touched: a mistyped path must not leave an empty run behind
     image = config.image.read() if config.image is not None and _needs_image(config) else None
     folder = RunFolder(out)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file
 from scipy import optimize
 
+from stem2sim.progress import track
 from stem2sim_unet.network import DOWNSAMPLING, UnetNetwork
 from stem2sim_unet.synthetic import CLASSES
 
@@ -100,9 +101,12 @@ class Ensemble:
         """Return class probabilities (members, classes, rows, columns) of one normalised canonical frame."""
         rows, columns = frame.shape
         padded = np.pad(frame, [(0, -n % DOWNSAMPLING) for n in frame.shape], mode="reflect")
-        with torch.inference_mode():
+        maps = []
+        with torch.inference_mode(), track("unet: networks", len(self.networks)) as advance:
             x = torch.from_numpy(padded)[None, None].contiguous(memory_format=torch.channels_last)
-            maps = [network(x).softmax(1)[0, :, :rows, :columns].numpy() for network in self.networks]
+            for network in self.networks:
+                maps.append(network(x).softmax(1)[0, :, :rows, :columns].numpy())
+                advance()
         return np.stack(maps)
 
 

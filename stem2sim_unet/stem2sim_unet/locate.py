@@ -68,10 +68,11 @@ def locate(members: Maps, separation: float) -> Detections:
     positions = _centres(foreground, regions, index)
     by_member = np.stack([_centres(1 - one[-1], regions, index) for one in members])
     # a member that sees nothing here has no centre: its vote is in the probability, not in the position
-    spread = np.sqrt(np.nanmean(np.nanvar(by_member, axis=0), axis=1)) * CANONICAL_PIXEL_SIZE
+    variance = np.ma.masked_invalid(by_member).var(axis=0).mean(axis=1)
+    spread = np.sqrt(np.ma.filled(variance, 0.0)) * CANONICAL_PIXEL_SIZE
     mass = np.stack([ndimage.sum_labels(channel, regions, index) for channel in mean[:-1]], axis=1)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
-    return Detections(positions, _core_means(foreground, positions), share, np.nan_to_num(spread))
+    return Detections(positions, _core_means(foreground, positions), share, spread)
 
 
 def _apart(peaks: NDArray[np.int64], height: Maps, reach: float) -> NDArray[np.int64]:
