@@ -1,4 +1,4 @@
-"""Which atoms are bonded, by distance."""
+"""Which atoms are bonded, and which too close, by distance."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 REACH = 1.25
 """Bonded up to this many times the sum of covalent radii: C-C 1.90, C-Si 2.34, C-H 1.34 Å. Measured positions scatter
@@ -30,6 +31,40 @@ def neighbours(atoms: Atoms) -> list[list[int]]:
         near[i].append(int(j))
         near[j].append(int(i))
     return near
+
+
+def two_core(near: list[list[int]], kept: set[int]) -> set[int]:
+    """Return what is left of `kept` when atoms with fewer than two neighbours in it are removed until none is left.
+
+    Args:
+        near: as `neighbours` returns.
+        kept: indices to start from.
+    """
+    kept = set(kept)
+    loose = {k for k in kept if sum(n in kept for n in near[k]) < 2}
+    while loose:
+        kept -= loose
+        touched = {n for k in loose for n in near[k] if n in kept}
+        loose = {k for k in touched if sum(n in kept for n in near[k]) < 2}
+    return kept
+
+
+def apart(positions: NDArray[np.float64], rank: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
+    """Return indices of points no two of which are closer than `distance`: of such a pair, the higher rank stays.
+
+    Args:
+        positions: (points, dimensions), any unit.
+        rank: (points,) the highest is kept first.
+        distance: in the unit of the positions.
+    """
+    if len(positions) == 0:
+        return np.zeros(0, dtype=np.int64)
+    tree = cKDTree(positions)
+    dropped: set[int] = set()
+    for k in np.argsort(-rank, kind="stable"):
+        if k not in dropped:
+            dropped.update(n for n in tree.query_ball_point(positions[k], distance * (1 - 1e-9)) if n != k)
+    return np.delete(np.arange(len(positions)), sorted(dropped))
 
 
 def bond_lengths(atoms: Atoms) -> dict[str, NDArray[np.float64]]:

@@ -109,11 +109,12 @@ def report(
 ) -> None:
     """Write the report of a run folder again."""
     from stem2sim.report import Report
-    from stem2sim.runfolder import CONFIG
+    from stem2sim.runfolder import CONFIG, REPORT, RunFolder
 
     with _console(verbose):
         if not (folder / CONFIG).is_file():
             raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
+        RunFolder(folder).forget(REPORT)
         written = Report.of(folder).write(folder)
     _print_json({"report": str(written)}) if json else typer.echo(written)
 
@@ -271,7 +272,7 @@ def _configured(
             raise BadInput(f"{input} is not a run folder: it has no {CONFIG}")
     elif input.suffix == ".toml":
         file = input
-    elif input.suffix == ".csv":
+    elif input.suffix.lower() == ".csv":
         flags = {"segment": {"use": "atoms-table", "path": path}, **flags}
     elif until == "simulate":
         flags = {"structure": path, "segment": None, "build": [], **flags}
@@ -283,7 +284,19 @@ def _configured(
     if file is None:  # nothing may be asked of plugins that this command does not need
         flags = {"build": [], **flags} if until == "segment" else flags
         flags = {"simulate": [], **flags} if until in ("segment", "build") else flags
+    # `segment` leaves no builders in its folder, and `build` no simulators
+    if file is not None and folder and until in ("build", "simulate"):
+        flags = {**_unless_there(file, until), **flags}
     return parse(file, flags, assignments, engine), folder
+
+
+def _unless_there(file: Path, until: str) -> dict[str, Any]:
+    """Default steps for a run folder that was made by the verb before this one and so has none of its own."""
+    from stem2sim.config import DEFAULTS, read_toml
+
+    tree = read_toml(file)
+    needed = ("build", "simulate") if until == "simulate" else ("build",)
+    return {name: DEFAULTS[name] for name in needed if not tree.get(name) and "structure" not in tree}
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
@@ -351,20 +364,22 @@ def _console(verbose: bool) -> Iterator[None]:
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except BadInput as problem:
         code = _complain(f"error: {problem}", BAD_INPUT)
     except StageFailed as problem:
         code = _complain(f"failed: {problem}", FAILED)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except OSError as problem:  # of stages it is a failure of theirs; here, a folder or file that cannot be used
+        code = _complain(f"error: {problem.strerror or problem}: {problem.filename}", BAD_INPUT)
     except Exception as problem:
         complaint = getattr(problem, "format_message", None)
         if complaint is None:  # not typer's complaint about usage, but a bug
             raise
         code = _complain(f"error: {complaint()}", BAD_INPUT)
     if code == INTERRUPTED:
-        _complain("interrupted; the same command continues where it stopped", INTERRUPTED)
+        _complain("interrupted; the same command goes on without repeating what was finished", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

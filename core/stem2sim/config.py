@@ -61,13 +61,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise BadInput(f"{path.name} is not valid TOML: {problem}") from problem
-    for section in ("image", "segment"):
-        part = tree.get(section)
-        if isinstance(part, dict) and isinstance(part.get("path"), str):
-            part["path"] = str((path.parent / part["path"]).resolve())
-    if isinstance(tree.get("structure"), str):
-        tree["structure"] = str((path.parent / tree["structure"]).resolve())
+    _resolve_paths(tree, path.parent)
     return tree
+
+
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    try:
+        for section in ("image", "segment"):
+            part = tree.get(section)
+            if isinstance(part, dict) and isinstance(part.get("path"), str):
+                part["path"] = str((folder / part["path"]).resolve())
+        if isinstance(tree.get("structure"), str):
+            tree["structure"] = str((folder / tree["structure"]).resolve())
+    except (OSError, ValueError) as problem:
+        raise BadInput(f"a path in the config cannot be one: {problem}") from problem
 
 
 def set_option(tree: dict[str, Any], assignment: str) -> None:
@@ -146,7 +153,7 @@ def read_engine(given: Any) -> Engine:
         BadInput: as `read_config`; also for a simulator that lends no forces.
     """
     given = {"use": given} if isinstance(given, str) else given
-    name = given.get("use") if isinstance(given, dict) else None
+    name = str(given.get("use")) if isinstance(given, dict) else None
     engines = {offer.stage.name for offer in installed().offers if issubclass(offer.stage, Engine)}
     if name not in engines and name in installed().names("simulator"):
         raise BadInput(f"'{name}' lends no forces; engines: {', '.join(sorted(engines))}")
@@ -210,11 +217,15 @@ def parse(
     """
     tree = read_toml(file) if file is not None else copy.deepcopy(DEFAULTS)
     tree = {section: value for section, value in (tree | flags).items() if value is not None}
-    for step in tree.get("simulate", []) if engine is not None else []:
-        if "engine" in installed().find("simulator", step["use"]).model_fields:
+    steps = tree.get("simulate")
+    for step in steps if engine is not None and isinstance(steps, list) else []:
+        # what is wrong with a step that names no stage, read_config says
+        named = isinstance(step, dict) and isinstance(step.get("use"), str)
+        if named and "engine" in installed().find("simulator", step["use"]).model_fields:
             step["engine"] = {"use": engine}
     for assignment in assignments:
         set_option(tree, assignment)
+    _resolve_paths(tree, Path.cwd())  # those of the file count from the file, and are absolute by now
     return read_config(tree)
 
 
@@ -256,5 +267,5 @@ def schema() -> dict[str, Any]:
             "build": {"type": "array", "items": of["build"]},
             "simulate": {"type": "array", "items": of["simulate"]},
         },
-        "$defs": {kind: {"oneOf": options} for kind, options in kinds.items() if options},
+        "$defs": {kind: {"oneOf": options} if options else {"not": {}} for kind, options in kinds.items()},
     }

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 import tomli_w
 from pydantic_core import PydanticUndefined
 
-from stem2sim.config import DEFAULTS, SECTIONS
+from stem2sim.config import DEFAULTS, SECTIONS, read_engine
 from stem2sim.readers import ImageSource
 from stem2sim.registry import installed
 from stem2sim.stages import Engine, Stage
@@ -56,6 +56,8 @@ def _type(annotation: Any) -> str:
 def _toml(value: Any) -> str:
     if value is None or value is PydanticUndefined:
         return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(one) for one in value)}]"
     return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
 
 
@@ -65,8 +67,10 @@ def commented_toml(
     """Return a config with every option of the chosen stages: needed ones set, the others commented at their default.
 
     Raises:
-        BadInput: a stage that is not installed.
+        BadInput: a stage or an engine that is not installed.
     """
+    if engine is not None:
+        read_engine(engine)
     chosen: dict[str, list[str]] = {
         "segment": [segmenter or DEFAULTS["segment"]["use"]],
         "build": builders or [step["use"] for step in DEFAULTS["build"]],

@@ -44,12 +44,14 @@ class Image(BaseModel):
             raise ValueError(f"pixels must be real numbers, this array holds {array.dtype}")
         if min(array.shape) < 16:
             raise ValueError(f"image is too small to hold a lattice: shape {array.shape}, at least 16 x 16 needed")
+        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is counted
+            array = np.ascontiguousarray(array, dtype=np.float32)
         bad = int(array.size - np.isfinite(array).sum())
         if bad:
             raise ValueError(f"{bad} of {array.size} pixels are NaN or infinite; replace or crop them first")
         if array.min() == array.max():
             raise ValueError(f"image has no contrast: every pixel is {array.flat[0]}")
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return array
 
     @field_validator("pixel_size")
     @classmethod

@@ -18,6 +18,9 @@ SEARCH = (0.755, 1.305)
 SIGNIFICANT = 11.0
 """Least power of the three spots (geometric mean) over their surroundings; 200 frames of pure noise stayed under 10."""
 
+DISAGREEMENT = 0.03
+"""Stated and true pixel size further apart than this are worth a word."""
+
 LARGEST_ANISOTROPY = 1.35
 """A hexagon stretched further than any real scan (1.19 in real frames) is a chance find."""
 
@@ -38,6 +41,14 @@ class Lattice(BaseModel):
     def ratio(self, pixel_size: float) -> float:
         """Return what the lattice says over what is stated [Å]: 1 when both agree."""
         return self.pixel_size / pixel_size
+
+    def complaint(self, pixel_size: float) -> str:
+        """Return what to say about a stated pixel size [Å] that is more than 3 % off; '' where it is not."""
+        off = pixel_size / self.pixel_size - 1
+        if abs(off) <= DISAGREEMENT:
+            return ""
+        calls = f"the {self.pixel_size:.4f} Å that the lattice calls for"
+        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from {calls}"
 
 
 def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constant: float = GRAPHENE) -> Lattice | None:

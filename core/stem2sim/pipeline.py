@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from zipfile import BadZipFile
+
+from ase.io import write
 
 from stem2sim import __version__
 from stem2sim.errors import BadInput, StageFailed
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from stem2sim.stages import Stage
 
 log = logging.getLogger("stem2sim")
+
+Made = TypeVar("Made")
 
 UNTIL = ("segment", "build", "simulate", "report")
 
@@ -53,6 +59,8 @@ class _Branch:
     structure: Structure
     file: str = ""
     """Where the structure lies, relative to the run folder."""
+    step: str = ""
+    """The step that made it."""
 
 
 def run(config: Config, out: Path, until: str = "report") -> Outcome:
@@ -63,16 +71,17 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
     """
     if until == "segment" and config.segment is None:
         raise BadInput("the config starts from a structure: there is nothing to segment")
-    # read the image before the folder is touched: a mistyped path must not leave an empty run behind
+    # read what the run starts from before the folder is touched: a mistyped path must not leave an empty run behind
     image = config.image.read() if config.image is not None and _needs_image(config) else None
+    given = Structure.read(config.structure) if config.structure is not None else None
     folder = RunFolder(out)
     with folder.locked(), _logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
         write_text(out / CONFIG, config.to_toml())
         outcome = Outcome(out)
         last = UNTIL.index(until)
-        segmentation, start = _segment(config, image, folder, outcome)
-        outcome.segmentation = segmentation
+        segmentation, start = _given(given) if given else _segment(config, image, folder, outcome)
+        outcome.segmentation = segmentation if given is None else None
         if last >= 1:
             branches = _build(config, segmentation, start, folder, outcome)
             if last >= 2:
@@ -87,14 +96,17 @@ def _needs_image(config: Config) -> bool:
     return config.segment is not None and config.segment.needs_image
 
 
-def _step(folder: RunFolder, outcome: Outcome, step: str, inputs: str, work: Callable[[], list[Path]]) -> list[Path]:
-    """Do one step, or skip it when it is done; either way return its files."""
+def _step(
+    folder: RunFolder, outcome: Outcome, step: str, inputs: str, work: Callable[[], list[Path]], after: str = ""
+) -> list[Path]:
+    """Do one step, which builds on the step `after`, or skip it when it is done; either way return its files."""
     files = folder.finished(step, inputs)
     if files is not None:
         outcome.steps[step] = "already done"
         log.info("%s: already done", step)
         return files
     started = time.monotonic()
+    folder.forget(step)  # first of all: cut off from here on, its files are neither the old nor the new ones
     try:
         files = work()
     except BadInput as problem:
@@ -105,7 +117,7 @@ def _step(folder: RunFolder, outcome: Outcome, step: str, inputs: str, work: Cal
         log.debug("%s failed", step, exc_info=True)
         text = " ".join(str(problem).split())
         raise StageFailed(f"{step}: {type(problem).__name__}: {text} (traceback in {LOG})") from problem
-    folder.finish(step, inputs, files)
+    folder.finish(step, inputs, files, after)
     outcome.steps[step] = "done"
     log.debug("%s: %.1f s", step, time.monotonic() - started)
     return files
@@ -115,12 +127,16 @@ def _inputs(stage: Stage, *parts: str) -> str:
     return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts)
 
 
+def _given(structure: Structure) -> tuple[Segmentation, _Branch]:
+    """Start from a structure that was given: nothing was segmented."""
+    lines = io.StringIO()
+    write(lines, structure.atoms, format="extxyz")
+    inputs = fingerprint("structure", lines.getvalue(), str(structure.charge))
+    return Segmentation(atoms=AtomsTable.empty()), _Branch("", inputs, structure)
+
+
 def _segment(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> tuple[Segmentation, _Branch]:
-    if config.segment is None:
-        assert config.structure is not None  # read_config: a config without a segmenter starts from a structure
-        structure = Structure.read(config.structure)
-        inputs = fingerprint("structure", config.structure.read_bytes().hex())
-        return Segmentation(atoms=AtomsTable.empty()), _Branch("", inputs, structure)
+    assert config.segment is not None  # read_config: a config without a segmenter starts from a structure
     segmenter = config.segment
     inputs = _inputs(segmenter, image.fingerprint() if image else "", segmenter.input_fingerprint())
     target = folder.path / SEGMENTATION
@@ -134,17 +150,20 @@ def _segment(config: Config, image: Image | None, folder: RunFolder, outcome: Ou
         return [target, folder.path / ATOMS]
 
     _step(folder, outcome, "segment", inputs, work)
-    found = Segmentation.load(target)
+    found = _read(Segmentation.load, target)
     log.info("segment: %s", ", ".join(f"{n} {s}" for s, n in found.atoms.counts().items()))
     outcome.warnings += [*(image.warnings if image else ()), *found.warnings]
     for warning in outcome.warnings:
         log.warning("%s", warning)
-    return found, _Branch("", inputs, Structure.empty())
+    return found, _Branch("", inputs, Structure.empty(), step="segment")
 
 
 def _build(
     config: Config, segmentation: Segmentation, start: _Branch, folder: RunFolder, outcome: Outcome
 ) -> list[_Branch]:
+    if not config.build and len(start.structure.atoms) == 0:
+        log.info("build: nothing to do, the config has no builders")
+        return []
     branches = [start]
     for number, builder in enumerate(config.build, start=1):
         grown = []
@@ -158,8 +177,8 @@ def _build(
                     raise StageFailed("made no structure")
                 return _written(made, folder.path, step)
 
-            files = _step(folder, outcome, step, inputs, work)
-            grown += _branches(branch, inputs, [(Structure.read(file), "") for file in files])
+            files = _step(folder, outcome, step, inputs, work, branch.step)
+            grown += _branches(branch, step, inputs, [(Structure.read(file), "") for file in files])
         branches = grown
         log.info("build %s: %s", builder.name, _described(branches))
     done = []
@@ -173,15 +192,17 @@ def _build(
             structure.write(folder.path / f"{step}.extxyz")
             return [folder.path / f"{step}.extxyz"]
 
-        file = _step(folder, outcome, step, inputs, finish)[0]
+        file = _step(folder, outcome, step, inputs, finish, branch.step)[0]
         outcome.structures.append(file)
-        done.append(_Branch(branch.label, inputs, Structure.read(file), file.name))
+        done.append(_Branch(branch.label, inputs, Structure.read(file), file.name, step))
     for finding in dict.fromkeys(f for branch in done for f in branch.structure.findings):
         log.info("  %s", finding)
     return done
 
 
 def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome) -> None:
+    if config.simulate and not branches:
+        raise BadInput("there is no structure to simulate: the config has no builders")
     for number, simulator in enumerate(config.simulate, start=1):
         grown = []
         for branch in branches:
@@ -194,20 +215,21 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
                     stem = _named("result", result.label)
                     result.model_copy(update={"started_from": branch.file}).write(workdir, stem, inputs=inputs)
-                    files.append(workdir / f"{stem}.json")
+                    files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
                 if not files:
                     raise StageFailed("ended without a result")
                 return files
 
-            files = _step(folder, outcome, step, inputs, work)
-            results = [SimulationResult.read(file) for file in files]
+            files = _step(folder, outcome, step, inputs, work, branch.step)
+            files = [file for file in files if file.suffix == ".json"]
+            results = [_read(SimulationResult.read, file) for file in files]
             outcome.results += zip(files, results, strict=True)
             for result in results:
                 log.info("%s: %.4f eV, %s", step, result.energy, result.reason)
             ends = [
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
-            grown += _branches(branch, inputs, ends, [result.label for result in results])
+            grown += _branches(branch, step, inputs, ends, [result.label for result in results])
         branches = grown
 
 
@@ -225,16 +247,27 @@ def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Out
 
 
 def _branches(
-    parent: _Branch, inputs: str, made: Sequence[tuple[Structure, str]], labels: Sequence[str] | None = None
+    parent: _Branch,
+    step: str,
+    inputs: str,
+    made: Sequence[tuple[Structure, str]],
+    labels: Sequence[str] | None = None,
 ) -> list[_Branch]:
     """One branch per structure and its file; numbered, or labelled, where there are several."""
     if len(made) == 1:
-        return [_Branch(parent.label, inputs, *made[0])]
+        return [_Branch(parent.label, inputs, *made[0], step)]
     names = labels if labels else [str(k) for k in range(len(made))]
     return [
-        _Branch(_named(parent.label, name).lstrip("-"), fingerprint(inputs, name), *one)
+        _Branch(_named(parent.label, name).lstrip("-"), fingerprint(inputs, name), *one, step)
         for name, one in zip(names, made, strict=True)
     ]
+
+
+def _read(reader: Callable[[Path], Made], file: Path) -> Made:
+    try:
+        return reader(file)
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as problem:
+        raise BadInput(f"{file} is damaged; delete it, and its step runs again") from problem
 
 
 def _named(stem: str, label: str) -> str:

@@ -77,9 +77,9 @@ def read_image(
         raise BadInput(f"cannot read {path.name}: unknown image format '{path.suffix}'; known: {known}")
     try:
         raw = reader(path, dataset)
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError) as problem:
-        if isinstance(problem, BadInput):
-            raise
+    except BadInput:
+        raise
+    except Exception as problem:  # a damaged file can break its reader in any way
         raise BadInput(f"cannot read {path.name}: {_one_line(problem)}") from problem
     array = _choose_frame(raw.array, frame)
     size, origin, warnings = _settle_pixel_size(path.name, raw.pixel_sizes, pixel_size)
@@ -136,7 +136,7 @@ def _one_line(problem: Exception) -> str:
 
 
 def _npy(path: Path, dataset: str | None) -> _Raw:
-    return _Raw(np.load(path, mmap_mode="r", allow_pickle=False))
+    return _Raw(np.lib.format.open_memmap(path, mode="r"))  # lazy, and never unpickles
 
 
 def _npz(path: Path, dataset: str | None) -> _Raw:
@@ -144,7 +144,7 @@ def _npz(path: Path, dataset: str | None) -> _Raw:
         arrays = {name: archive[name] for name in archive.files}
     size = arrays.get("pixel_size")
     name = _pick(path, {n: a.shape for n, a in arrays.items() if a.ndim >= 2}, dataset)
-    return _Raw(arrays[name], None if size is None or size.size != 1 else (float(size), float(size)))
+    return _Raw(arrays[name], None if size is None or size.size != 1 else (float(size.item()), float(size.item())))
 
 
 def _pick(path: Path, shapes: dict[str, tuple[int, ...]], dataset: str | None) -> str:

@@ -13,7 +13,7 @@ from stem2sim import __version__
 from stem2sim.files import write_atomically, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from stem2sim.simulation import SimulationResult
 
@@ -41,13 +41,9 @@ def write_database(folder: Path, results: Mapping[str, SimulationResult]) -> Non
             part.touch()
 
 
-def write_crate(folder: Path, title: str, made: str) -> None:
-    """Write `ro-crate-metadata.json` (RO-Crate 1.1): every file of the run, and the software that made them."""
-    found = sorted(
-        str(f.relative_to(folder))
-        for f in folder.rglob("*")
-        if f.is_file() and not f.name.startswith(".") and f.name != CRATE
-    )
+def write_crate(folder: Path, title: str, made: str, files: Iterable[Path]) -> None:
+    """Write `ro-crate-metadata.json` (RO-Crate 1.1): the files of the run, and the software that made them."""
+    found = sorted(str(file.relative_to(folder)) for file in files)
     software = "#stem2sim"
     graph = [
         {

@@ -103,7 +103,7 @@ def load(found: Iterable[EntryPoint] | None = None) -> Registry:
     for point in sorted(points, key=lambda p: p.name):
         distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
 
-        def failed(reason: str, problem: Exception | None = None, who: tuple[str, str, str] = (
+        def failed(reason: str, problem: BaseException | None = None, who: tuple[str, str, str] = (
             point.name, distribution, version)) -> None:  # fmt: skip
             if strict() and problem is not None:
                 raise problem
@@ -113,7 +113,7 @@ def load(found: Iterable[EntryPoint] | None = None) -> Registry:
         manager.add_hookspecs(hookspecs)
         try:
             manager.register(point.load(), point.name)
-        except Exception as problem:  # a plugin is foreign code: whatever it raises must not break the others
+        except (Exception, SystemExit) as problem:  # foreign code: whatever it raises must not break the others
             failed(f"failed to load ({type(problem).__name__}: {problem})", problem)
             continue
         for name in vars(manager.hook):
@@ -123,7 +123,7 @@ def load(found: Iterable[EntryPoint] | None = None) -> Registry:
             for implementation in getattr(manager.hook, hook).get_hookimpls():
                 try:
                     stages = _called(implementation.function, kind)
-                except Exception as problem:  # as above
+                except (Exception, SystemExit) as problem:  # as above
                     failed(f"failed to load ({type(problem).__name__}: {problem})", problem)
                 else:
                     registry.offers += [Offer(kind, stage, distribution, version) for stage in stages]

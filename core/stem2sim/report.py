@@ -56,7 +56,7 @@ class Report(BaseModel):
             except (BadInput, ValidationError) as problem:
                 missing = " ".join(str(problem).split())
         segmentation = path / SEGMENTATION
-        structures = {file.name: Structure.read(file) for file in folder.files("structure")}
+        structures = {file.name: Structure.read(file) for file in folder.structures()}
         if not segmentation.is_file() and not structures:
             raise BadInput(f"nothing to report in {path}: no segmentation and no structure yet")
         results = {str(f.relative_to(path)): SimulationResult.read(f) for f in folder.simulations()}
@@ -79,7 +79,7 @@ class Report(BaseModel):
         text = page.substitute(title=_text(self.title), body="\n".join(sections), version=__version__, made=made)
         write_text(folder / REPORT, text)
         records.write_database(folder, self.results)
-        records.write_crate(folder, self.title, made)
+        records.write_crate(folder, self.title, made, RunFolder(folder).all_files())
         return folder / REPORT
 
     def _summary(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
@@ -19,15 +20,33 @@ CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atom
 STATE = "state.json"
 
 
+class Record(BaseModel):
+    """What is known of one finished step."""
+
+    inputs: str
+    """Hash of everything that went into it."""
+    after: str = ""
+    """The step it built on, and with which inputs that was done; '' for a start."""
+    after_inputs: str = ""
+    files: list[str]
+    """What it left, relative to the folder."""
+
+
+_STATE = TypeAdapter(dict[str, Record])
+
+
 class RunFolder:
     """One folder; each step in it is known by name, by the hash of its inputs, and by the files it left."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._state: dict[str, dict[str, object]] = {}
+        self._steps: dict[str, Record] = {}
         if (path / STATE).is_file():
-            self._state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            try:
+                self._steps = _STATE.validate_json((path / STATE).read_bytes())
+            except ValidationError:
+                raise BadInput(f"{path / STATE} is damaged; delete it, and every step runs again") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -36,58 +55,83 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise BadInput(
-                    f"another run is under way in {self.path}; wait for it or choose another --out"
-                ) from None
+                wait = "wait for it or choose another --out"
+                raise BadInput(f"another run is under way in {self.path}; {wait}") from None
             yield
 
     def finished(self, step: str, inputs: str) -> list[Path] | None:
         """Return the files of a step if it was done with these inputs and they are all there, else None."""
-        record = self._state.get(step)
-        if record is None or record["inputs"] != inputs:
+        record = self._steps.get(step)
+        if record is None or record.inputs != inputs or not self._whole(record):
             return None
-        files = [self.path / str(name) for name in self._listed(record)]
-        return files if all(file.is_file() for file in files) else None
+        return [self.path / name for name in record.files]
 
     def inputs(self, step: str) -> str:
-        """Return the hash of inputs that a finished step was done with."""
-        return str(self._state[step]["inputs"])
+        """Return the hash of inputs that a finished step was done with; '' for no such step."""
+        return self._steps[step].inputs if step in self._steps else ""
 
-    def finish(self, step: str, inputs: str, files: list[Path]) -> None:
-        """Record that a step is done."""
+    def finish(self, step: str, inputs: str, files: list[Path], after: str) -> None:
+        """Record that a step is done, and which step it built on."""
         names = [str(file.relative_to(self.path)) for file in files]
-        self._state[step] = {"inputs": inputs, "files": names}
+        self._steps[step] = Record(inputs=inputs, after=after, after_inputs=self.inputs(after), files=names)
         self._save()
+
+    def forget(self, step: str) -> None:
+        """Forget that a step was done: its files are about to change."""
+        if self._steps.pop(step, None):
+            self._save()
 
     def keep_only(self, steps: list[str]) -> None:
         """Forget steps that are no longer part of the pipeline; their files stay."""
-        if set(self._state) - set(steps):
-            self._state = {step: record for step, record in self._state.items() if step in steps}
+        if set(self._steps) - set(steps):
+            self._steps = {step: record for step, record in self._steps.items() if step in steps}
             self._save()
 
-    def files(self, prefix: str) -> list[Path]:
-        """Return the files of all recorded steps whose name starts so, in the order of the names."""
-        return [self.path / name for step in sorted(self._state) if step.startswith(prefix)
-                for name in self._listed(self._state[step])]  # fmt: skip
+    def current(self) -> dict[str, list[Path]]:
+        """Return the files of the steps that belong together: each built on the present outcome of the one before."""
+        names = sorted(step for step in self._steps if self._is_current(step))
+        return {step: [self.path / name for name in self._steps[step].files] for step in names}
+
+    def structures(self) -> list[Path]:
+        """Return the files of the structures to simulate."""
+        return [file for step, files in self.current().items() if step.startswith("structure") for file in files]
 
     def simulations(self) -> list[Path]:
-        """Return the result files of all recorded simulations, in the order they ran."""
-        return [file for file in self.files("") if file.name.startswith("result") and file.suffix == ".json"]
+        """Return the `result*.json` of all simulations, in the order they ran."""
+        return [file for files in self.current().values() for file in files if file.suffix == ".json"]
+
+    def all_files(self) -> set[Path]:
+        """Return every file of the run as it stands, those of simulations included; none left from earlier configs."""
+        found = {file for files in self.current().values() for file in files}
+        for folder in {file.parent for file in self.simulations()}:
+            found |= {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
+        top = (self.path / name for name in (CONFIG, LOG, STATE, REPORT, "results.db"))
+        return found | {file for file in top if file.is_file()}
 
     def workdir(self, step: str, inputs: str) -> Path:
-        """Return the folder for a simulation: as it was left if it was cut off with the same inputs, else empty."""
+        """Return the folder for a simulation: as it was left if it was cut off with the same inputs, else empty.
+
+        Raises:
+            BadInput: there is a folder of that name that no run of ours made.
+        """
         folder = self.path / step
         mark = folder / ".inputs"
-        if folder.exists() and not (mark.is_file() and mark.read_text(encoding="utf-8") == inputs):
+        if folder.exists() and not mark.is_file():
+            raise BadInput(f"{folder} was not made by a run; choose another --out")
+        if mark.is_file() and mark.read_text(encoding="utf-8") != inputs:
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
         write_text(mark, inputs)
         return folder
 
-    @staticmethod
-    def _listed(record: dict[str, object]) -> list[str]:
-        files = record["files"]
-        return [str(name) for name in files] if isinstance(files, list) else []
+    def _whole(self, record: Record) -> bool:
+        return all((self.path / name).is_file() for name in record.files)
+
+    def _is_current(self, step: str) -> bool:
+        record = self._steps.get(step)
+        if record is None or not self._whole(record):
+            return False
+        return not record.after or (record.after_inputs == self.inputs(record.after) and self._is_current(record.after))
 
     def _save(self) -> None:
-        write_text(self.path / STATE, json.dumps(self._state, indent=1))
+        write_text(self.path / STATE, _STATE.dump_json(self._steps, indent=1).decode())

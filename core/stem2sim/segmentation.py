@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+FURTHEST = 1e6
+"""[Å]; a frame of atoms is never a tenth of a millimetre wide."""
+
 
 class AtomsTable(BaseModel):
     """Atoms found in a frame, one row each; the columns are arrays of equal length."""
@@ -78,9 +81,13 @@ class AtomsTable(BaseModel):
 
         if not path.is_file():
             raise BadInput(f"no atoms table at {path}")
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-            header = rows[0].keys() if rows else ()
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+                header = list(reader.fieldnames or ())
+        except (UnicodeDecodeError, csv.Error) as problem:
+            raise BadInput(f"{path.name} is not a table of comma-separated text: {problem}") from problem
         if not rows:
             raise BadInput(f"no atoms in {path}; its first line must be a header such as x,y,species,probability")
         missing = [name for name in ("x", "y", "species") if name not in header]
@@ -94,12 +101,18 @@ class AtomsTable(BaseModel):
                 column = np.array([float(row[name]) for row in rows])
             except (TypeError, ValueError):
                 raise BadInput(f"column {name} of {path.name} holds something that is not a number") from None
-            if name in ("x", "y") and not np.isfinite(column).all():
-                raise BadInput(f"column {name} of {path.name} holds values that are not finite [Å]")
+            if name in ("x", "y") and not (np.abs(column) < FURTHEST).all():
+                raise BadInput(
+                    f"column {name} of {path.name} holds values that are not finite, or beyond {FURTHEST:g} Å"
+                )
+            if name == "probability" and not ((column >= 0) & (column <= 1)).all():
+                raise BadInput(f"column probability of {path.name} holds values outside 0 to 1")
+            if name in ("position_std", "entropy") and (column < 0).any():
+                raise BadInput(f"column {name} of {path.name} holds negative values")
             return column
 
         species = [(row["species"] or "").strip() for row in rows]
-        unknown = sorted(set(species) - set(atomic_numbers))
+        unknown = sorted(set(species) - set(atomic_numbers) | ({"X"} & set(species)))
         if unknown:
             raise BadInput(
                 f"{path.name} has unknown species {', '.join(map(repr, unknown))}; use symbols such as C, Si"

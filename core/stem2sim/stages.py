@@ -132,7 +132,9 @@ class Engine(Simulator):
     task: Literal["relax", "single-point"] = Field("relax", description="relax the atoms, or energy and forces only")
     fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger [eV/Å]")
     max_steps: int = Field(500, ge=1, description="most relaxation steps")
-    optimiser: Literal["bfgs", "lbfgs", "fire"] = Field("bfgs", description="how to relax; lbfgs above 500 atoms")
+    optimiser: Literal["bfgs", "lbfgs", "fire"] = Field(
+        "bfgs", description="how to relax; lbfgs saves memory beyond 500 atoms"
+    )
 
     @abstractmethod
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
@@ -142,8 +144,13 @@ class Engine(Simulator):
             BadInput: a structure this engine cannot compute.
         """
 
+    def adopt(self, structure: Structure) -> Structure:
+        """Return the structure as this engine computes it, its charge for one; results carry it on."""
+        return structure
+
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Relax (or evaluate) with ASE; constraints of the structure hold."""
+        structure = self.adopt(structure)
         structure.check_distances()
         with self.calculator(structure, workdir) as calculator:
             atoms = structure.atoms.copy()

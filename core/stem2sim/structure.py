@@ -71,6 +71,11 @@ class Structure(BaseModel):
         """Return the structure as it is, or in a vacuum box of 10 Å on each side where it has no cell."""
         if self.atoms.cell.rank == 3:
             return self
+        if self.atoms.pbc.any():
+            raise BadInput(
+                f"the structure is periodic (pbc = {self.atoms.pbc.tolist()}) but its cell has only "
+                f"{self.atoms.cell.rank} of three vectors; give it all three, with vacuum where there is no neighbour"
+            )
         atoms = self.atoms.copy()
         atoms.center(vacuum=VACUUM)
         atoms.pbc = False
@@ -119,22 +124,29 @@ class Structure(BaseModel):
         if not path.is_file():
             raise BadInput(f"no structure file at {path}")
         try:
-            atoms = read(path)
+            atoms = read(str(path), do_not_split_by_at_sign=True)
         except Exception as problem:  # ASE's readers raise whatever the format's parser does
             raise BadInput(f"cannot read a structure from {path.name}: {' '.join(str(problem).split())}") from problem
         if not isinstance(atoms, Atoms) or len(atoms) == 0:
             raise BadInput(f"no atoms in {path.name}")
+        if (atoms.numbers == 0).any():
+            raise BadInput(f"{path.name} holds an atom of no known species ('X')")
+        if not np.isfinite(atoms.positions).all():
+            raise BadInput(f"{path.name} holds positions that are not finite [Å]")
         atoms.calc = None
-        notes = json.loads(unquote(str(atoms.info.get("stem2sim", "{}"))))
+        own = str(atoms.info.pop("stem2sim", "{}"))
         atoms.info = {}
-        if "constraints" in notes:
-            atoms.set_constraint([dict2constraint(c) for c in notes["constraints"]])
-        return cls(
-            atoms=atoms,
-            charge=notes.get("charge", 0),
-            history=tuple(notes.get("history", ())),
-            findings=tuple(notes.get("findings", ())),
-        )
+        try:
+            notes = json.loads(unquote(own))
+            if "constraints" in notes:
+                atoms.set_constraint([dict2constraint(c) for c in notes.pop("constraints")])
+            return cls(
+                atoms=atoms, **{name: notes[name] for name in ("charge", "history", "findings") if name in notes}
+            )
+        except (ValueError, TypeError, KeyError) as problem:
+            raise BadInput(
+                f"the notes of stem2sim in {path.name} are damaged: take stem2sim=... out of it"
+            ) from problem
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
+from stem2sim.bonds import apart
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 
 CORE = 0.25
@@ -55,7 +56,7 @@ def locate(members: Maps, separation: float) -> Detections:
     smooth = ndimage.gaussian_filter(foreground, 1.0)
     reach = separation / CANONICAL_PIXEL_SIZE
     peaks = peak_local_max(smooth, min_distance=1, threshold_abs=FAINTEST, exclude_border=False)
-    peaks = _apart(peaks, smooth, reach)
+    peaks = peaks[apart(peaks.astype(float), smooth[tuple(peaks.T)], reach)]
     if len(peaks) == 0:
         return Detections(np.zeros((0, 2)), np.zeros(0), np.zeros((0, len(mean) - 1)), np.zeros(0))
     seeds = np.zeros(smooth.shape, dtype=np.int32)
@@ -72,18 +73,10 @@ def locate(members: Maps, separation: float) -> Detections:
     spread = np.sqrt(np.ma.filled(variance, 0.0)) * CANONICAL_PIXEL_SIZE
     mass = np.stack([ndimage.sum_labels(channel, regions, index) for channel in mean[:-1]], axis=1)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
-    return Detections(positions, _core_means(foreground, positions), share, spread)
-
-
-def _apart(peaks: NDArray[np.int64], height: Maps, reach: float) -> NDArray[np.int64]:
-    """Keep the higher of two peaks that are closer than `reach` pixels."""
-    tree = cKDTree(peaks) if len(peaks) else None
-    dropped: set[int] = set()
-    order = np.argsort(-height[tuple(peaks.T)], kind="stable")
-    for k in order:
-        if tree is not None and k not in dropped:
-            dropped.update(n for n in tree.query_ball_point(peaks[k], reach * (1 - 1e-9)) if n != k)
-    return np.delete(peaks, sorted(dropped), axis=0)
+    certain = _core_means(foreground, positions)
+    # two peaks far enough apart may still have centres that are not
+    kept = apart(positions, certain, reach)
+    return Detections(positions[kept], certain[kept], share[kept], spread[kept])
 
 
 def _centres(weights: Maps, regions: NDArray[np.int32], index: NDArray[np.int64]) -> Floats:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from rich.progress import Progress
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -117,7 +118,7 @@ def train(out: Path, members: int, frames: int, steps: int, first_seed: int) -> 
     """Train `members` networks into `out`/member-*.safetensors (float16), refusing those that collapsed."""
     out.mkdir(parents=True, exist_ok=True)
     held_out = make_pool(999_000_000, 120)
-    seed = first_seed
+    seed = _next_seed(out, first_seed)
     refused = 0
     with Progress() as progress:
         for member in range(members):
@@ -137,7 +138,6 @@ def train(out: Path, members: int, frames: int, steps: int, first_seed: int) -> 
                 else:
                     refused += 1
                 seed += 1
-            seed = max(seed, first_seed + member + 1)
 
 
 def fit_confidence(folder: Path, frames: int = 240) -> Confidence:
@@ -176,6 +176,15 @@ def fit_confidence(folder: Path, frames: int = 240) -> Confidence:
     fitted = fitted.model_copy(update={"held_out": {k: round(float(v), 4) for k, v in scores.items()}})
     write_text(folder / RECORD, fitted.model_dump_json(indent=1) + "\n")
     return fitted
+
+
+def _next_seed(folder: Path, first: int) -> int:
+    """The seed after those of the members there are: every member has its own, refused ones included."""
+    used = []
+    for file in folder.glob("member-*.safetensors"):
+        with safe_open(file, "np") as member:
+            used.append(int(member.metadata()["seed"]))
+    return max([first - 1, *used]) + 1
 
 
 def _off_the_border(positions: Floats, size: int) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from stem2sim.errors import BadInput
+from stem2sim.files import fingerprint
 from stem2sim.lattice import GRAPHENE, Lattice, find_lattice
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
     from stem2sim.image import Image
 
-DISAGREEMENT = 0.05
-"""Stated and lattice pixel sizes further apart than this are worth a warning."""
+COARSEST = 0.6
+"""[Å]; larger pixels cannot tell two bonded carbon atoms apart."""
+
+SMALLEST_FIELD = 5.0
+"""[Å]; a frame less wide than two rings of graphene holds no lattice."""
 
 
 class Unet(Segmenter):
@@ -49,6 +54,17 @@ class Unet(Segmenter):
 
         ensemble = shipped()
         assert ensemble.confidence is not None  # ships with the weights
+        width, height = image.field_of_view
+        if image.pixel_size > COARSEST:
+            raise BadInput(
+                f"pixels of {image.pixel_size:g} Å cannot tell atoms 1.42 Å apart; at most {COARSEST} Å would do "
+                "(image.pixel_size is in Å, not in pm or nm)"
+            )
+        if min(width, height) < SMALLEST_FIELD:
+            raise BadInput(
+                f"the frame is only {width:.2g} x {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
+                f"{SMALLEST_FIELD} Å (image.pixel_size is in Å, not in nm)"
+            )
         lattice, warnings = self._lattice(image)
         scale = lattice.pixel_size if lattice else image.pixel_size
         canonical = resample(image.pixels, scale)
@@ -94,6 +110,12 @@ class Unet(Segmenter):
             warnings=tuple(warnings),
         )
 
+    def input_fingerprint(self) -> str:
+        """Return a hash of the weights: another ensemble is another segmenter."""
+        from stem2sim_unet.ensemble import SHIPPED
+
+        return fingerprint(*(sha256(file.read_bytes()).hexdigest() for file in sorted(SHIPPED.iterdir())))
+
     def _lattice(self, image: Image) -> tuple[Lattice | None, list[str]]:
         if self.lattice_constant is None:
             return None, []
@@ -103,13 +125,10 @@ class Unet(Segmenter):
                 f"no lattice of {self.lattice_constant} Å stands out in the frame; "
                 f"the pixel size of {image.pixel_size:.4f} Å is taken on trust"
             ]
-        ratio = lattice.ratio(image.pixel_size)
-        if abs(ratio - 1) <= DISAGREEMENT:
+        complaint = lattice.complaint(image.pixel_size)
+        if not complaint:
             return lattice, []
-        return lattice, [
-            f"the lattice calls for {lattice.pixel_size:.4f} Å/pixel, {image.pixel_size:.4f} Å was given "
-            f"({100 * (1 / ratio - 1):+.0f} %); the networks look at the lattice's scale, positions keep the given one"
-        ]
+        return lattice, [f"{complaint}; the networks look at the lattice's scale, positions keep the given one"]
 
 
 def _on_image(maps: NDArray[np.float32], image: Image, scale: float) -> NDArray[np.float32]:

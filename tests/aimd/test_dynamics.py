@@ -45,6 +45,9 @@ def run(atoms: Atoms, emt: Emt, folder: Path, **options: object) -> SimulationRe
         (lambda a: a.set_constraint(FixedLine(range(32), [0, 0, 1])), 32 - 1),
         (lambda a: a.set_constraint([FixAtoms([0]), FixCartesian([1], [True, False, False])]), 3 * 32 - 4),
         (lambda a: a.set_constraint(FixCartesian(range(32), [False, False, True])), 2 * 32 - 2),
+        # the same motion held twice is held once
+        (lambda a: a.set_constraint([FixAtoms([0, 1]), FixAtoms([1, 2])]), 3 * 32 - 9),
+        (lambda a: a.set_constraint([FixAtoms([0]), FixCartesian(range(32), [False, False, True])]), 2 * 32 - 2),
     ],
 )
 def test_only_what_moves_is_counted(constrain: object, expected: int) -> None:
@@ -62,6 +65,15 @@ def test_an_isolated_molecule_does_not_heat_by_turning() -> None:
     benzene.set_momenta(thermal_momenta(benzene, 0.0258, np.random.default_rng(0)))
     assert np.allclose(benzene.get_momenta().sum(axis=0), 0, atol=1e-10)
     assert np.allclose(benzene.get_angular_momentum(), 0, atol=1e-10)
+
+
+def test_a_flat_flake_may_turn_in_its_plane() -> None:
+    """Isolated and held in z: two translations and one rotation are conserved; held in a line along z, one shift."""
+    benzene = molecule("C6H6")
+    benzene.set_constraint(FixCartesian(range(12), [False, False, True]))
+    assert degrees_of_freedom(benzene) == 2 * 12 - 3
+    benzene.set_constraint(FixedLine(range(12), [0, 0, 1]))
+    assert degrees_of_freedom(benzene) == 12 - 1
 
 
 def test_taking_rigid_motion_out_twice_changes_nothing() -> None:

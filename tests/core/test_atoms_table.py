@@ -50,6 +50,13 @@ def test_three_columns_are_enough(tmp_path: Path) -> None:
         ("x,y,species\n1,two,C\n", "column y of a.csv holds something that is not a number"),
         ("x,y,species\n1,nan,C\n", "not finite"),
         ("x,y,species\n1,2,Xx\n", "unknown species 'Xx'"),
+        ("x,y,species\n1,2,X\n", "unknown species 'X'"),
+        ("x,y,species\n1e9,2,C\n", "beyond 1e\\+06 Å"),
+        ("x,y,species,probability\n1,2,C,5\n", "probability of a.csv holds values outside 0 to 1"),
+        ("x,y,species,probability\n1,2,C,nan\n", "outside 0 to 1"),
+        ("x,y,species,position_std\n1,2,C,-1\n", "negative"),
+        ("a,b\n1,2,3,4\n", "has no column x, y, species"),
+        ("x,y,species\n" + "9" * 200000 + ",2,C\n", "comma-separated text"),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -57,6 +64,15 @@ def test_a_bad_table_is_one_line(tmp_path: Path, text: str, message: str) -> Non
     with pytest.raises(BadInput, match=message) as caught:
         AtomsTable.from_csv(tmp_path / "a.csv")
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_from_a_spreadsheet_reads(tmp_path: Path) -> None:
+    """A byte-order mark is no part of the first column's name; what is not text is refused."""
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfx,y,species\n1,2,C\n")
+    assert len(AtomsTable.from_csv(tmp_path / "a.csv")) == 1
+    (tmp_path / "b.csv").write_bytes(b"x,y,species\n1,2,\xff\xfe\n")
+    with pytest.raises(BadInput, match="not a table of comma-separated text"):
+        AtomsTable.from_csv(tmp_path / "b.csv")
 
 
 def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.conftest import ROOT, flake, table_of
 
+from stem2sim.progress import shown, track
 from stem2sim.registry import installed
 from stem2sim.testing import graphene_image
 
@@ -85,6 +89,12 @@ PIXELS = ("--set", "image.pixel_size=0.1")
         (("simulate", "good.npy", "--simulator", "xtb"), "cannot read a structure from good.npy"),
         (("report", "."), "is not a run folder"),
         (("explain", "xtbb"), "did you mean 'xtb'"),
+        (("run", "good.npy", *PIXELS, "--out", "good.npy/sub"), "Not a directory"),
+        (("segment", "good.npy", "--set", "image.pixel_size=7.81"), "cannot tell atoms 1.42 Å apart"),
+        (("segment", "good.npy", "--set", "image.pixel_size=0.0001"), "under 5.0 Å"),
+        (("run", "good.npy", *PIXELS, "--engine", "xtb", "--set", "simulate=3"), "write [[simulate]]"),
+        (("run", "good.npy", *PIXELS, "--set", 'simulate.1.engine={use=["xtb"]}'), "say which simulator"),
+        (("init", "--engine", "nosuch"), "no simulator named 'nosuch'"),
         (("run",), "Missing argument"),
         (("run", "good.npy", "--no-such-flag"), "No such option"),
     ],
@@ -178,6 +188,44 @@ def test_without_out_the_folder_is_named_after_the_input(tmp_path: Path) -> None
     other = stem2sim("build", "flake.csv", "--set", "build.1.size=20", cwd=tmp_path).stdout.strip()
     assert one.startswith("runs/flake-")
     assert one != other
+
+
+def test_a_run_folder_goes_on_from_verb_to_verb(tmp_path: Path) -> None:
+    """`segment IMAGE`, then `build` of its folder with the default builders; a relative path given by --set holds."""
+    (tmp_path / "frames").mkdir()
+    np.save(tmp_path / "frames" / "f.npy", graphene_image(16.0).pixels)
+    config = tmp_path / "c.toml"
+    config.write_text('[image]\npath = "gone.npy"\npixel_size = 0.1\n[segment]\nuse = "peaks"\n')
+    stem2sim("segment", config, "--set", "image.path=frames/f.npy", "--out", "v", cwd=tmp_path)
+    built = json.loads(stem2sim("build", "v", "--json", cwd=tmp_path).stdout)
+    assert built["steps"]["segment"] == "already done"
+    assert list(built["steps"])[1:] == ["build/01-place", "build/02-patch", "build/03-hterm", "structure"]
+
+
+def test_without_arguments_it_helps() -> None:
+    done = stem2sim()
+    assert done.returncode == 0
+    assert "simulate" in done.stdout
+
+
+def test_verbose_shows_the_log(tmp_path: Path) -> None:
+    (tmp_path / "flake.csv").write_text(table_of(flake(12).atoms.positions[:, :2]).to_csv())
+    quiet = stem2sim("build", "flake.csv", "--out", "a", cwd=tmp_path).stderr
+    loud = stem2sim("build", "flake.csv", "--out", "b", "-v", cwd=tmp_path).stderr
+    assert "build/01-place: 0." not in quiet
+    assert "build/01-place: 0." in loud
+
+
+def test_long_work_shows_how_far_it_is() -> None:
+    """The bar names the work, counts its steps, and is gone at the end; without a console there is none."""
+    stream = io.StringIO()
+    with shown(Console(file=stream, force_terminal=True, width=100)), track("relaxation", 5) as advance:
+        advance(2, note="0.1 eV/Å")
+        time.sleep(0.4)  # the bar is drawn a few times a second
+    assert "relaxation 0.1 eV/Å" in stream.getvalue()
+    assert "2/5" in stream.getvalue()
+    with track("relaxation", 5) as advance:
+        advance(2)
 
 
 def test_init_does_not_overwrite(tmp_path: Path) -> None:

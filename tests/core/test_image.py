@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import h5py
@@ -100,6 +101,48 @@ def test_vendor_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def emd(path: Path) -> None:
+    """Write an NCEM EMD file through the same library."""
+    from rsciio import emd as writer
+
+    axes = [
+        {"name": name, "units": "nm", "scale": 0.02, "offset": 0.0, "size": size, "navigate": False}
+        for name, size in zip("yx", FRAME.shape, strict=True)
+    ]
+    metadata: dict[str, dict[str, str]] = {"General": {"title": "frame"}, "Signal": {}}
+    writer.file_writer(str(path), {"data": FRAME, "axes": axes, "metadata": metadata, "original_metadata": metadata})
+
+
+def test_emd_files_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("rsciio", reason="the extra 'vendor' is not installed")
+    emd(tmp_path / "a.emd")
+    image = read_image(tmp_path / "a.emd")
+    assert image.pixel_size == pytest.approx(0.2)
+    assert np.array_equal(image.pixels, FRAME.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.tif", "a.png", "a.h5"])
+def test_damaged_files_are_one_line(tmp_path: Path, name: str) -> None:
+    """Cut short, or of another kind than the name says, or with bytes flipped: refused, whatever the reader raises."""
+    np.save(tmp_path / "good.npy", FRAME)
+    np.savez_compressed(tmp_path / "good.npz", image=FRAME)
+    tifffile.imwrite(tmp_path / "good.tif", FRAME, compression="zlib")
+    Picture.fromarray(FRAME).save(tmp_path / "good.png")
+    hdf5(tmp_path / "good.h5")
+    whole = (tmp_path / f"good{name[1:]}").read_bytes()
+    other = (tmp_path / ("good.npz" if name == "a.npy" else "good.npy")).read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes(255 - b for b in whole[middle : middle + 40]) + whole[middle + 40 :]
+    for content in (whole[: middle // 2], whole[:8], b"", other):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput) as caught:
+            read_image(tmp_path / name, pixel_size=0.1)
+        assert "\n" not in str(caught.value)
+    (tmp_path / name).write_bytes(flipped)
+    with suppress(BadInput):  # a flipped byte among plain pixels is a pixel; nothing but BadInput may come out
+        read_image(tmp_path / name, pixel_size=0.1)
+
+
 def test_print_resolution_is_no_calibration(tmp_path: Path) -> None:
     """72 dots per inch is 3.5 million Å: the file says nothing about the specimen."""
     tifffile.imwrite(tmp_path / "a.tif", FRAME, resolution=(72, 72), resolutionunit="INCH")
@@ -138,6 +181,7 @@ def test_stack_needs_a_frame(tmp_path: Path) -> None:
         (np.eye(20), 0, "pixel size must be positive, got 0.0 Å"),
         (np.eye(20), -0.1, "pixel size must be positive, got -0.1 Å"),
         (np.eye(20).astype(complex), 0.1, "real numbers"),
+        (np.eye(20) * 1e300, 0.1, "20 of 400 pixels are NaN or infinite"),
     ],
 )
 def test_what_is_not_a_frame_is_refused(pixels: np.ndarray, pixel_size: float, message: str) -> None:

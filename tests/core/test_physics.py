@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms, FixedLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stem2sim.bonds import bond_lengths, neighbours
+from stem2sim.bonds import apart, bond_lengths, neighbours
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe, Scan
 from stem2sim.lattice import find_lattice
@@ -118,6 +118,45 @@ def test_a_structure_without_a_cell_gets_ten_angstrom_of_vacuum() -> None:
     assert boxed.cell.lengths() - high == pytest.approx(np.full(3, 10))
     periodic = Structure(atoms=graphene(vacuum=5))
     assert periodic.in_a_cell() is periodic
+
+
+def test_a_periodic_sheet_without_a_height_is_refused() -> None:
+    """Its period must not be dropped in silence."""
+    with pytest.raises(BadInput, match="its cell has only 2 of three vectors"):
+        Structure(atoms=graphene()).in_a_cell()
+
+
+def test_damaged_or_unknown_structures_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.xyz").write_text("1\n\nX 0 0 0\n")
+    (tmp_path / "nan.xyz").write_text("1\n\nC nan 0 0\n")
+    (tmp_path / "notes.extxyz").write_text('1\nProperties=species:S:1:pos:R:3 stem2sim="[3"\nC 0 0 0\n')
+    (tmp_path / "charge.extxyz").write_text(
+        '1\nProperties=species:S:1:pos:R:3 stem2sim="{%22charge%22: 0.5}"\nC 0 0 0\n'
+    )
+    for name, message in (
+        ("x.xyz", "no known species"),
+        ("nan.xyz", "not finite"),
+        ("notes.extxyz", "are damaged"),
+        ("charge.extxyz", "are damaged"),
+        ("absent@1.xyz", "no structure file"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            Structure.read(tmp_path / name)
+    (tmp_path / "a@b.xyz").write_text("1\n\nC 0 0 0\n")
+    assert len(Structure.read(tmp_path / "a@b.xyz").atoms) == 1
+
+
+@given(seed=st.integers(0, 50), distance=st.floats(0.05, 0.5))
+def test_points_apart_are_apart_and_the_best_stay(seed: int, distance: float) -> None:
+    """No two kept points are closer; every dropped one is close to a kept one of higher rank."""
+    rng = np.random.default_rng(seed)
+    points, rank = rng.uniform(0, 2, (60, 2)), rng.uniform(0, 1, 60)
+    kept = apart(points, rank, distance)
+    gaps = np.linalg.norm(points[kept][:, None] - points[kept], axis=2) + 9 * np.eye(len(kept))
+    assert gaps.min() >= distance * (1 - 1e-6)
+    for k in set(range(60)) - set(kept.tolist()):
+        near = [n for n in kept if np.linalg.norm(points[n] - points[k]) < distance]
+        assert max(rank[n] for n in near) > rank[k]
 
 
 def test_a_written_structure_reads_back_whole(tmp_path: Path) -> None:

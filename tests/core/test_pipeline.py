@@ -18,6 +18,7 @@ from stem2sim.atoms_table import AtomsTableSegmenter
 from stem2sim.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.pipeline import run
+from stem2sim.report import Report
 from stem2sim.runfolder import RunFolder
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Builder, Simulator
@@ -88,6 +89,72 @@ def test_not_converged_is_a_result_that_says_so(table: Path, tmp_path: Path) -> 
     assert not result.converged
     assert "not converged: max_steps = 3 reached" in result.reason
     assert result.largest_force > 0.01
+
+
+def test_what_was_cut_off_is_not_taken_for_done(table: Path, tmp_path: Path) -> None:
+    """A run, another one with other atoms that stops in the middle, and the first again: nothing is mixed."""
+    good = table.read_text()
+    run(config(table), tmp_path / "run")
+    table.write_text(table_of(flake(9).atoms.positions[:, :2]).to_csv())
+    broken = config(table).model_copy(update={"build": (Place(), Bang())})
+    with pytest.raises(StageFailed, match="build/02-bang"):
+        run(broken, tmp_path / "run", until="build")
+    table.write_text(good)
+    again = run(config(table), tmp_path / "run")
+    assert again.steps["segment"] == "done"
+    assert again.steps["02-xtb"] == "already done"
+    assert again.segmentation is not None
+    assert len(again.segmentation.atoms) == good.count("\n") - 1
+
+
+def test_a_report_holds_only_what_belongs_together(table: Path, tmp_path: Path) -> None:
+    """After new atoms, the old structure and its energies are not shown beside them."""
+    run(config(table), tmp_path / "run")
+    assert len(Report.of(tmp_path / "run").results) == 2
+    table.write_text(table_of(flake(9).atoms.positions[:, :2]).to_csv())
+    run(config(table), tmp_path / "run", until="segment")
+    report = Report.of(tmp_path / "run")
+    assert (report.structures, report.results) == ({}, {})
+    report.write(tmp_path / "run")
+
+
+def test_other_peoples_folders_are_left_alone(table: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "01-xtb" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(BadInput, match="was not made by a run"):
+        run(config(table), tmp_path / "run")
+    assert mine.read_text() == "precious"
+
+
+@pytest.mark.parametrize("file", ["state.json", "segmentation.npz", "02-xtb/result.json"])
+def test_damage_is_one_line_that_says_what_to_delete(table: Path, tmp_path: Path, file: str) -> None:
+    run(config(table), tmp_path / "run")
+    damaged = tmp_path / "run" / file
+    damaged.write_bytes(b"")
+    with pytest.raises(BadInput, match="is damaged; delete it"):
+        run(config(table), tmp_path / "run")
+    damaged.unlink()
+    run(config(table), tmp_path / "run")
+
+
+def test_the_charge_is_carried_on(table: Path, tmp_path: Path) -> None:
+    """A cation that is relaxed stays a cation in the next simulation."""
+    chain = config(table)
+    chain = chain.model_copy(update={"simulate": (Xtb(task="single-point", charge=1), Xtb(task="single-point"))})
+    one, two = (result for _, result in run(chain, tmp_path / "run", until="simulate").results)
+    assert two.structure.charge == 1
+    assert two.energy == pytest.approx(one.energy, abs=1e-4)
+
+
+class Bang(Builder):
+    """Fail in the middle of a chain."""
+
+    name: ClassVar[str] = "bang"
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        raise RuntimeError("bang")
+        yield
 
 
 class Both(Builder):
@@ -190,7 +257,7 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
     assert not (out / "02-aimd" / "result.json").exists()
     if how is signal.SIGINT:
         assert process.returncode == 130
-        assert b"continues where it stopped" in said
+        assert b"without repeating what was finished" in said
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment)
     assert '"01-xtb": "already done"' in again.stdout
     assert '"segment": "already done"' in again.stdout

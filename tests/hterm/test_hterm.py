@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import graphene_nanoribbon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import NOTHING, flake, table_of
@@ -63,7 +64,7 @@ def test_a_wrong_scale_is_a_finding() -> None:
     lattice = Lattice(pixel_size=0.1, anisotropy=1, angle=0, strength=50, lattice_constant=2.46)
     found = Segmentation(atoms=table_of(np.array([[0.0, 0]])), pixel_size=0.11, lattice=lattice)
     (made,) = Place().build(Structure.empty(), found)
-    assert "bond lengths are off by +10.0 %" in made.findings[0]
+    assert "bond lengths are off: 0.1100 Å/pixel was given, +10.0 %" in made.findings[0]
 
 
 @settings(max_examples=25)
@@ -109,6 +110,27 @@ def test_a_patch_holds_the_impurity() -> None:
         assert neighbours(made.atoms)[made.atoms.numbers.tolist().index(14)], "it is bonded within the patch"
     with pytest.raises(BadInput, match="no Cr among the atoms; there are C, Si"):
         cut(whole, contains="Cr")
+
+
+def test_an_impurity_at_the_rim_is_not_promised() -> None:
+    """A Si with one neighbour cannot be in a patch: asked for by name it is refused, else another centre is told."""
+    whole = flake(16)
+    tip = whole.atoms.positions[int(np.argmax(whole.atoms.positions[:, 0]))]
+    whole.atoms.extend(Atoms("Si", positions=[tip + np.array([1.7, 0, 0])]))
+    with pytest.raises(BadInput, match="no patch of up to 30 atoms holds Si with two bonded neighbours"):
+        cut(whole, size=30, contains="Si")
+    made = cut(whole, size=30)
+    assert "Si" not in made.atoms.get_chemical_symbols()
+    assert made.findings[0] == "no Si has two bonded neighbours: the patch is centred on another atom"
+
+
+def test_a_ribbon_is_terminated_across_its_boundary() -> None:
+    """Periodic along x: no hydrogen where the ribbon goes on, one on each of its edge atoms, none inside."""
+    ribbon = graphene_nanoribbon(3, 4, type="zigzag", vacuum=8)
+    made = terminate(Structure(atoms=ribbon)).atoms
+    assert (made.numbers == 1).sum() == 2 * 4
+    for symbol, near in zip(made.get_chemical_symbols(), neighbours(made), strict=True):
+        assert len(near) == (3 if symbol == "C" else 1)
 
 
 def test_a_patch_outside_the_atoms_is_refused() -> None:

@@ -43,6 +43,7 @@ class Aimd(Simulator):
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Yield the end of one trajectory; its frames are in `dynamics.traj`, written as they come."""
+        structure = self.engine.adopt(structure)
         structure.check_distances()
         check_constraints(structure.atoms)
         atoms = structure.atoms.copy()

@@ -30,21 +30,24 @@ def check_constraints(atoms: Atoms) -> None:
 def conserved_motions(atoms: Atoms) -> list[Floats]:
     """Return the rigid velocity fields, each (atoms, 3), that the dynamics conserves and the thermostat must not heat.
 
-    A translation counts where no constraint touches it; the rotations count for an isolated, unconstrained molecule.
+    A translation counts where every atom is free to move along it; a rotation, of an isolated molecule, where every
+    atom is free to move along both axes across it.
     """
-    fields: list[Floats] = []
-    masses = atoms.get_masses()[:, None]
-    for axis in np.eye(3):
-        field = np.tile(axis, (len(atoms), 1))
-        if np.allclose(_allowed(atoms, field * masses), field * masses, atol=1e-12):
-            fields.append(field)
-    if not atoms.constraints and not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
-        rotations = [np.cross(axis, arms) for axis in np.eye(3)]
-        # a linear molecule has only two: keep the independent ones
-        _, weights, basis = np.linalg.svd(np.array([r.ravel() for r in rotations]), full_matrices=False)
+    free = [bool(np.allclose(_subspaces(atoms)[:, :, k], np.eye(3)[k])) for k in range(3)]
+    fields = [np.tile(axis, (len(atoms), 1)) for axis, moves in zip(np.eye(3), free, strict=True) if moves]
+    if atoms.pbc.any():
+        return fields
+    arms = atoms.positions - atoms.get_center_of_mass()
+    turns = [np.cross(np.eye(3)[k], arms) for k in range(3) if all(free[j] for j in range(3) if j != k)]
+    if turns:  # a linear molecule has only two: keep the independent ones
+        _, weights, basis = np.linalg.svd(np.array([turn.ravel() for turn in turns]), full_matrices=False)
         fields += [b.reshape(-1, 3) for b, w in zip(basis, weights, strict=True) if w > 1e-6 * weights[0] and w > 1e-9]
     return fields
+
+
+def _subspaces(atoms: Atoms) -> Floats:
+    """What the constraints leave of a motion of each atom along x, y and z: matrices (atoms, 3, 3), in columns."""
+    return np.stack([_allowed(atoms, np.tile(axis, (len(atoms), 1))) for axis in np.eye(3)], axis=2)
 
 
 def _allowed(atoms: Atoms, momenta: Floats) -> Floats:
@@ -60,10 +63,11 @@ def degrees_of_freedom(atoms: Atoms) -> int:
     Raises:
         BadInput: nothing can move.
     """
-    free = atoms.get_number_of_degrees_of_freedom() - len(conserved_motions(atoms))
+    # ranks, not sums: two constraints may hold the same motion of one atom
+    free = int(np.linalg.matrix_rank(_subspaces(atoms), tol=1e-9).sum()) - len(conserved_motions(atoms))
     if free < 1:
         raise BadInput(f"nothing can move: {len(atoms)} atoms with {free} degrees of freedom under the constraints")
-    return int(free)
+    return free
 
 
 def without_rigid_motion(atoms: Atoms, momenta: Floats) -> Floats:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.geometry import find_mic, get_distances
 from pydantic import Field
 
-from stem2sim.bonds import neighbours
+from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import ADDED, CLOSEST, Structure
@@ -39,7 +39,9 @@ class Hterm(Builder):
         """Yield the terminated structure; what was removed, tilted or left bare is among its findings."""
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to terminate; put place before hterm")
-        atoms, removed = _without_strays(structure.atoms)
+        whole = structure.atoms
+        kept = sorted(two_core(neighbours(whole), set(range(len(whole)))))  # no strays: each has two neighbours
+        atoms, removed = whole[kept], len(whole) - len(kept)
         if len(atoms) == 0:
             raise BadInput("no atom has two bonded neighbours; check the pixel size (bonded C-C is under 1.9 Å)")
         findings = [f"stray atoms (fewer than two neighbours) removed: {removed}"] if removed else []
@@ -99,16 +101,6 @@ class Hterm(Builder):
                 break
         assert best is not None  # TILTS is not empty
         return (best[1], best[2]) if best[0] > CLOSEST else (None, 0.0)
-
-
-def _without_strays(atoms: Atoms) -> tuple[Atoms, int]:
-    """Remove atoms with fewer than two neighbours until none is left."""
-    count = len(atoms)
-    while True:
-        loose = [k for k, bonded in enumerate(neighbours(atoms)) if len(bonded) < 2]
-        if not loose:
-            return atoms, count - len(atoms)
-        atoms = atoms[[k for k in range(len(atoms)) if k not in set(loose)]]
 
 
 def _with_hydrogen(atoms: Atoms, places: list[NDArray[np.float64]]) -> Atoms:

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import neighbours
+from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 
@@ -57,12 +57,14 @@ class Patch(Builder):
                     f"center {tuple(self.center)} Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
                     f"and y {low[1]:.1f} to {high[1]:.1f} Å"
                 )
+            kept = _cut(xy, near, centre, self.size)
+            findings: list[str] = []
             finding = f"patch around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å"
         else:
-            chosen, species = self._most_certain(atoms, near)
+            chosen, kept, findings = self._most_certain(atoms, near)
             centre = xy[chosen]
-            finding = f"patch around {species} at x = {centre[0]:.2f}, y = {centre[1]:.2f} Å, the most certain one"
-        kept = _cut(xy, near, centre, self.size)
+            where = f"{atoms[chosen].symbol} at x = {centre[0]:.2f}, y = {centre[1]:.2f} Å"
+            finding = f"patch around {where}, the most certain one"
         if len(kept) < 6:
             raise BadInput(
                 f"only {len(kept)} connected atoms around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å; "
@@ -71,28 +73,49 @@ class Patch(Builder):
         patch = atoms[kept]
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))[kept]
         finding += f": {len(kept)} of {len(atoms)} atoms, least probability {probability.min():.3f}"
-        yield structure.after(self.provenance(), patch, finding)
+        yield structure.after(self.provenance(), patch, *findings, finding)
 
-    def _most_certain(self, atoms: Atoms, near: list[list[int]]) -> tuple[int, str]:
-        """The atom of the wanted kind whose surroundings are the most probable and the least cut by an edge."""
+    def _most_certain(self, atoms: Atoms, near: list[list[int]]) -> tuple[int, list[int], list[str]]:
+        """The atom of the wanted kind with the most certain surroundings, the patch around it, and what to tell."""
         symbols = np.array(atoms.get_chemical_symbols())
         wanted = self.contains
         if wanted == "impurity":
             kinds, counts = np.unique(symbols, return_counts=True)
             wanted = str(kinds[np.argmin(counts)]) if len(kinds) > 1 else "any"
-        candidates = np.arange(len(atoms)) if wanted == "any" else np.flatnonzero(symbols == wanted)
-        if len(candidates) == 0:
+        if wanted not in symbols and wanted != "any":
             raise BadInput(f"no {wanted} among the atoms; there are {', '.join(sorted(set(symbols)))}")
-        probability = np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)
-        # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
-        score = np.log(probability) - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
-        xy = atoms.positions[:, :2]
-        count = min(self.size, len(atoms))
-        around = cKDTree(xy).query(xy[candidates], k=count)[1].reshape(len(candidates), count)
-        # the frame's border cuts the disc of nearest atoms: the further its mean lies off centre, the more is missing
-        off_centre = np.hypot(*(xy[around].mean(axis=1) - xy[candidates]).T)
-        best = int(np.argmax(score[around].mean(axis=1) - off_centre))
-        return int(candidates[best]), str(symbols[candidates[best]])
+        ranked = [(wanted, k) for k in _by_certainty(atoms, near, wanted, self.size)]
+        if self.contains == "impurity" and wanted != "any":
+            ranked += [("any", k) for k in _by_certainty(atoms, near, "any", self.size)]
+        for kind, chosen in ranked:
+            kept = _cut(atoms.positions[:, :2], near, atoms.positions[chosen, :2], self.size)
+            if chosen in kept:
+                told = f"no {wanted} has two bonded neighbours: the patch is centred on another atom"
+                return chosen, kept, [told] if kind != wanted else []
+        what = "an atom" if wanted == "any" else wanted
+        raise BadInput(
+            f"no patch of up to {self.size} atoms holds {what} with two bonded neighbours; "
+            "choose another size, or contains = 'any', or check the pixel size"
+        )
+
+
+def _by_certainty(atoms: Atoms, near: list[list[int]], kind: str, size: int) -> list[int]:
+    """Atoms of a kind that have two neighbours, those with the most probable and least cut surroundings first."""
+    bonded = two_core(near, set(range(len(atoms))))
+    symbols = atoms.get_chemical_symbols()
+    candidates = np.array([k for k in sorted(bonded) if kind in ("any", symbols[k])], dtype=int)
+    if len(candidates) == 0:
+        return []
+    probability = np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)
+    # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
+    score = np.log(probability) - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
+    xy = atoms.positions[:, :2]
+    count = min(size, len(atoms))
+    around = cKDTree(xy).query(xy[candidates], k=count)[1].reshape(len(candidates), count)
+    # the frame's border cuts the disc of nearest atoms: the further its mean lies off centre, the more is missing
+    off_centre = np.hypot(*(xy[around].mean(axis=1) - xy[candidates]).T)
+    order = np.argsort(off_centre - score[around].mean(axis=1), kind="stable")
+    return [int(k) for k in candidates[order]]
 
 
 def _cut(xy: NDArray[np.float64], near: list[list[int]], centre: NDArray[np.float64], size: int) -> list[int]:
@@ -100,7 +123,7 @@ def _cut(xy: NDArray[np.float64], near: list[list[int]], centre: NDArray[np.floa
     order = np.argsort(np.hypot(*(xy - centre).T), kind="stable")
     best: list[int] = []
     for count in range(min(size, len(order)), len(order) + 1):
-        kept = _two_core(near, set(order[:count].tolist()))
+        kept = two_core(near, set(order[:count].tolist()))
         part = _connected(near, kept, next((int(k) for k in order if int(k) in kept), -1))
         if len(part) > size:
             break
@@ -109,16 +132,6 @@ def _cut(xy: NDArray[np.float64], near: list[list[int]], centre: NDArray[np.floa
         if len(best) == size or count > 2 * size:
             break
     return best
-
-
-def _two_core(near: list[list[int]], kept: set[int]) -> set[int]:
-    """Remove atoms with fewer than two neighbours until none is left."""
-    loose = [k for k in kept if sum(n in kept for n in near[k]) < 2]
-    while loose:
-        kept.difference_update(loose)
-        touched = {n for k in loose for n in near[k] if n in kept}
-        loose = [k for k in touched if sum(n in kept for n in near[k]) < 2]
-    return kept
 
 
 def _connected(near: list[list[int]], kept: set[int], start: int) -> set[int]:

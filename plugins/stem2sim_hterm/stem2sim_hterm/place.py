@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from ase import Atoms
 from pydantic import Field
-from scipy.spatial import cKDTree
 
+from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST, Structure
@@ -16,11 +16,7 @@ from stem2sim.structure import CLOSEST, Structure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.lattice import Lattice
-    from stem2sim.segmentation import AtomsTable, Segmentation
-
-DISAGREEMENT = 0.03
-"""Stated and lattice pixel sizes further apart than this are worth a finding."""
+    from stem2sim.segmentation import Segmentation
 
 
 class Place(Builder):
@@ -46,10 +42,12 @@ class Place(Builder):
             findings.append(f"less probable than {self.least_probability} and left out: {len(table) - len(kept)}")
         if self.overlap == "keep-likelier":
             before = len(kept)
-            kept = _likelier(table, kept)
+            kept = kept[apart(table.positions[kept], table.probability[kept], CLOSEST)]
             if len(kept) < before:
                 findings.append(f"closer than {CLOSEST} Å to a likelier atom and left out: {before - len(kept)}")
-        findings += _scale_findings(segmentation.lattice, segmentation.pixel_size)
+        if segmentation.lattice is not None and segmentation.pixel_size is not None:
+            complaint = segmentation.lattice.complaint(segmentation.pixel_size)
+            findings += [f"bond lengths are off: {complaint}"] if complaint else []
         atoms = Atoms(
             symbols=[str(s) for s in table.species[kept]],
             positions=np.column_stack([table.positions[kept], np.zeros(len(kept))]),
@@ -60,23 +58,3 @@ class Place(Builder):
         made = structure.after(self.provenance(), atoms, *findings)
         made.check_distances()
         yield made
-
-
-def _likelier(table: AtomsTable, rows: np.ndarray) -> np.ndarray:
-    """Drop from each pair closer than `CLOSEST` the less probable atom, most probable atoms first."""
-    tree = cKDTree(table.positions[rows])
-    dropped: set[int] = set()
-    for k in np.argsort(-table.probability[rows], kind="stable"):
-        if k not in dropped:
-            dropped.update(n for n in tree.query_ball_point(tree.data[k], CLOSEST) if n != k)
-    return np.delete(rows, sorted(dropped))
-
-
-def _scale_findings(lattice: Lattice | None, pixel_size: float | None) -> list[str]:
-    if lattice is None or pixel_size is None:
-        return []
-    ratio = lattice.ratio(pixel_size)
-    said = f"the lattice calls for {lattice.pixel_size:.4f} Å/pixel, {pixel_size:.4f} Å was given"
-    if abs(ratio - 1) > DISAGREEMENT:
-        return [f"bond lengths are off by {100 * (1 / ratio - 1):+.1f} %: {said}"]
-    return []

@@ -63,6 +63,10 @@ class Xtb(Engine):
         """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
         return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
 
+    def adopt(self, structure: Structure) -> Structure:
+        """Return the structure with the charge that is asked for."""
+        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
+
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
         """Return a tblite calculator; it keeps its wave function between steps.
 
@@ -82,9 +86,9 @@ class Xtb(Engine):
             log.warning(
                 "only the Gamma point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
             )
-        charge = structure.charge if self.charge is None else self.charge
-        electrons = int(atoms.numbers.sum()) - charge
-        multiplicity = 1 + electrons % 2 if self.multiplicity is None else self.multiplicity
+        structure = self.adopt(structure)
+        charge, electrons = structure.charge, structure.electrons
+        multiplicity = structure.multiplicity if self.multiplicity is None else self.multiplicity
         if (electrons - multiplicity) % 2 == 0 or multiplicity > electrons + 1:
             raise BadInput(
                 f"multiplicity {multiplicity} is impossible with {electrons} electrons at charge {charge}; "
