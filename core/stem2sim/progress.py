@@ -43,7 +43,7 @@ def shown(console: Console) -> Iterator[None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    display = Progress(*columns, console=console, transient=True)
+    display = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     token = _display.set(display)
     try:
         yield

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -15,10 +14,13 @@ from safetensors.torch import load_file
 from scipy import optimize
 
 from stem2sim.progress import track
+from stem2sim_unet import SHIPPED
 from stem2sim_unet.network import DOWNSAMPLING, UnetNetwork
 from stem2sim_unet.synthetic import CLASSES
 
-SHIPPED = Path(__file__).parent / "weights"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RECORD = "ensemble.json"
 
 Floats = NDArray[np.float64]

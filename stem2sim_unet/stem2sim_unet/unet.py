@@ -15,6 +15,7 @@ from stem2sim.lattice import GRAPHENE, Lattice, find_lattice
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.structure import CLOSEST
+from stem2sim_unet import SHIPPED
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, normalise, resample, to_frame
 from stem2sim_unet.synthetic import CLASSES, LABEL_RADIUS
 
@@ -112,8 +113,6 @@ class Unet(Segmenter):
 
     def input_fingerprint(self) -> str:
         """Return a hash of the weights: another ensemble is another segmenter."""
-        from stem2sim_unet.ensemble import SHIPPED
-
         return fingerprint(*(sha256(file.read_bytes()).hexdigest() for file in sorted(SHIPPED.iterdir())))
 
     def _lattice(self, image: Image) -> tuple[Lattice | None, list[str]]:

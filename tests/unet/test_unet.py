@@ -19,8 +19,8 @@ from stem2sim.errors import BadInput
 from stem2sim.image import Image
 from stem2sim.readers import read_image
 from stem2sim.testing import graphene_image, graphene_sheet
-from stem2sim_unet import train
-from stem2sim_unet.ensemble import SHIPPED, Confidence, shipped
+from stem2sim_unet import SHIPPED, train
+from stem2sim_unet.ensemble import Confidence, shipped
 from stem2sim_unet.locate import match
 from stem2sim_unet.network import UnetNetwork
 from stem2sim_unet.unet import Unet
