@@ -112,7 +112,9 @@ def _flattened(pixels: NDArray[np.float32], period: float) -> Floats:
 
 def _spots(frame: Floats, ring: float, most: int = 40) -> list[tuple[Floats, float]]:
     """The strongest local maxima of the spectrum near the first-order ring, (x, y) [cycles/pixel], and their power."""
-    size = 2 ** int(np.ceil(np.log2(2 * max(frame.shape))))
+    # zeros around a small frame give points between its bins; a large frame has bins enough
+    longest = max(frame.shape)
+    size = 2 ** int(np.ceil(np.log2(longest if longest > 1024 else 2 * longest)))
     spectrum = np.fft.fftshift(np.abs(np.fft.fft2(frame, (size, size))) ** 2)
     frequency = np.fft.fftshift(np.fft.fftfreq(size))
     fx, fy = np.meshgrid(frequency, frequency)
@@ -154,7 +156,7 @@ def _refine(frame: Floats, one: Floats, two: Floats) -> tuple[Floats, Floats]:
 
 
 def _surroundings(frame: Floats, spots: tuple[Floats, Floats]) -> float:
-    """Mean power on the spots' own ring, turned away from them."""
+    """Usual power on the spots' own ring, turned away from them."""
     apart = []
     for g in spots:
         for degrees in (15, 20, 25, 30, 35, 40, 45):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -101,33 +101,39 @@ def load(found: Iterable[EntryPoint] | None = None) -> Registry:
     registry = Registry()
     points = entry_points(group=GROUP) if found is None else found
     for point in sorted(points, key=lambda p: p.name):
-        distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
-
-        def failed(reason: str, problem: BaseException | None = None, who: tuple[str, str, str] = (
-            point.name, distribution, version)) -> None:  # fmt: skip
-            if strict() and problem is not None:
-                raise problem
-            registry.broken.append(Broken(*who, reason))
-
-        manager = pluggy.PluginManager("stem2sim")
-        manager.add_hookspecs(hookspecs)
-        try:
-            manager.register(point.load(), point.name)
-        except (Exception, SystemExit) as problem:  # foreign code: whatever it raises must not break the others
-            failed(f"failed to load ({type(problem).__name__}: {problem})", problem)
-            continue
-        for name in vars(manager.hook):
-            if not name.startswith("_") and not getattr(manager.hook, name).has_spec():
-                failed(f"has a function for an unknown hook '{name}'; hooks: {', '.join(HOOKS.values())}")
-        for kind, hook in HOOKS.items():
-            for implementation in getattr(manager.hook, hook).get_hookimpls():
-                try:
-                    stages = _called(implementation.function, kind)
-                except (Exception, SystemExit) as problem:  # as above
-                    failed(f"failed to load ({type(problem).__name__}: {problem})", problem)
-                else:
-                    registry.offers += [Offer(kind, stage, distribution, version) for stage in stages]
+        offers, broken = _load_one(point)
+        registry.offers += offers
+        registry.broken += broken
     return registry
+
+
+def _load_one(point: EntryPoint) -> tuple[list[Offer], list[Broken]]:
+    distribution, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
+    offers: list[Offer] = []
+    broken: list[Broken] = []
+
+    def attempt(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except (Exception, SystemExit) as problem:  # foreign code: whatever it raises must not break the others
+            if strict():
+                raise
+            reason = f"failed to load ({type(problem).__name__}: {problem})"
+            broken.append(Broken(point.name, distribution, version, reason))
+            return None
+
+    manager = pluggy.PluginManager("stem2sim")
+    manager.add_hookspecs(hookspecs)
+    attempt(lambda: manager.register(point.load(), point.name))
+    for name in vars(manager.hook):
+        if not name.startswith("_") and not getattr(manager.hook, name).has_spec():
+            reason = f"has a function for an unknown hook '{name}'; hooks: {', '.join(HOOKS.values())}"
+            broken.append(Broken(point.name, distribution, version, reason))
+    for kind, hook in HOOKS.items():
+        for implementation in getattr(manager.hook, hook).get_hookimpls():
+            stages = attempt(partial(_called, implementation.function, kind)) or []
+            offers += [Offer(kind, stage, distribution, version) for stage in stages]
+    return offers, broken
 
 
 def _called(hook: Callable[[], Any], kind: str) -> list[type[Stage]]:
@@ -139,10 +145,10 @@ def _called(hook: Callable[[], Any], kind: str) -> list[type[Stage]]:
     for stage in offered:
         if not (isinstance(stage, type) and issubclass(stage, base)):
             raise TypeError(f"{stage!r} is not a {base.__name__} class")
-        if inspect.isabstract(stage) or not isinstance(getattr(stage, "name", None), str):
-            raise TypeError(
-                f"{stage.__name__} has no name, or lacks {', '.join(stage.__abstractmethods__) or 'nothing'}"
-            )
+        if inspect.isabstract(stage):
+            raise TypeError(f"{stage.__name__} lacks {', '.join(sorted(stage.__abstractmethods__))}")
+        if not isinstance(getattr(stage, "name", None), str):
+            raise TypeError(f"{stage.__name__} has no name: ClassVar[str]")
     return offered
 
 

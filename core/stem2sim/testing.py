@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.build import graphene
 from pydantic import ValidationError
 
+from stem2sim.config import without_none
 from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
 from stem2sim.lattice import GRAPHENE
@@ -81,6 +82,7 @@ def check_stage(stage: Stage) -> None:
     options = stage.model_dump(mode="json")
     assert options.pop("use") == cls.name, "model_dump() starts with the stage's name"
     assert cls.model_validate(options) == stage, "the dumped options must make the same stage again"
+    assert cls.model_validate(without_none(options)) == stage, "TOML has no none: only a default may be None"
 
 
 def check_segmenter(segmenter: Segmenter, image: Image) -> Segmentation:

@@ -36,12 +36,10 @@ class Unet(Segmenter):
 
     name: ClassVar[str] = "unet"
 
-    lattice_constant: float | None = Field(
-        GRAPHENE,
-        gt=0,
-        description="of the material: its lattice sets the scale at which the networks look; none to trust the stated"
-        " pixel size [Å]",
+    calibrate: bool = Field(
+        True, description="look at the scale that the frame's own lattice calls for; false trusts the stated pixel size"
     )
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the material's hexagonal lattice [Å]")
     least_probability: float = Field(0.3, ge=0, le=1, description="detections less probable than this are left out")
 
     def segment(self, image: Image) -> Segmentation:
@@ -116,7 +114,7 @@ class Unet(Segmenter):
         return fingerprint(*(sha256(file.read_bytes()).hexdigest() for file in sorted(SHIPPED.iterdir())))
 
     def _lattice(self, image: Image) -> tuple[Lattice | None, list[str]]:
-        if self.lattice_constant is None:
+        if not self.calibrate:
             return None, []
         lattice = find_lattice(image.pixels, image.pixel_size, self.lattice_constant)
         if lattice is None:

@@ -136,11 +136,25 @@ def test_a_wrong_pixel_size_spoils_nothing(wrong: float) -> None:
     off = Image(pixels=image.pixels, pixel_size=0.1 * wrong)
     found = Unet().segment(off)
     (warning,) = found.warnings
-    assert "0.1000 Å/pixel" in warning or "0.099" in warning or "0.100" in warning
-    assert f"{0.1 * wrong:.4f} Å was given" in warning
+    assert f"{0.1 * wrong:.4f} Å/pixel was given" in warning
+    assert "from the 0.1000 Å that the lattice calls for" in warning or "from the 0.099" in warning
     atoms = found.atoms.model_copy(update={"x": found.atoms.x / wrong, "y": found.atoms.y / wrong})
     precision, recall, _ = scores(found.model_copy(update={"atoms": atoms}), there)
     assert min(precision, recall) > 0.985
+
+
+def test_without_calibration_the_stated_size_is_the_scale() -> None:
+    """A frame stated 25 % too large is then read too large, and far fewer atoms are found: the lattice matters."""
+    image, there, _ = defective(1000, 0.1)
+    off = Image(pixels=image.pixels, pixel_size=0.125)
+    trusted = Unet(calibrate=False).segment(off)
+    assert trusted.lattice is None
+    atoms = trusted.atoms.model_copy(update={"x": trusted.atoms.x / 1.25, "y": trusted.atoms.y / 1.25})
+    blind = scores(trusted.model_copy(update={"atoms": atoms}), there)
+    found = Unet().segment(off)
+    atoms = found.atoms.model_copy(update={"x": found.atoms.x / 1.25, "y": found.atoms.y / 1.25})
+    seeing = scores(found.model_copy(update={"atoms": atoms}), there)
+    assert seeing[0] + seeing[1] > blind[0] + blind[1]
 
 
 def test_a_foreign_frame_is_flagged() -> None:
