@@ -196,6 +196,8 @@ def _explained(problem: ValidationError, place: str, model: type[BaseModel]) -> 
     message = str(cause) if cause is not None else first["msg"][:1].lower() + first["msg"][1:]
     if first["type"] == "missing":
         message = "is needed"
+    elif first["type"] == "path_type":
+        message = f"input should be a path in quotes, got {first['input']!r}"
     elif cause is None:
         message += f", got {first['input']!r}"
     if isinstance(cause, BadInput):  # of an engine within: it has said all there is to say

@@ -65,6 +65,7 @@ def test_set_reaches_every_option() -> None:
         ("simulate.1.engine.fmx=1", r"simulate\.1\.engine: fmx: unknown option; xtb takes"),
         ("simulate.0.accuracy=1000", "accuracy"),
         ("segment=3", "say which segmenter"),
+        ("image.path=3", r"image\.path: input should be a path in quotes, got 3"),
         ("build=3", r"write \[\[build\]\]"),
         ("sement.use=unet", "unknown section 'sement'; .*did you mean 'segment'"),
         ("image.pixel_size=0", "image.pixel_size: input should be greater than 0, got 0"),
