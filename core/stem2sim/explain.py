@@ -31,9 +31,11 @@ def options(stage: type[Stage] | type[ImageSource]) -> list[Option]:
     """Return every option of a stage; the unit is what stands in square brackets at the end of its description."""
     out = []
     for name, field in stage.model_fields.items():
-        text, unit = re.fullmatch(r"(.*?)(?:\s*\[([^\]]+)\])?", field.description or "", re.DOTALL).groups()  # type: ignore[union-attr]  # matches anything
+        text = field.description or ""
+        bracket = re.search(r"\s*\[([^\]]+)\]$", text)
+        text, unit = (text[: bracket.start()], bracket[1]) if bracket else (text, "")
         default = "needed" if field.is_required() else _toml(field.get_default())
-        out.append(Option(name, _type(field.annotation), default, unit or "", text))
+        out.append(Option(name, _type(field.annotation), default, unit, text))
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
     from stem2sim.image import Image
@@ -52,16 +53,16 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _show(axis: Axes, pixels: NDArray[np.float32], pixel_size: float, **how: object) -> object:
+def _show(axis: Axes, pixels: NDArray[np.float32], pixel_size: float, **how: Any) -> AxesImage:
     rows, columns = pixels.shape
-    extent = np.array([-0.5, columns - 0.5, rows - 0.5, -0.5]) * pixel_size
-    shown = axis.imshow(pixels, extent=tuple(extent), interpolation="nearest", **how)  # type: ignore[arg-type]
+    start, right, bottom = (k * pixel_size for k in (-0.5, columns - 0.5, rows - 0.5))
+    shown = axis.imshow(pixels, extent=(start, right, bottom, start), interpolation="nearest", **how)
     axis.set_xlabel("x [Å]", fontsize=8)
     axis.set_ylabel("y [Å]", fontsize=8)
     return shown
 
 
-def _grey(pixels: NDArray[np.float32]) -> dict[str, object]:
+def _grey(pixels: NDArray[np.float32]) -> dict[str, Any]:
     low, high = np.percentile(pixels, (0.5, 99.8))
     return {"cmap": "gray", "vmin": low, "vmax": high}
 
@@ -99,7 +100,7 @@ def uncertainty(image: Image | None, found: Segmentation) -> bytes:
     figure, axes = _figure(2 if found.spread is not None else 1, ratio=0.9)
     if found.spread is not None and found.pixel_size is not None:
         shown = _show(axes[0], found.spread[-1], found.pixel_size, cmap="inferno", vmin=0, vmax=0.5)
-        figure.colorbar(shown, ax=axes[0], shrink=0.8).ax.tick_params(labelsize=8)  # type: ignore[arg-type]
+        figure.colorbar(shown, ax=axes[0], shrink=0.8).ax.tick_params(labelsize=8)
         axes[0].set_title("spread of the foreground probability", fontsize=10)
     axis = axes[-1]
     if image is not None:

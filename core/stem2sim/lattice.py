@@ -64,7 +64,7 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
     spots = _spots(frame, ring)
     best: tuple[float, tuple[Floats, Floats]] | None = None
     for (one, power_one), (two, power_two) in combinations(spots, 2):
-        two = two if one @ two > 0 else -two
+        two = two if one @ two > 0 else -two  # a spot and its opposite are one; 60 degrees apart is the pair we want
         lengths = np.hypot(*one), np.hypot(*two)
         angle = np.degrees(np.arccos(np.clip(one @ two / (lengths[0] * lengths[1]), -1, 1)))
         if not (45 < angle < 75 and 0.75 < lengths[0] / lengths[1] < 1.33):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 from zipfile import BadZipFile
-
-from ase.io import write
 
 from stem2sim import __version__
 from stem2sim.errors import BadInput, StageFailed
@@ -80,8 +78,11 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
         write_text(out / CONFIG, config.to_toml())
         outcome = Outcome(out)
         last = UNTIL.index(until)
-        segmentation, start = _given(given) if given else _segment(config, image, folder, outcome)
-        outcome.segmentation = segmentation if given is None else None
+        if config.structure is not None and given is not None:
+            segmentation, start = _given(config.structure, given)
+        else:
+            segmentation, start = _segment(config, image, folder, outcome)
+            outcome.segmentation = segmentation
         if last >= 1:
             branches = _build(config, segmentation, start, folder, outcome)
             if last >= 2:
@@ -127,11 +128,9 @@ def _inputs(stage: Stage, *parts: str) -> str:
     return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts)
 
 
-def _given(structure: Structure) -> tuple[Segmentation, _Branch]:
-    """Start from a structure that was given: nothing was segmented."""
-    lines = io.StringIO()
-    write(lines, structure.atoms, format="extxyz")
-    inputs = fingerprint("structure", lines.getvalue(), str(structure.charge))
+def _given(file: Path, structure: Structure) -> tuple[Segmentation, _Branch]:
+    """Start from a structure file: nothing was segmented. Its bytes count, constraints and all."""
+    inputs = fingerprint("structure", sha256(file.read_bytes()).hexdigest())
     return Segmentation(atoms=AtomsTable.empty()), _Branch("", inputs, structure)
 
 
@@ -214,7 +213,7 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 files = []
                 for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
                     stem = _named("result", result.label)
-                    result.model_copy(update={"started_from": branch.file}).write(workdir, stem, inputs=inputs)
+                    result.model_copy(update={"started_from": branch.file}).write(workdir, stem)
                     files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
                 if not files:
                     raise StageFailed("ended without a result")

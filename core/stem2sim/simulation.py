@@ -39,11 +39,11 @@ class SimulationResult(BaseModel):
         """Largest force on one atom [eV/Å]."""
         return float(np.linalg.norm(self.forces, axis=1).max(initial=0.0))
 
-    def write(self, folder: Path, stem: str = "result", **extra: Any) -> None:
+    def write(self, folder: Path, stem: str = "result") -> None:
         """Write `<stem>.extxyz` (final structure), then `<stem>.json` (the rest): the second marks it complete."""
         self.structure.write(folder / f"{stem}.extxyz")
         record = self.model_dump(exclude={"structure", "forces"})
-        record |= {"structure": f"{stem}.extxyz", "forces": self.forces.round(8).tolist(), **extra}
+        record |= {"structure": f"{stem}.extxyz", "forces": self.forces.round(8).tolist()}
         write_text(folder / f"{stem}.json", json.dumps(record, indent=1, default=str))
 
     @classmethod

@@ -95,7 +95,7 @@ class Structure(BaseModel):
             + "; check the pixel size, or let place keep the likelier one: overlap = 'keep-likelier'"
         )
 
-    def write(self, path: Path, **info: Any) -> None:
+    def write(self, path: Path) -> None:
         """Write an extended XYZ file that holds all of it, atomically."""
         atoms = self.atoms.copy()
         atoms.calc = None
@@ -104,7 +104,6 @@ class Structure(BaseModel):
             "history": list(self.history),
             "findings": list(self.findings),
             "constraints": [c.todict() for c in atoms.constraints],
-            **info,
         }
         atoms.set_constraint()
         # ASE's extended XYZ loses backslashes and stumbles over quotes: percent-encode them

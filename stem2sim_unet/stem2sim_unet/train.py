@@ -179,7 +179,7 @@ def fit_confidence(folder: Path, frames: int = 240) -> Confidence:
 
 
 def _next_seed(folder: Path, first: int) -> int:
-    """The seed after those of the members there are: every member has its own, refused ones included."""
+    """The seed after those of the members there are, so that no two members share one."""
     used = []
     for file in folder.glob("member-*.safetensors"):
         with safe_open(file, "np") as member:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytest
+from ase.constraints import FixAtoms
 from pydantic import Field
 from tests.conftest import flake, table_of
 
@@ -116,6 +117,20 @@ def test_a_report_holds_only_what_belongs_together(table: Path, tmp_path: Path) 
     report = Report.of(tmp_path / "run")
     assert (report.structures, report.results) == ({}, {})
     report.write(tmp_path / "run")
+
+
+def test_a_constraint_in_a_structure_file_counts(tmp_path: Path) -> None:
+    """The same atoms, one of them now fixed: another start, so it runs again."""
+    whole = flake(6).in_a_cell()
+    start = Config(structure=tmp_path / "s.extxyz", simulate=(Xtb(task="single-point"),))
+    whole.write(tmp_path / "s.extxyz")
+    run(start, tmp_path / "run", until="simulate")
+    assert set(run(start, tmp_path / "run", until="simulate").steps.values()) == {"already done"}
+    whole.atoms.set_constraint(FixAtoms([0]))
+    whole.write(tmp_path / "s.extxyz")
+    outcome = run(start, tmp_path / "run", until="simulate")
+    assert outcome.steps["01-xtb"] == "done"
+    assert outcome.results[0][1].forces[0].tolist() == [0, 0, 0]
 
 
 def test_other_peoples_folders_are_left_alone(table: Path, tmp_path: Path) -> None:
