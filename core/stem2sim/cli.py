@@ -27,6 +27,9 @@ app = typer.Typer(
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
+PLUGIN_COMMANDS = "stem2sim.commands"
+"""Entry-point group of commands that plugins add: each a function for typer, or a typer app of several."""
+
 Input = Annotated[Path, typer.Argument(help="A config (.toml), an image, an atoms table (.csv) or a run folder.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out, runs/<input name>-<short hash>.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option by its dotted key.")]
@@ -35,6 +38,7 @@ BuilderFlag = Annotated[list[str] | None, typer.Option("--builder", help="Builde
 SimulatorFlag = Annotated[list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat in sequence.")]
 EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the simulators that take one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
+Force = Annotated[bool, typer.Option("--force", help="Accept a frame that is foreign to the segmenter.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
 
 
@@ -54,12 +58,13 @@ def run(
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
+    force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline: image to report. What is already done is skipped."""
     flags = _flags(segmenter, builder, simulator)
-    _work(input, out, flags, engine, assignments, "report", json, verbose)
+    _work(input, out, flags, engine, _forced(assignments, force), "report", json, verbose)
 
 
 @app.command()
@@ -68,11 +73,12 @@ def segment(
     out: Out = None,
     segmenter: SegmenterFlag = None,
     assignments: Set = None,
+    force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Find the atoms of an image."""
-    _work(input, out, _flags(segmenter, None, None), None, assignments, "segment", json, verbose)
+    _work(input, out, _flags(segmenter, None, None), None, _forced(assignments, force), "segment", json, verbose)
 
 
 @app.command()
@@ -82,11 +88,12 @@ def build(
     segmenter: SegmenterFlag = None,
     builder: BuilderFlag = None,
     assignments: Set = None,
+    force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Build structures from an image or an atoms table."""
-    _work(input, out, _flags(segmenter, builder, None), None, assignments, "build", json, verbose)
+    _work(input, out, _flags(segmenter, builder, None), None, _forced(assignments, force), "build", json, verbose)
 
 
 @app.command()
@@ -101,6 +108,29 @@ def simulate(
 ) -> None:
     """Simulate the structures of a run folder, a config or a structure file."""
     _work(input, out, _flags(None, None, simulator), engine, assignments, "simulate", json, verbose)
+
+
+@app.command()
+def track(
+    input: Annotated[Path, typer.Argument(help="A stack of frames, or a config (.toml) or run folder with one.")],
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    assignments: Set = None,
+    reach: Annotated[float, typer.Option(help="Furthest that an atom moves between frames, drift apart [Å].")] = 0.7,
+    gap: Annotated[int, typer.Option(help="Frames in a row in which an atom may be missed.")] = 2,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the atoms of every frame of a movie, and follow them. Frames that are done are skipped."""
+    from stem2sim import movie
+
+    with _console(verbose):
+        config, folder = _configured(input, _flags(segmenter, None, None), None, assignments or [], "segment")
+        target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
+        if target.exists() and not target.is_dir():
+            raise BadInput(f"--out {target} is a file; choose a folder")
+        outcome = movie.follow(config, target, reach, gap)
+    _print_json(outcome.summary()) if json else typer.echo(outcome.folder)
 
 
 @app.command()
@@ -217,6 +247,10 @@ def schema() -> None:
     from stem2sim.config import schema as config_schema
 
     _print_json(config_schema())
+
+
+def _forced(assignments: list[str] | None, force: bool) -> list[str]:
+    return [*(assignments or []), *(["segment.force=true"] if force else [])]
 
 
 def _flags(segmenter: str | None, builder: list[str] | None, simulator: list[str] | None) -> dict[str, Any]:
@@ -361,10 +395,32 @@ def _console(verbose: bool) -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def _with_plugins(asked: str) -> typer.Typer:
+    """The commands, with the one that is asked for where a plugin brings it; listing the others imports nothing."""
+    from importlib.metadata import entry_points
+
+    offered = {point.name: point for point in entry_points(group=PLUGIN_COMMANDS)}
+    if offered:
+        app.info.epilog = f"Commands of plugins: {', '.join(sorted(offered))}"
+    point = offered.get(asked)
+    if point is None or asked in {command.name or command.callback.__name__ for command in app.registered_commands}:  # type: ignore[union-attr]
+        return app
+    try:
+        command = point.load()
+    except Exception as problem:  # a broken plugin must not break the others' commands
+        raise BadInput(f"command '{asked}' failed to load ({type(problem).__name__}: {problem})") from problem
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=asked)
+    else:
+        app.command(asked)(command)
+    return app
+
+
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = _with_plugins(arguments[0])(arguments, standalone_mode=False)
     except BadInput as problem:
         code = _complain(f"error: {problem}", BAD_INPUT)
     except StageFailed as problem:

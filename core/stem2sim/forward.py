@@ -30,7 +30,7 @@ class Probe(BaseModel):
     tail_weight: float = Field(0.17, ge=0, lt=1, description="share of the intensity in the tail")
     tail_width: float = Field(2.5, gt=1, description="width of the tail over the width of the core")
     ellipticity: float = Field(1.0, gt=0, description="height over width of the probe (astigmatism)")
-    scattering_exponent: float = Field(1.7, gt=0, le=2, description="n in intensity ~ Z^n; 1.6 ADF to 2.0 HAADF")
+    scattering_exponent: float = Field(1.7, gt=0, le=2.5, description="n in intensity ~ Z^n; 1.6 ADF to 2.0 HAADF")
 
     def render(
         self, positions: ArrayLike, numbers: ArrayLike, pixel_size: float, shape: tuple[int, int]

@@ -10,6 +10,43 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
+def not_a_frame(shape: tuple[int, ...]) -> str:
+    """Return why an array of this shape cannot be one frame; '' where it can."""
+    if 0 in shape:
+        return f"image is empty: shape {shape}"
+    if len(shape) == 3:
+        return (
+            f"a frame has two dimensions, this array has shape {shape}; if it is a stack of frames, "
+            f"choose one with image.frame (0 to {shape[0] - 1})"
+        )
+    if len(shape) != 2:
+        return f"a frame has two dimensions (rows, columns), this array has shape {shape}"
+    if min(shape) < 16:
+        return f"image is too small to hold a lattice: shape {shape}, at least 16 x 16 needed"
+    return ""
+
+
+def as_frame(value: Any) -> NDArray[np.float32]:
+    """Return the pixels of a frame in single precision.
+
+    Raises:
+        ValueError: for anything but a finite, non-empty (rows, columns) array with contrast.
+    """
+    array = np.asarray(value)
+    if complaint := not_a_frame(array.shape):
+        raise ValueError(complaint)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"pixels must be real numbers, this array holds {array.dtype}")
+    with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is counted
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"{bad} of {array.size} pixels are NaN or infinite; replace or crop them first")
+    if array.min() == array.max():
+        raise ValueError(f"image has no contrast: every pixel is {array.flat[0]}")
+    return array
+
+
 class Image(BaseModel):
     """One frame: origin top left, x along columns, y down rows.
 
@@ -23,35 +60,14 @@ class Image(BaseModel):
     pixels: NDArray[np.float32] = Field(description="(rows, columns) intensities, any unit", repr=False)
     pixel_size: float = Field(description="[Å] per pixel")
     source: str = Field("", description="where the frame came from")
-    pixel_size_source: str = Field("given", description="what the pixel size rests on: file, config or given")
+    pixel_size_source: str = Field("given", description="what the pixel size rests on: file, config, lattice or given")
     warnings: tuple[str, ...] = Field((), description="what a reader of the results should know about the frame")
     metadata: dict[str, Any] = Field(default_factory=dict, description="what the file said about the frame", repr=False)
 
     @field_validator("pixels", mode="before")
     @classmethod
     def _frame(cls, value: Any) -> NDArray[np.float32]:
-        array = np.asarray(value)
-        if array.size == 0:
-            raise ValueError(f"image is empty: shape {array.shape}")
-        if array.ndim == 3:
-            raise ValueError(
-                f"a frame has two dimensions, this array has shape {array.shape}; if it is a stack of frames, "
-                f"choose one with image.frame (0 to {len(array) - 1})"
-            )
-        if array.ndim != 2:
-            raise ValueError(f"a frame has two dimensions (rows, columns), this array has shape {array.shape}")
-        if array.dtype.kind not in "buif":
-            raise ValueError(f"pixels must be real numbers, this array holds {array.dtype}")
-        if min(array.shape) < 16:
-            raise ValueError(f"image is too small to hold a lattice: shape {array.shape}, at least 16 x 16 needed")
-        with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is counted
-            array = np.ascontiguousarray(array, dtype=np.float32)
-        bad = int(array.size - np.isfinite(array).sum())
-        if bad:
-            raise ValueError(f"{bad} of {array.size} pixels are NaN or infinite; replace or crop them first")
-        if array.min() == array.max():
-            raise ValueError(f"image has no contrast: every pixel is {array.flat[0]}")
-        return array
+        return as_frame(value)
 
     @field_validator("pixel_size")
     @classmethod

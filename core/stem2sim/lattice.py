@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage, optimize
+from scipy import linalg, ndimage, optimize
+from scipy.spatial import cKDTree
 
 GRAPHENE = 2.46
 """Lattice constant [Å] of graphene."""
@@ -27,6 +29,13 @@ LARGEST_ANISOTROPY = 1.35
 Floats = NDArray[np.float64]
 
 
+FINE_ENOUGH = 6.0
+"""Pixels per period of the lattice."""
+
+FEWEST_BONDS = 24
+"""Bonds that a metric is read from; its three numbers then have an error of a per cent or two."""
+
+
 class Lattice(BaseModel):
     """A hexagonal lattice found in a frame, against its reference lattice constant."""
 
@@ -37,6 +46,22 @@ class Lattice(BaseModel):
     angle: float = Field(description="direction of a lattice row from the x axis, 0 to 60 [degrees]")
     strength: float = Field(description="power of the three spots (geometric mean) over their surroundings")
     lattice_constant: float = Field(description="reference that the pixel size rests on [Å]")
+    metric: tuple[float, float, float] = Field(
+        description="xx, xy, yy of the symmetric matrix from x, y in pixels to true x, y [Å]"
+    )
+    found_by: Literal["spectrum", "neighbours"] = Field("spectrum", description="what it was read from")
+
+    @property
+    def matrix(self) -> Floats:
+        """The metric as a (2, 2) matrix."""
+        xx, xy, yy = self.metric
+        return np.array([[xx, xy], [xy, yy]])
+
+    def magnified(self, factor: float) -> Lattice:
+        """Return the same lattice for pixels that are larger by this factor."""
+        xx, xy, yy = self.metric
+        metric = (xx * factor, xy * factor, yy * factor)
+        return self.model_copy(update={"pixel_size": self.pixel_size * factor, "metric": metric})
 
     def ratio(self, pixel_size: float) -> float:
         """Return what the lattice says over what is stated [Å]: 1 when both agree."""
@@ -60,6 +85,10 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
         lattice_constant: of the reference material [Å].
     """
     ring = pixel_size / (lattice_constant * np.sin(np.pi / 3))  # first-order spots, cycles per stated pixel
+    block = int(1 / ring // FINE_ENOUGH)
+    if block > 1:  # nothing is gained from more pixels per period, and every step costs their number
+        coarse = find_lattice(_in_blocks(pixels, block), pixel_size * block, lattice_constant)
+        return coarse.magnified(1 / block) if coarse else None
     frame = _flattened(pixels, 1 / ring)
     spots = _spots(frame, ring)
     best: tuple[float, tuple[Floats, Floats]] | None = None
@@ -91,13 +120,93 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
     largest, smallest = np.linalg.svd(stretch, compute_uv=False)
     if largest / smallest > LARGEST_ANISOTROPY:
         return None
+    turned, metric = linalg.polar(stretch)
+    row = turned.T @ [1, 0]  # the reference's first row, turned into the frame
     return Lattice(
         pixel_size=float(np.sqrt(largest * smallest)),
         anisotropy=float(largest / smallest),
-        angle=float(np.degrees(np.arctan2(direct[1, 0], direct[0, 0])) % 60),
+        angle=float(np.degrees(np.arctan2(row[1], row[0])) % 60),
         strength=float(strength),
         lattice_constant=lattice_constant,
+        metric=(float(metric[0, 0]), float(metric[0, 1]), float(metric[1, 1])),
     )
+
+
+def measured_pixel_size(pixels: NDArray[np.float32], lattice_constant: float) -> float | None:
+    """Return the pixel size [Å] that the lattice of a frame calls for, whatever it is; None where none stands out.
+
+    Args:
+        pixels: (rows, columns) frame.
+        lattice_constant: of the material's hexagonal lattice [Å].
+    """
+    found = []
+    period = 4.0  # pixels; a finer lattice is not resolved
+    while period < min(pixels.shape) / 3:
+        # forty periods say enough, wherever the frame is large
+        rows, columns = (slice((n - k) // 2, (n + k) // 2) for n, k in ((n, min(n, int(40 * period))) for n in pixels.shape))
+        lattice = find_lattice(pixels[rows, columns], lattice_constant / period, lattice_constant)
+        if lattice is not None:
+            found.append(lattice)
+        period *= 1.5
+    if not found:
+        return None
+    # a lattice has spots of second order too, often the brighter ones: the longest period is the lattice itself
+    strong = [one for one in found if one.strength > 0.05 * max(other.strength for other in found)]
+    return min(one.pixel_size for one in strong)
+
+
+def metric_by_neighbours(positions: Floats, metric: Floats, bond_length: float) -> Floats | None:
+    """Return the metric in which neighbours are one bond length apart; None where there are too few of them.
+
+    Args:
+        positions: (atoms, 2) x, y in pixels.
+        metric: (2, 2) symmetric first guess, from pixels to Å.
+        bond_length: of the material in projection [Å].
+
+    Each bond v must obey v·M·v = bond length², which is linear in M, the square of the metric. Bonds that stay more
+    than 12 % off (defects, edges, strays) have no say.
+    """
+    if len(positions) < 4:
+        return None
+    _, near = cKDTree(positions @ metric.T).query(positions @ metric.T, k=4)
+    vectors = (positions[near[:, 1:]] - positions[:, None]).reshape(-1, 2)
+    terms = np.column_stack([vectors[:, 0] ** 2, 2 * vectors[:, 0] * vectors[:, 1], vectors[:, 1] ** 2])
+    best = metric
+    for reach in (0.35, 0.25, 0.18, 0.12, 0.12, 0.12):
+        lengths = np.linalg.norm(vectors @ best.T, axis=1) / bond_length
+        # the scale first: a guess that is far off would call every bond a defect
+        typical = float(np.median(lengths[np.abs(lengths - np.median(lengths)) < 0.3])) if reach == 0.35 else 1.0
+        used = np.abs(lengths / typical - 1) < reach
+        if used.sum() < FEWEST_BONDS:
+            return None
+        square, *_ = np.linalg.lstsq(terms[used], np.full(int(used.sum()), bond_length**2), rcond=None)
+        matrix = np.array([[square[0], square[1]], [square[1], square[2]]])
+        values, axes = np.linalg.eigh(matrix)
+        if values[0] <= 0:
+            return None
+        best = (axes * np.sqrt(values)) @ axes.T
+    return best
+
+
+def lattice_of(metric: Floats, lattice_constant: float) -> Lattice:
+    """Return what a metric that was read from neighbours says; its angle is not known."""
+    largest, smallest = np.linalg.svd(metric, compute_uv=False)
+    return Lattice(
+        pixel_size=float(np.sqrt(largest * smallest)),
+        anisotropy=float(largest / smallest),
+        angle=0.0,
+        strength=0.0,
+        lattice_constant=lattice_constant,
+        metric=(float(metric[0, 0]), float(metric[0, 1]), float(metric[1, 1])),
+        found_by="neighbours",
+    )
+
+
+def _in_blocks(pixels: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Average square blocks of pixels; an incomplete rim is left out."""
+    rows, columns = (n // block for n in pixels.shape)
+    blocks = pixels[: rows * block, : columns * block].reshape(rows, block, columns, block)
+    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
 
 
 def _flattened(pixels: NDArray[np.float32], period: float) -> Floats:

@@ -15,9 +15,13 @@ from stem2sim.files import write_atomically
 from stem2sim.lattice import Lattice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Floats = NDArray[np.float64]
+
+SHARE = "p_"
+"""Before the species in the name of a column that holds its probability."""
 
 FURTHEST = 1e6
 """[Å]; a frame of atoms is never a tenth of a millimetre wide."""
@@ -34,10 +38,21 @@ class AtomsTable(BaseModel):
     probability: Floats = Field(description="(atoms,) that there is an atom here")
     position_std: Floats = Field(description="(atoms,) standard deviation of x, and of y; nan where unknown [Å]")
     entropy: Floats = Field(description="(atoms,) of the species probabilities, 0 where certain [nat]")
+    flags: NDArray[np.str_] = Field(description="(atoms,) what to mind, words joined by ';' such as edge; '' for none")
+    shares: dict[str, Floats] = Field(
+        default_factory=dict, description="species -> (atoms,) probability that an atom that is here is of this species"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_mind(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "flags" not in values and "x" in values:
+            return {**values, "flags": np.full(len(values["x"]), "", dtype=np.str_)}
+        return values
 
     @model_validator(mode="after")
     def _equal_lengths(self) -> Self:
-        lengths = {name: len(getattr(self, name)) for name in type(self).model_fields}
+        lengths = {name: len(column) for name, column in self._columns().items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns differ in length: {lengths}")
         return self
@@ -51,6 +66,20 @@ class AtomsTable(BaseModel):
     def __len__(self) -> int:
         return len(self.x)
 
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """Every column by its name in a file."""
+        plain = {name: getattr(self, name) for name in type(self).model_fields if name != "shares"}
+        return {**plain, **{f"{SHARE}{species}": share for species, share in self.shares.items()}}
+
+    @classmethod
+    def _of_columns(cls, columns: Mapping[str, NDArray[Any]]) -> Self:
+        shares = {name.removeprefix(SHARE): column for name, column in columns.items() if name.startswith(SHARE)}
+        return cls(**{n: c for n, c in columns.items() if not n.startswith(SHARE)}, shares=shares)
+
+    def chosen(self, kept: NDArray[Any]) -> Self:
+        """Return the rows that a mask or index array picks."""
+        return self._of_columns({name: column[kept] for name, column in self._columns().items()})
+
     @property
     def positions(self) -> Floats:
         """(atoms, 2) x, y [Å]."""
@@ -62,11 +91,12 @@ class AtomsTable(BaseModel):
         return {str(names[k]): int(numbers[k]) for k in np.argsort(-numbers, kind="stable")}
 
     def to_csv(self) -> str:
-        """Return the table as comma-separated text: x,y,species,probability,position_std,entropy."""
+        """Return comma-separated text: x,y,species,probability,position_std,entropy,flags and p_<species> for each."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(type(self).model_fields)
-        for row in zip(*(getattr(self, name) for name in type(self).model_fields), strict=True):
+        columns = self._columns()
+        writer.writerow(columns)
+        for row in zip(*columns.values(), strict=True):
             writer.writerow([value if isinstance(value, str) else f"{value:.5f}" for value in row])
         return text.getvalue()
 
@@ -105,8 +135,8 @@ class AtomsTable(BaseModel):
                 raise BadInput(
                     f"column {name} of {path.name} holds values that are not finite, or beyond {FURTHEST:g} Å"
                 )
-            if name == "probability" and not ((column >= 0) & (column <= 1)).all():
-                raise BadInput(f"column probability of {path.name} holds values outside 0 to 1")
+            if name.startswith(("probability", SHARE)) and not ((column >= 0) & (column <= 1)).all():
+                raise BadInput(f"column {name} of {path.name} holds values outside 0 to 1")
             if name in ("position_std", "entropy") and (column < 0).any():
                 raise BadInput(f"column {name} of {path.name} holds negative values")
             return column
@@ -124,7 +154,25 @@ class AtomsTable(BaseModel):
             probability=numbers("probability", 1.0),
             position_std=numbers("position_std", np.nan),
             entropy=numbers("entropy", 0.0),
+            flags=np.array([row.get("flags") or "" for row in rows], dtype=np.str_),
+            shares={n.removeprefix(SHARE): numbers(n, 0.0) for n in header if n and n.startswith(SHARE)},
         )
+
+
+class Doubt(BaseModel):
+    """A place in the frame that could be read in two ways."""
+
+    model_config = ConfigDict(frozen=True)
+
+    x: float = Field(description="[Å]")
+    y: float = Field(description="[Å]")
+    information: float = Field(description="mutual information there [nat]")
+    readings: tuple[tuple[str, float], tuple[str, float]] = Field(
+        description="the two likeliest: a species or nothing, and its probability"
+    )
+
+
+MAPS = ("mean", "spread", "information")
 
 
 class Segmentation(BaseModel):
@@ -138,6 +186,10 @@ class Segmentation(BaseModel):
     spread: NDArray[np.float32] | None = Field(
         None, description="(classes, rows, columns) standard deviation over the ensemble", repr=False
     )
+    information: NDArray[np.float32] | None = Field(
+        None, description="(rows, columns) mutual information: doubt that the networks do not share [nat]", repr=False
+    )
+    doubts: tuple[Doubt, ...] = Field((), description="places that could be read in two ways, the most doubtful first")
     pixel_size: float | None = Field(None, description="of the maps [Å]")
     lattice: Lattice | None = Field(None, description="what the frame's own lattice says")
     out_of_distribution: float | None = Field(
@@ -148,8 +200,8 @@ class Segmentation(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write everything to one .npz file (maps as float16), atomically."""
-        arrays: dict[str, NDArray[Any]] = {f"atoms_{n}": getattr(self.atoms, n) for n in AtomsTable.model_fields}
-        for name in ("mean", "spread"):
+        arrays: dict[str, NDArray[Any]] = {f"atoms_{n}": column for n, column in self.atoms._columns().items()}
+        for name in MAPS:
             value = getattr(self, name)
             if value is not None:
                 arrays[name] = value.astype(np.float16)
@@ -162,8 +214,9 @@ class Segmentation(BaseModel):
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            atoms = AtomsTable(**{n: file[f"atoms_{n}"] for n in AtomsTable.model_fields})
-            maps = {n: file[n].astype(np.float32) for n in ("mean", "spread") if n in file.files}
+            names = [n.removeprefix("atoms_") for n in file.files if n.startswith("atoms_")]
+            atoms = AtomsTable._of_columns({n: file[f"atoms_{n}"] for n in names})
+            maps = {n: file[n].astype(np.float32) for n in MAPS if n in file.files}
             rest = _Rest.model_validate_json(file["rest"].tobytes())
         return cls(atoms=atoms, **maps, **dict(rest))
 
@@ -172,6 +225,7 @@ class _Rest(BaseModel):
     """What of a segmentation is not an array."""
 
     class_names: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
     pixel_size: float | None
     lattice: Lattice | None
     out_of_distribution: float | None

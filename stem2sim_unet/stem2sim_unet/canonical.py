@@ -1,54 +1,85 @@
 """The one grid and the one intensity scale on which the networks see every frame.
 
-Pixel sizes differ by a factor of ten between microscopes; resampling every frame to one canonical pixel size was the
-largest single gain in accuracy on real frames. Intensities are measured against the contrast of the low-passed
-lattice, because a scale taken from the raw pixels moves with the dose.
+Pixel sizes differ by a factor of ten between microscopes, and scans are stretched by up to 19 %; resampling every frame
+to square pixels of one canonical size was the largest single gain in accuracy on real frames. Intensities are measured
+against the contrast of the low-passed lattice, because a scale taken from the raw pixels moves with the dose.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-CANONICAL_PIXEL_SIZE = 0.15
+CANONICAL_PIXEL_SIZE = 0.18
 """Pixel size [Å] of the frames that the networks are trained on and read."""
 
 LATTICE_SIGMA = 0.35
 """Width [Å] of the low-pass that keeps a graphene lattice and removes counting noise."""
 
-BACKGROUND_SIGMA = 3.0
-"""Width [Å] of the low-pass that keeps only what varies slower than the lattice."""
+BACKGROUND_SIGMA = 1.2
+"""Width [Å] of the low-pass that keeps only what varies slower than the lattice: the rims of contamination too, which
+would otherwise set the scale of a small frame."""
 
-LOW, HIGH = -10.0, 40.0
+LOW, HIGH = -10.0, 60.0
 
-
-def resample(pixels: NDArray[np.float32], pixel_size: float) -> NDArray[np.float32]:
-    """Return the frame on the canonical grid: same field of view, `CANONICAL_PIXEL_SIZE` [Å] per pixel.
-
-    Args:
-        pixels: (rows, columns) frame.
-        pixel_size: [Å] per pixel of `pixels`.
-
-    The centre of canonical pixel i lies at (i + 0.5) * CANONICAL_PIXEL_SIZE / pixel_size - 0.5 of the frame's pixels.
-    """
-    ratio = CANONICAL_PIXEL_SIZE / pixel_size
-    source = np.asarray(pixels, dtype=np.float32)
-    if ratio > 1:  # anti-alias: the width that takes a pixel-wide response to a canonical-pixel-wide one
-        source = ndimage.gaussian_filter(source, 0.5 * np.sqrt(ratio**2 - 1))
-    shape = tuple(max(8, int(np.floor(n / ratio))) for n in source.shape)
-    grid = [(np.arange(n) + 0.5) * ratio - 0.5 for n in shape]
-    rows, columns = np.meshgrid(*grid, indexing="ij")
-    return np.asarray(ndimage.map_coordinates(source, (rows, columns), order=1, mode="nearest"))
+Floats = NDArray[np.float64]
 
 
-def to_frame(canonical: NDArray[np.float64], pixel_size: float) -> NDArray[np.float64]:
-    """Map canonical pixel coordinates back to the frame's own pixels."""
-    return (canonical + 0.5) * (CANONICAL_PIXEL_SIZE / pixel_size) - 0.5
+@dataclass(frozen=True)
+class Grid:
+    """The canonical grid laid over one image: which pixel of the image each canonical pixel looks at."""
+
+    metric: Floats
+    """(2, 2) matrix from x, y in the image's pixels to true x, y [Å]."""
+    origin: Floats
+    """(2,) x, y of canonical pixel (0, 0) [Å]."""
+    shape: tuple[int, int]
+
+    @classmethod
+    def over(cls, image_shape: tuple[int, int], metric: Floats) -> Grid:
+        """Return the smallest grid that holds an image of this shape; for square pixels, pixel edges coincide."""
+        rows, columns = image_shape
+        corners = np.array([[x, y] for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)]) @ metric.T
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        size = np.floor((high - low) / CANONICAL_PIXEL_SIZE + 1e-6).astype(int)
+        return cls(metric, low + CANONICAL_PIXEL_SIZE / 2, (max(8, int(size[1])), max(8, int(size[0]))))
+
+    @classmethod
+    def square(cls, image_shape: tuple[int, int], pixel_size: float) -> Grid:
+        """Return the grid over an image of square pixels [Å]."""
+        return cls.over(image_shape, pixel_size * np.eye(2))
+
+    def resample(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the image on this grid; what lies beyond the image repeats its border.
+
+        Args:
+            pixels: (rows, columns) image.
+        """
+        source = np.asarray(pixels, dtype=np.float32)
+        back = np.linalg.inv(self.metric)
+        # canonical (row, column) -> image (row, column): scipy counts rows first
+        matrix = (back * CANONICAL_PIXEL_SIZE)[::-1, ::-1]
+        offset = (back @ self.origin)[::-1]
+        ratio = np.hypot(*matrix.T)  # image pixels per canonical pixel, along each axis of the image
+        widths = 0.5 * np.sqrt(np.clip(ratio**2 - 1, 0, None))  # a pixel-wide response to a canonical-pixel-wide one
+        if (widths > 0.05).any():
+            source = ndimage.gaussian_filter(source, widths)
+        off_axis = max(abs(matrix[0, 1]), abs(matrix[1, 0]))
+        if off_axis < 1e-9:  # separable, and much faster
+            matrix = np.diag(matrix)
+        return np.asarray(ndimage.affine_transform(source, matrix, offset, self.shape, order=1, mode="nearest"))
+
+    def to_image(self, canonical: Floats) -> Floats:
+        """Map x, y in canonical pixels to x, y in the image's pixels."""
+        true = np.asarray(canonical) * CANONICAL_PIXEL_SIZE + self.origin
+        return np.asarray(true @ np.linalg.inv(self.metric).T)
+
+    def from_image(self, pixels: Floats) -> Floats:
+        """Map x, y in the image's pixels to x, y in canonical pixels."""
+        return np.asarray((np.asarray(pixels) @ self.metric.T - self.origin) / CANONICAL_PIXEL_SIZE)
 
 
 def normalise(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -58,13 +89,12 @@ def normalise(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], floa
         canonical: (rows, columns) frame on the canonical grid.
 
     Returns:
-        The scaled frame, clipped to [-10, 40], and the standard deviation per pixel of what the low-pass removes.
+        The scaled frame, clipped to [-10, 60], and the standard deviation per pixel of what the low-pass removes.
     """
     low = ndimage.gaussian_filter(canonical, LATTICE_SIGMA / CANONICAL_PIXEL_SIZE, mode="reflect")
     band = low - ndimage.gaussian_filter(low, BACKGROUND_SIGMA / CANONICAL_PIXEL_SIZE, mode="reflect")
     # The 65th percentile of |x| is 0.935 sigma of a normal spread; hot pixels do not move it, and holes over half the
-    # frame do not either, where a median would see the hole. Contamination does: a bright blob over a tenth of a 19 Å
-    # frame doubles the scale, and the networks have seen such frames in training.
+    # frame do not either, where a median would see the hole.
     contrast = float(np.percentile(np.abs(band), 65)) / 0.9346 + 1e-12
     noise = 1.4826 * float(np.median(np.abs(canonical - low))) / contrast
     scaled = np.clip((canonical - np.median(low)) / contrast, LOW, HIGH)

@@ -1,134 +1,201 @@
-"""The shipped networks and what is known about how far to trust them."""
+"""Networks that look at one frame and are asked together."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file
-from scipy import optimize
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
+from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet import SHIPPED
-from stem2sim_unet.network import DOWNSAMPLING, UnetNetwork
-from stem2sim_unet.synthetic import CLASSES
+from stem2sim_unet.card import Card
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
-RECORD = "ensemble.json"
+    Look = Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]]
 
-Floats = NDArray[np.float64]
+STRIDE = 8
+"""Rows and columns must be multiples of this: three poolings by two."""
 
+TILE = 1024
+"""Longest side [pixels] that is looked at in one piece; larger frames cost memory, not accuracy."""
 
-class Confidence(BaseModel):
-    """What the raw output of an ensemble is worth, fitted on held-out synthetic frames after training.
+OVERLAP = 96
+"""Pixels that a tile sees beyond what is taken from it: what a pixel's answer depends on lies within."""
 
-    The probability that a detection is an atom is logistic in the logit of its mean foreground. The position variance
-    is floor² + (spread · s)² + (noise · n)², s the members' spread and n the frame's noise over its lattice contrast:
-    the members' spread alone is several times too small.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    slope: float
-    intercept: float
-    floor: float = Field(description="[Å]")
-    spread: float
-    noise: float = Field(description="[Å]")
-    usual_spread: float = Field(description="99th percentile over held-out frames of the mean foreground spread")
-    held_out: dict[str, float] = Field(default_factory=dict, description="scores on frames used for no fit")
-
-    def probability(self, foreground: Floats) -> Floats:
-        """Return the probability that there is an atom, for mean foregrounds (atoms,)."""
-        return np.asarray(1 / (1 + np.exp(-(self.slope * _logit(foreground) + self.intercept))))
-
-    def position_std(self, spread: Floats, noise: Floats | float) -> Floats:
-        """Return the standard deviation of x, and of y [Å], for member spreads (atoms,) [Å]."""
-        return np.sqrt(self.floor**2 + (self.spread * spread) ** 2 + (self.noise * noise) ** 2)
-
-    @classmethod
-    def fit(
-        cls, foreground: Floats, true: NDArray[np.bool_], errors: Floats, spread: Floats, noise: Floats, usual: float
-    ) -> Self:
-        """Fit by maximum likelihood.
-
-        Args:
-            foreground: (detections,) mean foregrounds.
-            true: (detections,) whether each is an atom.
-            errors: (atoms, 2) position errors of the true ones [Å].
-            spread: (atoms,) member spreads of the true ones [Å].
-            noise: (atoms,) noise of their frames.
-            usual: see `usual_spread`.
-        """
-        x = _logit(foreground)
-
-        def unlikely(p: Floats) -> float:
-            return float(np.logaddexp(0, np.where(true, -1, 1) * (p[0] * x + p[1])).sum())
-
-        slope, intercept = optimize.minimize(unlikely, np.array([1.0, 0.0]), method="Nelder-Mead").x
-        squares = (errors**2).mean(axis=1)
-
-        def off(p: Floats) -> float:
-            a, b, c = np.exp(p)
-            variance = a + b * spread**2 + c * noise**2
-            return float((np.log(variance) + squares / variance).sum())
-
-        best = optimize.minimize(off, np.log([0.03**2, 1.0, 0.01**2]), method="Nelder-Mead").x
-        floor, scale, noisy = np.sqrt(np.exp(best))
-        return cls(slope=slope, intercept=intercept, floor=floor, spread=scale, noise=noisy, usual_spread=usual)
+Maps = NDArray[np.float32]
+Backend = Literal["auto", "openvino", "torch"]
 
 
-def _logit(p: Floats) -> Floats:
-    clipped = np.clip(p, 1e-4, 1 - 1e-4)
-    return np.asarray(np.log(clipped / (1 - clipped)))
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble makes of one frame."""
+
+    mean: Maps
+    """(classes, rows, columns) probability, the average over the networks."""
+    spread: Maps
+    """(classes, rows, columns) standard deviation over the networks."""
+    information: Maps
+    """(rows, columns) mutual information [nat]: entropy of the mean less the mean entropy."""
+
+    @property
+    def foreground(self) -> Maps:
+        """(rows, columns) probability of any atom."""
+        return np.asarray(1 - self.mean[-1])
+
+
+def entropy(probability: Maps) -> Maps:
+    """Return the entropy [nat] over the first axis."""
+    return np.asarray(-(probability * np.log(np.maximum(probability, 1e-12))).sum(axis=0))
 
 
 class Ensemble:
-    """Networks that look at one frame and are asked together."""
+    """Members read from a folder: `member-*.safetensors` beside their card."""
 
-    def __init__(self, folder: Path = SHIPPED) -> None:
-        self.networks = [_network(file) for file in sorted(folder.glob("member-*.safetensors"))]
-        if not self.networks:
-            raise FileNotFoundError(f"no member-*.safetensors in {folder}")
-        record = folder / RECORD
-        self.confidence = Confidence.model_validate_json(record.read_text()) if record.exists() else None
+    def __init__(self, folder: Path = SHIPPED, backend: Backend = "auto") -> None:
+        self.folder = folder
+        self.card = Card.read(folder)
+        files = sorted(folder.glob("member-*.safetensors"))
+        if not files:
+            raise BadInput(f"no member-*.safetensors in {folder}")
+        self.members = [_weights(file, self.card) for file in files]
+        self.backend = _chosen(backend)
+        self._look: Look | None = None
 
-    def predict(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class probabilities (members, classes, rows, columns) of one normalised canonical frame."""
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def look(self, frame: Maps, members: int | None = None) -> Iterator[Maps]:
+        """Yield each member's class probabilities (classes, rows, columns) of a frame whose sides fit the stride."""
+        if self._look is None:
+            if self.backend == "openvino":
+                from stem2sim_unet.openvino_backend import OpenvinoBackend
+
+                self._look = OpenvinoBackend(self.members, self.card.depths)
+            else:
+                from stem2sim_unet.torch_backend import TorchBackend
+
+                self._look = TorchBackend(self.members, self.card)
+        return islice(self._look(frame), members)
+
+    def predict(self, frame: Maps, members: int | None = None) -> Prediction:
+        """Look at one normalised canonical frame (rows, columns), with all or the first few members.
+
+        No member's maps are kept: the memory it takes does not grow with the ensemble.
+        """
         rows, columns = frame.shape
-        padded = np.pad(frame, [(0, -n % DOWNSAMPLING) for n in frame.shape], mode="reflect")
-        maps = []
-        with torch.inference_mode(), track("unet: networks", len(self.networks)) as advance:
-            x = torch.from_numpy(padded)[None, None].contiguous(memory_format=torch.channels_last)
-            for network in self.networks:
-                maps.append(network(x).softmax(1)[0, :, :rows, :columns].numpy())
-                advance()
-        return np.stack(maps)
+        padded = np.pad(frame, [(0, -n % STRIDE) for n in frame.shape], mode="reflect")
+        pieces = [*_tiles(padded.shape)]
+        with track("unet: networks", len(pieces) * min(members or len(self), len(self))) as advance:
+            if len(pieces) == 1:
+                whole = self._averaged(padded, members, advance)
+            else:
+                whole = np.zeros((2 * len(self.card.classes) + 1, *padded.shape), dtype=np.float32)
+                for seen, taken, within in pieces:
+                    whole[:, *taken] = self._averaged(padded[seen], members, advance)[:, *within]
+        classes = len(self.card.classes)
+        whole = whole[:, :rows, :columns]
+        return Prediction(whole[:classes], whole[classes:-1], whole[-1])
+
+    def _averaged(self, frame: Maps, members: int | None, advance: Any) -> Maps:
+        """Mean, spread and mutual information, stacked, from running sums (Welford)."""
+        mean = squares = doubt = np.zeros(0, dtype=np.float32)
+        n = 0
+        for one in self.look(frame, members):
+            n += 1
+            if n == 1:
+                mean, squares, doubt = one.astype(np.float32), np.zeros_like(one, dtype=np.float32), entropy(one)
+            else:
+                away = one - mean
+                mean += away / n
+                squares += away * (one - mean)
+                doubt += entropy(one)
+            advance()
+        information = np.maximum(entropy(mean) - doubt / n, 0)
+        return np.concatenate([mean, np.sqrt(np.maximum(squares / n, 0)), information[None]])
 
 
-def _network(file: Path) -> UnetNetwork:
-    network = UnetNetwork(len(CLASSES))
-    state = {name: value.float() for name, value in load_file(file).items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    # float16 files leave out the batch counters, which only training reads
-    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
-        raise ValueError(f"{file.name} is not a U-Net with depths 2-3-3-4-3-3-2 and {len(CLASSES)} classes")
-    return network.eval().to(memory_format=torch.channels_last)
+def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield what a tile sees, what is taken from it, and where that lies within it, as pairs of slices."""
+
+    def cuts(length: int) -> list[tuple[slice, slice, slice]]:
+        if length <= TILE:
+            return [(slice(0, length), slice(0, length), slice(0, length))]
+        step = TILE - 2 * OVERLAP
+        made = []
+        for start in range(0, length, step):
+            stop = min(start + step, length)
+            low, high = max(0, start - OVERLAP), min(length, stop + OVERLAP)
+            made.append((slice(low, high), slice(start, stop), slice(start - low, stop - low)))
+        return made
+
+    for r in cuts(shape[0]):
+        for c in cuts(shape[1]):
+            yield (r[0], c[0]), (r[1], c[1]), (r[2], c[2])
+
+
+def _chosen(backend: Backend) -> Literal["openvino", "torch"]:
+    there = find_spec("openvino") is not None
+    if backend == "openvino" and not there:
+        raise BadInput("backend openvino is not installed: pip install 'stem2sim-unet[openvino]'")
+    if backend != "auto":
+        return backend
+    if find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return "torch"
+    return "openvino" if there else "torch"
+
+
+def _weights(file: Path, card: Card) -> dict[str, NDArray[np.float32]]:
+    try:
+        stored = load_file(file)
+    except (SafetensorError, OSError) as problem:
+        raise BadInput(f"{file} does not read as safetensors: {' '.join(str(problem).split())}") from None
+    state = {name: np.asarray(value, dtype=np.float32) for name, value in stored.items()}
+    made_for = state["px.weight"].shape[0] if "px.weight" in state else 0
+    if made_for != len(card.classes):
+        raise BadInput(f"{file} has {made_for} classes, its card names {len(card.classes)}: {', '.join(card.classes)}")
+    wrong = [name for name, shape in expected_shapes(card).items() if name not in state or state[name].shape != shape]
+    if wrong:
+        depths = "-".join(map(str, card.depths))
+        raise BadInput(f"{file} is not a U-Net of depths {depths} and {card.filters} filters: {wrong[0]} differs")
+    if not all(np.isfinite(value).all() for value in state.values()):
+        raise BadInput(f"{file} holds weights that are not finite")
+    return state
+
+
+def expected_shapes(card: Card) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every weight that a member of this card has."""
+    f, (d1, d2, d3, d4) = card.filters, card.depths
+    shapes: dict[str, tuple[int, ...]] = {}
+    blocks = [("c1", d1, 1, f), ("c2", d2, f, 2 * f), ("c3", d3, 2 * f, 4 * f), ("bn", d4, 4 * f, 8 * f)]
+    blocks += [("c4", d3, 8 * f, 4 * f), ("c5", d2, 4 * f, 2 * f), ("c6", d1, 2 * f, f)]
+    for name, layers, inputs, outputs in blocks:
+        for k in range(layers):
+            shapes[f"{name}.block.{3 * k}.weight"] = (outputs, outputs if k else inputs, 3, 3)
+            shapes[f"{name}.block.{3 * k}.bias"] = (outputs,)
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{name}.block.{3 * k + 2}.{part}"] = (outputs,)
+    for k, inputs in ((1, 8 * f), (2, 4 * f), (3, 2 * f)):
+        shapes[f"upsample_block{k}.conv.weight"] = (inputs // 2, inputs, 1, 1)
+        shapes[f"upsample_block{k}.conv.bias"] = (inputs // 2,)
+    classes = len(card.classes)
+    return {**shapes, "px.weight": (classes, f, 1, 1), "px.bias": (classes,)}
 
 
 @cache
-def shipped() -> Ensemble:
-    """Return the ensemble that ships with this plugin, read once."""
-    return Ensemble()
-
-
-def disagreement(members: NDArray[np.float32]) -> float:
-    """Return the mean over the frame of the members' spread of the foreground probability."""
-    value = float(members[:, -1].std(axis=0).mean())
-    return value if math.isfinite(value) else 1.0
+def ensemble_of(folder: Path, backend: Backend = "auto") -> Ensemble:
+    """Return the ensemble of a folder, read once."""
+    return Ensemble(folder, backend)

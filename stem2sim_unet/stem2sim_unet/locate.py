@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,19 @@ from skimage.segmentation import watershed
 from stem2sim.bonds import apart
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stem2sim_unet.ensemble import Prediction
+
 CORE = 0.25
 """Radius [Å] around an atom over which its probability is averaged; the rims of the discs are always uncertain."""
 
 FAINTEST = 0.2
 """Least peak of the foreground probability for a detection; what it is worth is for the calibrated probability."""
+
+REACH = 0.6
+"""Radius [Å] around a peak within which probability belongs to it: the label's disc and a pixel."""
 
 Floats = NDArray[np.float64]
 Maps = NDArray[np.float32]
@@ -32,72 +41,77 @@ class Detections:
     """(atoms, 2) x, y [canonical pixels]."""
     foreground: Floats
     """(atoms,) mean probability of any species over the core."""
-    species: Floats
-    """(atoms, species) share of each foreground class."""
+    shares: Floats
+    """(atoms, species) share of each foreground class in the atom's probability mass."""
     spread: Floats
-    """(atoms,) standard deviation of the position over the members, per axis [Å]."""
+    """(atoms,) standard deviation of the foreground over the networks, averaged over the core."""
+    information: Floats
+    """(atoms,) mutual information, averaged over the core [nat]."""
 
     def __len__(self) -> int:
         return len(self.positions)
 
+    def chosen(self, kept: NDArray[np.bool_]) -> Self:
+        """Return the detections that a mask picks."""
+        return type(self)(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
-def locate(members: Maps, separation: float) -> Detections:
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """Return the detections of several frames as one."""
+        names = cls.__dataclass_fields__
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def locate(seen: Prediction, separation: float) -> Detections:
     """Find atoms in the maps of an ensemble.
 
     Args:
-        members: (members, classes, rows, columns) probabilities on the canonical grid, background last.
+        seen: maps on the canonical grid.
         separation: least distance between two atoms [Å].
 
     One atom is one peak of the mean foreground: touching discs are split between their peaks, and no atom is counted
     once per class.
     """
-    mean = members.mean(axis=0)
-    foreground = 1 - mean[-1]
-    smooth = ndimage.gaussian_filter(foreground, 1.0)
+    foreground = seen.foreground
+    species = len(seen.mean) - 1
+    smooth = ndimage.gaussian_filter(foreground, 0.15 / CANONICAL_PIXEL_SIZE)
     reach = separation / CANONICAL_PIXEL_SIZE
     peaks = peak_local_max(smooth, min_distance=1, threshold_abs=FAINTEST, exclude_border=False)
     peaks = peaks[apart(peaks.astype(float), smooth[tuple(peaks.T)], reach)]
     if len(peaks) == 0:
-        return Detections(np.zeros((0, 2)), np.zeros(0), np.zeros((0, len(mean) - 1)), np.zeros(0))
+        none = np.zeros(0)
+        return Detections(np.zeros((0, 2)), none, np.zeros((0, species)), none, none)
     seeds = np.zeros(smooth.shape, dtype=np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    regions = watershed(-smooth, seeds, mask=foreground > FAINTEST)
     # a disc of the label's size around each peak: what lies further out belongs to no atom
-    away = ndimage.distance_transform_edt(seeds == 0)
-    regions[away > 0.6 / CANONICAL_PIXEL_SIZE] = 0
-    index = np.arange(1, len(peaks) + 1)
-    positions = _centres(foreground, regions, index)
-    by_member = np.stack([_centres(1 - one[-1], regions, index) for one in members])
-    # a member that sees nothing here has no centre: its vote is in the probability, not in the position
-    variance = np.ma.masked_invalid(by_member).var(axis=0).mean(axis=1)
-    spread = np.sqrt(np.ma.filled(variance, 0.0)) * CANONICAL_PIXEL_SIZE
-    mass = np.stack([ndimage.sum_labels(channel, regions, index) for channel in mean[:-1]], axis=1)
-    share = mass / np.maximum(mass.sum(axis=1, keepdims=True), 1e-12)
-    certain = _core_means(foreground, positions)
+    close = ndimage.distance_transform_edt(seeds == 0) <= REACH / CANONICAL_PIXEL_SIZE
+    regions = watershed(-smooth, seeds, mask=close & (foreground > FAINTEST / 2))
+    within = np.nonzero(regions)
+    index = regions[within]
+
+    def summed(values: Maps | Floats) -> Floats:
+        return np.bincount(index, values, len(peaks) + 1)[1:]
+
+    weight = foreground[within]
+    mass = np.maximum(summed(weight), 1e-12)
+    positions = np.column_stack([summed(weight * within[1]) / mass, summed(weight * within[0]) / mass])
+    shares = np.column_stack([summed(channel[within]) for channel in seen.mean[:-1]]) / mass[:, None]
+    certain, spread, information = (core_means(m, positions) for m in (foreground, seen.spread[-1], seen.information))
     # two peaks far enough apart may still have centres that are not
     kept = apart(positions, certain, reach)
-    return Detections(positions[kept], certain[kept], share[kept], spread[kept])
+    return Detections(positions[kept], certain[kept], shares[kept], spread[kept], information[kept])
 
 
-def _centres(weights: Maps, regions: NDArray[np.int32], index: NDArray[np.int64]) -> Floats:
-    """Probability-weighted centres x, y of each region; nan where it has no weight."""
-    rows, columns = np.indices(weights.shape)
-    total = ndimage.sum_labels(weights, regions, index)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = ndimage.sum_labels(weights * columns, regions, index) / total
-        y = ndimage.sum_labels(weights * rows, regions, index) / total
-    return np.column_stack([x, y])
-
-
-def _core_means(foreground: Maps, positions: Floats) -> Floats:
+def core_means(values: Maps, positions: Floats) -> Floats:
+    """Return the average of a map over the core of each atom."""
     radius = CORE / CANONICAL_PIXEL_SIZE
     steps = np.arange(-np.ceil(radius), np.ceil(radius) + 1)
     dy, dx = (g.ravel() for g in np.meshgrid(steps, steps, indexing="ij"))
     inside = np.hypot(dx, dy) <= radius
     rows = positions[:, 1, None] + dy[inside]
     columns = positions[:, 0, None] + dx[inside]
-    values = ndimage.map_coordinates(foreground, [rows, columns], order=1, mode="nearest")
-    return np.asarray(values.mean(axis=1), dtype=float)
+    sampled = ndimage.map_coordinates(values, [rows, columns], order=1, mode="nearest")
+    return np.asarray(sampled.mean(axis=1), dtype=float)
 
 
 def match(found: Floats, known: Floats, reach: float) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +18,21 @@ FILTERS = 16
 DOWNSAMPLING = 8
 """Rows and columns must be multiples of this (three poolings by two)."""
 
+DROPOUT = 0.1
+"""Share of activations dropped in training, in the three inner blocks of a network that has dropout."""
+
+Upsampling = Literal["bilinear", "nearest"]
+"""How values between coarse pixels are made."""
+
 
 class ConvBlock(nn.Module):
-    """n times convolution, leaky ReLU, batch norm: AtomAI normalises after the activation."""
+    """n times convolution, dropout (where there is any), leaky ReLU, batch norm: AtomAI normalises last."""
 
-    def __init__(self, layers: int, inputs: int, outputs: int) -> None:
+    def __init__(
+        self, layers: int, inputs: int, outputs: int, *, batch_norm: bool = True, dropout: bool = False
+    ) -> None:
         super().__init__()
-        steps: list[nn.Module] = []
-        for k in range(layers):
-            steps += [
-                nn.Conv2d(outputs if k else inputs, outputs, 3, padding=1),
-                nn.LeakyReLU(0.01),
-                nn.BatchNorm2d(outputs),
-            ]
-        self.block = nn.Sequential(*steps)
+        self.block = nn.Sequential(*_steps([1] * layers, inputs, outputs, batch_norm, dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, rows, columns)."""
@@ -39,35 +40,89 @@ class ConvBlock(nn.Module):
         return out
 
 
-class UpsampleBlock(nn.Module):
-    """Twice the rows and columns by bilinear interpolation, then a 1x1 convolution."""
+class DilatedBlock(nn.Module):
+    """As `ConvBlock`, each convolution wider than the last; what every single step gives is summed."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(
+        self, layers: int, inputs: int, outputs: int, *, batch_norm: bool = True, dropout: bool = False
+    ) -> None:
         super().__init__()
+        dilations = [2 * (k + 1) for k in range(layers)]
+        self.atrous_module = nn.Sequential(*_steps(dilations, inputs, outputs, batch_norm, dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, rows, columns)."""
+        total: Tensor | None = None
+        for step in self.atrous_module:
+            x = step(x)
+            total = x if total is None else total + x
+        return x if total is None else total
+
+
+def _steps(dilations: Sequence[int], inputs: int, outputs: int, batch_norm: bool, dropout: bool) -> list[nn.Module]:
+    # the position in this list is the number in the state dict: a step that is left out moves the later ones up
+    steps: list[nn.Module] = []
+    for k, dilation in enumerate(dilations):
+        steps.append(nn.Conv2d(outputs if k else inputs, outputs, 3, padding=dilation, dilation=dilation))
+        if dropout:
+            steps.append(nn.Dropout(DROPOUT))
+        steps.append(nn.LeakyReLU(0.01))
+        if batch_norm:
+            steps.append(nn.BatchNorm2d(outputs))
+    return steps
+
+
+class UpsampleBlock(nn.Module):
+    """Twice the rows and columns by interpolation, then a 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, mode: Upsampling = "bilinear") -> None:
+        super().__init__()
+        self.mode = mode
         self.conv = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, rows, columns)."""
-        out: Tensor = self.conv(functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        out: Tensor = self.conv(functional.interpolate(x, scale_factor=2, mode=self.mode))
         return out
 
 
 class UnetNetwork(nn.Module):
-    """U-Net for one grey frame (batch, 1, rows, columns) -> class scores (batch, classes, rows, columns)."""
+    """U-Net for one grey frame (batch, 1, rows, columns) -> class scores (batch, classes, rows, columns).
 
-    def __init__(self, classes: int, filters: int = FILTERS, depths: Sequence[int] = BLOCK_DEPTHS) -> None:
+    Args:
+        classes: for one class the probability is the sigmoid of the score, for more it is their softmax.
+        filters: channels of the outermost blocks; each pooling doubles them.
+        depths: layers per block of encoder and bottleneck.
+        batch_norm: normalise after each activation.
+        dropout: drop activations in training, in the innermost blocks.
+        upsampling: "bilinear" or "nearest" interpolation.
+        with_dilation: a bottleneck of dilated convolutions.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        filters: int = FILTERS,
+        depths: Sequence[int] = BLOCK_DEPTHS,
+        *,
+        batch_norm: bool = True,
+        dropout: bool = False,
+        upsampling: Upsampling = "bilinear",
+        with_dilation: bool = False,
+    ) -> None:
         super().__init__()
         f, (d1, d2, d3, d4) = filters, depths
-        self.c1 = ConvBlock(d1, 1, f)
-        self.c2 = ConvBlock(d2, f, 2 * f)
-        self.c3 = ConvBlock(d3, 2 * f, 4 * f)
-        self.bn = ConvBlock(d4, 4 * f, 8 * f)
-        self.upsample_block1 = UpsampleBlock(8 * f, 4 * f)
-        self.c4 = ConvBlock(d3, 8 * f, 4 * f)
-        self.upsample_block2 = UpsampleBlock(4 * f, 2 * f)
-        self.c5 = ConvBlock(d2, 4 * f, 2 * f)
-        self.upsample_block3 = UpsampleBlock(2 * f, f)
-        self.c6 = ConvBlock(d1, 2 * f, f)
+        bottom = DilatedBlock if with_dilation else ConvBlock
+        self.c1 = ConvBlock(d1, 1, f, batch_norm=batch_norm)
+        self.c2 = ConvBlock(d2, f, 2 * f, batch_norm=batch_norm)
+        self.c3 = ConvBlock(d3, 2 * f, 4 * f, batch_norm=batch_norm, dropout=dropout)
+        self.bn = bottom(d4, 4 * f, 8 * f, batch_norm=batch_norm, dropout=dropout)
+        self.upsample_block1 = UpsampleBlock(8 * f, 4 * f, upsampling)
+        self.c4 = ConvBlock(d3, 8 * f, 4 * f, batch_norm=batch_norm, dropout=dropout)
+        self.upsample_block2 = UpsampleBlock(4 * f, 2 * f, upsampling)
+        self.c5 = ConvBlock(d2, 4 * f, 2 * f, batch_norm=batch_norm)
+        self.upsample_block3 = UpsampleBlock(2 * f, f, upsampling)
+        self.c6 = ConvBlock(d1, 2 * f, f, batch_norm=batch_norm)
         self.px = nn.Conv2d(f, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

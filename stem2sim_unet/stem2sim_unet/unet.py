@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
-from stem2sim.lattice import GRAPHENE, Lattice, find_lattice
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 from stem2sim.stages import Segmenter
-from stem2sim.structure import CLOSEST
 from stem2sim_unet import SHIPPED
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, normalise, resample, to_frame
-from stem2sim_unet.synthetic import CLASSES, LABEL_RADIUS
+from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid
+from stem2sim_unet.synthetic import LABEL_RADIUS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from stem2sim.image import Image
+    from stem2sim.lattice import Lattice
+    from stem2sim_unet.card import Card
+    from stem2sim_unet.locate import Detections
+    from stem2sim_unet.seen import Seen
 
 COARSEST = 0.6
 """[Å]; larger pixels cannot tell two bonded carbon atoms apart."""
@@ -30,106 +33,162 @@ COARSEST = 0.6
 SMALLEST_FIELD = 5.0
 """[Å]; a frame less wide than two rings of graphene holds no lattice."""
 
+SHORT = 0.78
+"""Of the material's bond length: a neighbour closer than this is suspect (1.1 Å in graphene)."""
+
+DOUBTS = 20
+"""Most places listed as open to two readings."""
+
+Floats = NDArray[np.float64]
+
 
 class Unet(Segmenter):
-    """Find C and Si in graphene-like frames with an ensemble of U-Nets (AtomAI's architecture, shipped weights)."""
+    """Find atoms with an ensemble of U-Nets (AtomAI's architecture); the shipped one knows C, Si and Cr in graphene."""
 
     name: ClassVar[str] = "unet"
 
+    weights: Path | None = Field(None, description="folder of another ensemble, as `stem2sim train` leaves it")
     calibrate: bool = Field(
-        True, description="look at the scale that the frame's own lattice calls for; false trusts the stated pixel size"
+        True, description="look at the scale and stretch that the frame's own lattice calls for; false trusts the file"
     )
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the material's hexagonal lattice [Å]")
+    lattice_constant: float | None = Field(
+        None, gt=0, description="of the frame's hexagonal lattice; left out, that of the ensemble's material [Å]"
+    )
     least_probability: float = Field(0.3, ge=0, le=1, description="detections less probable than this are left out")
+    refine: Literal["auto", "always", "never"] = Field(
+        "auto", description="fit all atoms jointly to the frame; auto does so where counting noise is low enough"
+    )
+    backend: Literal["auto", "openvino", "torch"] = Field("auto", description="what computes the networks")
+    force: bool = Field(False, description="accept a frame that is foreign to the ensemble")
 
     def segment(self, image: Image) -> Segmentation:
         """Return atoms with calibrated probabilities, and the ensemble's mean and spread for every pixel.
 
         Raises:
-            BadInput: no atoms found.
+            BadInput: no atoms found, a frame that is foreign to the ensemble, or an ensemble that does not read.
         """
-        from stem2sim_unet.ensemble import disagreement, shipped
-        from stem2sim_unet.locate import locate
+        from stem2sim_unet.ensemble import ensemble_of
+        from stem2sim_unet.foreign import look_at
+        from stem2sim_unet.scale import Scaled, scaled
+        from stem2sim_unet.seen import see
 
-        ensemble = shipped()
-        assert ensemble.confidence is not None  # ships with the weights
-        width, height = image.field_of_view
-        if image.pixel_size > COARSEST:
-            raise BadInput(
-                f"pixels of {image.pixel_size:g} Å cannot tell atoms 1.42 Å apart; at most {COARSEST} Å would do "
-                "(image.pixel_size is in Å, not in pm or nm)"
-            )
-        if min(width, height) < SMALLEST_FIELD:
-            raise BadInput(
-                f"the frame is only {width:.2g} x {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
-                f"{SMALLEST_FIELD} Å (image.pixel_size is in Å, not in nm)"
-            )
-        lattice, warnings = self._lattice(image)
-        scale = lattice.pixel_size if lattice else image.pixel_size
-        canonical = resample(image.pixels, scale)
-        frame, noise = normalise(canonical)
-        members = ensemble.predict(frame)
-        separation = CLOSEST * max(1.0, scale / image.pixel_size)
-        found = locate(members, separation * 1.001)
-        probability = ensemble.confidence.probability(found.foreground)
-        kept = probability >= self.least_probability
-        if not kept.any():
-            raise BadInput(
-                f"no atoms found at {scale:.4f} Å/pixel; check image.pixel_size, and that the frame shows a lattice"
-            )
-        share = found.species[kept]
-        pixels = to_frame(found.positions[kept], scale)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            entropy = -np.nansum(np.where(share > 0, share * np.log(share), 0.0), axis=1)
-        spread = ensemble.confidence.position_std(found.spread[kept], noise)
-        # the frame's border cuts the disc of an atom: its centre is off by what may lie outside
-        last = np.array(frame.shape[::-1]) - 1
-        inside = np.minimum(found.positions[kept], last - found.positions[kept]).min(axis=1) * CANONICAL_PIXEL_SIZE
-        spread = np.hypot(spread, np.clip(LABEL_RADIUS - inside, 0, None)) * (image.pixel_size / scale)
-        foreign = disagreement(members) / ensemble.confidence.usual_spread
+        ensemble = ensemble_of(self.weights or SHIPPED, self.backend)
+        card = ensemble.card
+        if card.confidence is None or card.usual is None:
+            raise BadInput(f"the ensemble in {ensemble.folder} was not calibrated; `stem2sim train` does so at its end")
+        _check_scale(image, card)
+        if self.calibrate:
+            looked = scaled(ensemble, image, self.lattice_constant or card.lattice_constant)
+        else:
+            looked = Scaled(see(ensemble, image, image.pixel_size * np.eye(2)), None, ())
+        seen, lattice, warnings = looked.seen, looked.lattice, [*looked.warnings]
+        foreign, reason = card.usual.score(look_at(seen.frame, seen.clean, card.bond_length / CANONICAL_PIXEL_SIZE, len(card.hosts)))
         if foreign > 1:
-            warnings.append(
-                f"the networks disagree {foreign:.1f} times as much as on any usual frame: do not trust what they found"
+            what = f"the frame is foreign to the networks for {card.material} (score {foreign:.1f}): {reason}"
+            if not self.force:
+                raise BadInput(f"{what}; --force segments it all the same")
+            warnings.append(f"{what}; do not trust what they found")
+        if not (seen.probability >= 0.5).any():
+            raise BadInput(
+                f"no atoms found at {np.sqrt(np.linalg.det(seen.grid.metric)):.4f} Å/pixel; check image.pixel_size, "
+                "and that the frame shows a lattice"
             )
+        return self._segmentation(image, card, seen, lattice, foreign, warnings)
+
+    def input_fingerprint(self) -> str:
+        """Return a hash of the weights: another ensemble is another segmenter."""
+        folder = self.weights or SHIPPED
+        if not folder.is_dir():
+            raise BadInput(f"no folder with an ensemble at {folder}")
+        files = sorted((*folder.glob("member-*.safetensors"), *folder.glob("*.json")))
+        return fingerprint(*(sha256(file.read_bytes()).hexdigest() for file in files))
+
+    def _segmentation(
+        self, image: Image, card: Card, seen: Seen, lattice: Lattice | None, foreign: float, warnings: list[str]
+    ) -> Segmentation:
+        assert card.confidence is not None
+        kept = seen.probability >= self.least_probability
+        found, probability = seen.found.chosen(kept), seen.probability[kept]
+        std = card.confidence.position_std(found, seen.noise)
+        # the frame's border cuts the disc of an atom: its centre is off by what may lie outside
+        pixels = seen.grid.to_image(found.positions)
+        last = np.array(image.shape[::-1]) - 1
+        scale = float(np.sqrt(np.linalg.det(seen.grid.metric)))
+        margin = np.minimum(pixels, last - pixels).min(axis=1) * scale
+        std = np.hypot(std, np.clip(LABEL_RADIUS - margin, 0, None))
+        shares = card.confidence.shares(found.shares)
         return Segmentation(
             atoms=AtomsTable(
                 x=pixels[:, 0] * image.pixel_size,
                 y=pixels[:, 1] * image.pixel_size,
-                species=np.array(CLASSES)[share.argmax(axis=1)],
-                probability=probability[kept],
-                position_std=spread,
-                entropy=entropy,
+                species=np.array(card.species)[shares.argmax(axis=1)],
+                probability=probability,
+                position_std=std * (image.pixel_size / scale),
+                entropy=-(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1),
+                flags=_flags(found, seen.covered[kept], margin, card.bond_length),
+                shares={species: shares[:, k] for k, species in enumerate(card.species)},
             ),
-            class_names=CLASSES,
-            mean=_on_image(members.mean(axis=0), image, scale),
-            spread=_on_image(members.std(axis=0), image, scale),
+            class_names=card.classes,
+            mean=_on_image(seen.prediction.mean, image, seen.grid),
+            spread=_on_image(seen.prediction.spread, image, seen.grid),
+            information=_on_image(seen.prediction.information[None], image, seen.grid)[0],
+            doubts=_doubts(seen, image, card),
             pixel_size=image.pixel_size,
             lattice=lattice,
             out_of_distribution=foreign,
             warnings=tuple(warnings),
         )
 
-    def input_fingerprint(self) -> str:
-        """Return a hash of the weights: another ensemble is another segmenter."""
-        return fingerprint(*(sha256(file.read_bytes()).hexdigest() for file in sorted(SHIPPED.iterdir())))
 
-    def _lattice(self, image: Image) -> tuple[Lattice | None, list[str]]:
-        if not self.calibrate:
-            return None, []
-        lattice = find_lattice(image.pixels, image.pixel_size, self.lattice_constant)
-        if lattice is None:
-            return None, [
-                f"no lattice of {self.lattice_constant} Å stands out in the frame; "
-                f"the pixel size of {image.pixel_size:.4f} Å is taken on trust"
-            ]
-        complaint = lattice.complaint(image.pixel_size)
-        if not complaint:
-            return lattice, []
-        return lattice, [f"{complaint}; the networks look at the lattice's scale, positions keep the given one"]
+def _check_scale(image: Image, card: Card) -> None:
+    width, height = image.field_of_view
+    if image.pixel_size > COARSEST:
+        raise BadInput(
+            f"pixels of {image.pixel_size:g} Å cannot tell atoms {card.bond_length:.2f} Å apart; at most {COARSEST} Å "
+            "would do (image.pixel_size is in Å, not in pm or nm)"
+        )
+    if min(width, height) < SMALLEST_FIELD:
+        raise BadInput(
+            f"the frame is only {width:.2g} x {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
+            f"{SMALLEST_FIELD} Å (image.pixel_size is in Å, not in nm)"
+        )
 
 
-def _on_image(maps: NDArray[np.float32], image: Image, scale: float) -> NDArray[np.float32]:
-    """Resample (classes, rows, columns) maps from the canonical grid to the image's own pixels."""
-    grid = [(np.arange(n) + 0.5) * (scale / CANONICAL_PIXEL_SIZE) - 0.5 for n in image.shape]
-    rows, columns = np.meshgrid(*grid, indexing="ij")
-    return np.stack([ndimage.map_coordinates(m, (rows, columns), order=1, mode="nearest") for m in maps])
+def _flags(
+    found: Detections, covered: NDArray[np.bool_], margin: Floats, bond_length: float
+) -> NDArray[np.str_]:
+    """What to mind about each atom: edge, contamination, short-bond."""
+    close = np.zeros(len(found), dtype=bool)
+    if len(found) > 1:
+        nearest = cKDTree(found.positions).query(found.positions, k=2)[0][:, 1] * CANONICAL_PIXEL_SIZE
+        close = nearest < SHORT * bond_length
+    named = (("edge", margin < LABEL_RADIUS), ("contamination", covered), ("short-bond", close))
+    return np.array([";".join(n for n, is_so in named if is_so[k]) for k in range(len(found))], dtype=np.str_)
+
+
+def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Doubt, ...]:
+    """The places where the networks disagree most, 3 Å apart, with their two likeliest readings."""
+    from skimage.feature import peak_local_max
+
+    smooth = ndimage.gaussian_filter(seen.prediction.information, 0.25 / CANONICAL_PIXEL_SIZE)
+    away = round(3.0 / CANONICAL_PIXEL_SIZE)
+    peaks = peak_local_max(smooth, min_distance=away, threshold_abs=0.05, num_peaks=DOUBTS, exclude_border=2)
+    doubts = []
+    for row, column in peaks:
+        mean = seen.prediction.mean[:, row, column]
+        first, second = np.argsort(-mean)[:2]
+        names = [*card.species, "nothing"]
+        x, y = seen.grid.to_image(np.array([column, row], dtype=float)) * image.pixel_size
+        readings = ((names[first], float(mean[first])), (names[second], float(mean[second])))
+        doubts.append(Doubt(x=float(x), y=float(y), information=float(smooth[row, column]), readings=readings))
+    return tuple(sorted(doubts, key=lambda one: -one.information))
+
+
+def _on_image(maps: NDArray[np.float32], image: Image, grid: Grid) -> NDArray[np.float32]:
+    """Resample (maps, rows, columns) from the canonical grid to the image's own pixels."""
+    # image (row, column) -> canonical (row, column)
+    matrix = (grid.metric / CANONICAL_PIXEL_SIZE)[::-1, ::-1]
+    offset = (-grid.origin / CANONICAL_PIXEL_SIZE)[::-1]
+    if max(abs(matrix[0, 1]), abs(matrix[1, 0])) < 1e-9:
+        matrix = np.diag(matrix)
+    return np.stack([ndimage.affine_transform(m, matrix, offset, image.shape, order=1, mode="nearest") for m in maps])

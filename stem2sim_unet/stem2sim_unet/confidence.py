@@ -1,0 +1,102 @@
+"""What the raw output of an ensemble is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import optimize
+
+if TYPE_CHECKING:
+    from stem2sim_unet.locate import Detections
+
+Floats = NDArray[np.float64]
+
+LEAST_SHARE = 1e-3
+"""A class with less of an atom's mass than this is not told from none."""
+
+
+class Confidence(BaseModel):
+    """Fitted on held-out frames after averaging: a single network's numbers mean something else than an ensemble's.
+
+    The probability that a detection is an atom is logistic in the logit of its mean foreground, the mutual information
+    there and the frame's noise. Class probabilities are the shares of the class masses to a power. The position
+    variance adds a floor, the frame's noise and the networks' disagreement in squares, scaled so that 68 % of the
+    errors lie within one standard deviation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detection: tuple[float, float, float, float] = Field(
+        description="offset, and weights of foreground logit, mutual information [1/nat] and noise"
+    )
+    sharpness: float = Field(description="power of the class shares")
+    floor: float = Field(description="[Å]")
+    noise: float = Field(description="[Å]")
+    spread: float = Field(description="per unit of the foreground's spread over the networks [Å]")
+
+    def probability(self, found: Detections, noise: Floats | float) -> Floats:
+        """Return the probability that each detection is an atom, (atoms,), for the noise of its frame."""
+        x = _terms(found.foreground, found.information, noise)
+        return np.asarray(1 / (1 + np.exp(-(x @ np.array(self.detection)))))
+
+    def shares(self, raw: Floats) -> Floats:
+        """Return class probabilities (atoms, species) for shares of the class masses."""
+        power = np.maximum(raw, LEAST_SHARE) ** self.sharpness
+        return np.asarray(power / power.sum(axis=1, keepdims=True))
+
+    def position_std(self, found: Detections, noise: Floats | float) -> Floats:
+        """Return the standard deviation of x, and of y, (atoms,) [Å]."""
+        return np.sqrt(self.floor**2 + (self.noise * noise) ** 2 + (self.spread * found.spread) ** 2)
+
+    @classmethod
+    def fit(
+        cls, found: Detections, noise: Floats, true: NDArray[np.bool_], errors: Floats, species: NDArray[np.int64]
+    ) -> Self:
+        """Fit by maximum likelihood.
+
+        Args:
+            found: detections of all frames together.
+            noise: (detections,) noise of their frames.
+            true: (detections,) whether each is an atom.
+            errors: (detections, 2) position errors [Å]; of the true ones.
+            species: (detections,) true class; of the true ones.
+        """
+        x = _terms(found.foreground, found.information, noise)
+        sign = np.where(true, -1, 1)
+
+        def unlikely(p: Floats) -> float:
+            return float(np.logaddexp(0, sign * (x @ p)).mean() + 1e-5 * (p[1:] ** 2).sum())
+
+        detection = optimize.minimize(unlikely, np.array([0.0, 1.0, 0.0, 0.0]), method="BFGS").x
+        raw = np.maximum(found.shares[true], LEAST_SHARE)
+        right = species[true]
+
+        def surprise(power: float) -> float:
+            logs = power * np.log(raw)
+            own = np.take_along_axis(logs, right[:, None], axis=1)[:, 0]
+            return float((np.logaddexp.reduce(logs, axis=1) - own).mean())
+
+        sharpness = float(optimize.minimize_scalar(surprise, bounds=(0.2, 8.0), method="bounded").x)
+        squares = (errors[true] ** 2).mean(axis=1)
+
+        def off(p: Floats) -> float:
+            a, b, c = np.exp(p)
+            variance = a + b * noise[true] ** 2 + c * found.spread[true] ** 2
+            return float((np.log(variance) + squares / variance).mean())
+
+        best = np.exp(optimize.minimize(off, np.log([0.03**2, 0.01**2, 0.05**2]), method="Nelder-Mead").x)
+        floor, noisy, wide = np.sqrt(best)
+        plain = cls(detection=tuple(detection), sharpness=sharpness, floor=floor, noise=noisy, spread=wide)
+        # errors have longer tails than a normal spread: what is promised is that 68 % lie within
+        std = plain.position_std(found, noise)[true]
+        scale = float(np.quantile(np.abs(errors[true]) / std[:, None], 0.6827))
+        return plain.model_copy(update={"floor": floor * scale, "noise": noisy * scale, "spread": wide * scale})
+
+
+def _terms(foreground: Floats, information: Floats, noise: Floats | float) -> Floats:
+    clipped = np.clip(foreground, 1e-4, 1 - 1e-4)
+    logit = np.log(clipped / (1 - clipped))
+    return np.column_stack([np.ones_like(logit), logit, information, np.broadcast_to(noise, logit.shape)])

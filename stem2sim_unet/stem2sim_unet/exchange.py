@@ -1,0 +1,87 @@
+"""Ensembles to and from AtomAI's files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from stem2sim.errors import BadInput
+from stem2sim.files import write_atomically
+from stem2sim_unet.atomai_files import AtomaiModel, read_atomai, write_atomai
+from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
+from stem2sim_unet.card import CARD, Card
+from stem2sim_unet.ensemble import Ensemble
+from stem2sim_unet.examine import calibrated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stem2sim_unet.training import Training
+
+
+def from_atomai(model: Path, species: tuple[str, ...], training: Training | None, out: Path) -> Card:
+    """Read AtomAI's file into the folder of an ensemble.
+
+    Args:
+        model: file of one model or of an ensemble.
+        species: of its classes, in order; background is AtomAI's last class.
+        training: whose recipe to calibrate on; without it the ensemble serves `compat = "atomai"` only.
+        out: folder to write to.
+
+    Raises:
+        BadInput: a file that does not read, an architecture that this plugin's own path does not compute, a number of
+            classes that does not fit, or a folder in use.
+    """
+    read = read_atomai(model)
+    if not _plain(read):
+        raise BadInput(f"{model.name} is {read}; only plain U-Nets are imported, others run with compat = 'atomai'")
+    if len(species) + 1 != read.classes:
+        raise BadInput(
+            f"{model.name} has {read.classes} classes, background among them; --classes names {len(species)} species"
+        )
+    if (out / CARD).exists():
+        raise BadInput(f"{out} holds an ensemble already; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    for number, state in enumerate(read.members):
+        weights = {k: v.float().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
+        with write_atomically(out / f"member-{number:02d}.safetensors") as part:
+            save_file(weights, part, metadata={"from": model.name})
+    recipe = training.recipe if training else None
+    if recipe and recipe.species != species:
+        raise BadInput(f"--classes are {', '.join(species)}, the recipe's are {', '.join(recipe.species)}")
+    material = recipe.sheet_of if recipe else None
+    card = Card(
+        classes=(*species, "background"),
+        material=material.name if material else "",
+        lattice_constant=material.lattice_constant if material else 2.46,
+        bond_length=material.bond_length if material else 1.42,
+        hosts=tuple(dict.fromkeys(material.columns)) if material else species[:1],
+        canonical_pixel_size=CANONICAL_PIXEL_SIZE,
+        filters=read.filters,
+        depths=read.depths,
+        trained={"by": f"AtomAI, read from {model.name}"},
+    )
+    card.write(out)
+    if recipe:
+        card = calibrated(Ensemble(out), recipe)
+        card.write(out)
+    return card
+
+
+def _plain(model: AtomaiModel) -> bool:
+    return model.batch_norm and not model.dropout and not model.with_dilation and model.upsampling == "bilinear"
+
+
+def to_atomai(folder: Path, model: Path) -> None:
+    """Write an ensemble as AtomAI's file: one model for one member, an ensemble for more.
+
+    Raises:
+        BadInput: no ensemble in the folder.
+    """
+    ensemble = Ensemble(folder)
+    card = ensemble.card
+    members = tuple({k: torch.from_numpy(np.array(v)) for k, v in one.items()} for one in ensemble.members)
+    write_atomai(model, AtomaiModel(len(card.classes), members, card.filters, card.depths))

@@ -1,0 +1,148 @@
+"""The user's own labelled frames, cut into patches on the canonical grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stem2sim.errors import BadInput
+from stem2sim.lattice import find_lattice
+from stem2sim.readers import read_image
+from stem2sim.segmentation import AtomsTable
+from stem2sim_unet.canonical import Grid, normalise
+from stem2sim_unet.material import brightness
+from stem2sim_unet.synthetic import draw_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stem2sim.image import Image
+    from stem2sim_unet.recipe import Recipe
+
+PATCH = 128
+"""Rows and columns of a patch [canonical pixels]."""
+
+STRIDE = 64
+
+IGNORED = 255
+"""Label of pixels that say nothing: padding, and what nobody was sure of."""
+
+
+class Labelled(BaseModel):
+    """One frame and what is in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Path = Field(description="image file")
+    frame: int | None = Field(None, ge=0, description="of a stack, counted from 0")
+    pixel_size: float | None = Field(None, gt=0, description="where the file does not say [Å]")
+    atoms: Path | None = Field(None, description="table of all its atoms: x,y [Å],species")
+    mask: Path | None = Field(None, description=".npy or .png of the image's shape; its values count into mask_classes")
+    mask_classes: tuple[str, ...] = Field((), description="class of each value in the mask, such as background, C, Si")
+    calibrate: bool = Field(True, description="take the scale from the frame's own lattice where one stands out")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.atoms is None) == (self.mask is None):
+            raise ValueError(f"{self.image.name}: give either atoms or mask")
+        if (self.mask is None) == bool(self.mask_classes):
+            raise ValueError(f"{self.image.name}: mask and mask_classes, the class of each of its values, go together")
+        return self
+
+    def patches(self, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return normalised patches (count, 128, 128) and their labels.
+
+        Raises:
+            BadInput: an image, table or mask that does not read or does not fit the classes.
+        """
+        image = read_image(self.image, self.pixel_size, self.frame)
+        material = recipe.sheet_of
+        lattice = find_lattice(image.pixels, image.pixel_size, material.lattice_constant) if self.calibrate else None
+        grid = Grid.over(image.shape, lattice.matrix if lattice else image.pixel_size * np.eye(2))
+        frame, _ = normalise(grid.resample(image.pixels))
+        if self.atoms is not None:
+            labels = self._from_atoms(self.atoms, image, grid, recipe)
+        else:
+            labels = self._from_mask(image.shape, grid, recipe)
+        labels[~_covered(grid, image.shape)] = IGNORED
+        pixels, labels = cut(frame, labels)
+        said = (labels != IGNORED).any(axis=(1, 2))  # a batch of nothing but ignored pixels has no loss
+        return pixels[said], labels[said]
+
+    def _from_atoms(self, path: Path, image: Image, grid: Grid, recipe: Recipe) -> NDArray[np.uint8]:
+        table = AtomsTable.from_csv(path)
+        unknown = sorted(set(table.species.tolist()) - set(recipe.species))
+        if unknown:
+            raise BadInput(f"{path.name} has {', '.join(unknown)}; the classes are {', '.join(recipe.species)}")
+        pixels = table.positions / image.pixel_size
+        if not ((pixels > -0.5) & (pixels < np.array(image.shape[::-1]) - 0.5)).all(axis=1).any():
+            width, height = image.field_of_view
+            raise BadInput(
+                f"no atom of {path.name} lies in its image of {width:.4g} x {height:.4g} Å (x, y in Å)"
+            )
+        species = np.array([recipe.species.index(s) for s in table.species], dtype=np.int64)
+        order = np.argsort([brightness(name, 1.7) for name in recipe.species])
+        return draw_labels(grid.from_image(pixels), species, grid.shape, order)
+
+    def _from_mask(self, shape: tuple[int, int], grid: Grid, recipe: Recipe) -> NDArray[np.uint8]:
+        assert self.mask is not None
+        unknown = sorted(set(self.mask_classes) - set(recipe.classes))
+        if unknown:
+            raise BadInput(f"mask_classes has {', '.join(unknown)}; the classes are {', '.join(recipe.classes)}")
+        values = _read_mask(self.mask)
+        if values.shape != shape:
+            raise BadInput(f"{self.mask.name} has shape {values.shape}, its image {shape}")
+        if values.min() < 0 or values.max() >= len(self.mask_classes):
+            raise BadInput(
+                f"{self.mask.name} holds values {values.min()} to {values.max()}, mask_classes names "
+                f"{len(self.mask_classes)}: 0 to {len(self.mask_classes) - 1}"
+            )
+        own = np.array([recipe.classes.index(name) for name in self.mask_classes], dtype=np.uint8)
+        column, row = np.rint(_looked_at(grid)).astype(int).T
+        nearest = np.clip(row, 0, shape[0] - 1), np.clip(column, 0, shape[1] - 1)
+        return np.asarray(own[values][nearest].reshape(grid.shape))
+
+
+def _looked_at(grid: Grid) -> NDArray[np.float64]:
+    """The x, y in the image's pixels that each pixel of the grid looks at."""
+    rows, columns = np.indices(grid.shape)
+    return grid.to_image(np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float))
+
+
+def _covered(grid: Grid, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where the grid looks at the image, and not beyond the border of a frame that is stretched or turned."""
+    xy = _looked_at(grid)
+    inside = ((xy >= -0.5) & (xy <= np.array(shape[::-1]) - 0.5)).all(axis=1)
+    return np.asarray(inside.reshape(grid.shape))
+
+
+def _read_mask(path: Path) -> NDArray[np.int64]:
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            from PIL import Image as Picture
+
+            with Picture.open(path) as picture:
+                values = np.asarray(picture)
+    except Exception as problem:  # a damaged file can break its reader in any way
+        raise BadInput(f"cannot read the mask {path.name}: {' '.join(str(problem).split())}") from None
+    if values.ndim != 2 or values.dtype.kind not in "bui":
+        raise BadInput(f"{path.name} must hold whole numbers in rows and columns, got {values.dtype} {values.shape}")
+    return np.asarray(values, dtype=np.int64)
+
+
+def cut(frame: NDArray[np.float32], labels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Cut a frame into overlapping patches; a small frame is padded with pixels that are ignored."""
+    short = [(0, max(0, PATCH - n)) for n in frame.shape]
+    frame = np.pad(frame, short, mode="symmetric")
+    labels = np.pad(labels, short, constant_values=IGNORED)
+    starts = [sorted({*range(0, n - PATCH, STRIDE), n - PATCH}) for n in frame.shape]
+    corners = [(r, c) for r in starts[0] for c in starts[1]]
+    return (
+        np.stack([frame[r : r + PATCH, c : c + PATCH] for r, c in corners]),
+        np.stack([labels[r : r + PATCH, c : c + PATCH] for r, c in corners]),
+    )

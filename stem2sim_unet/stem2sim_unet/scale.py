@@ -1,0 +1,135 @@
+"""The scale and stretch of a frame: from the spots of its spectrum, and from the distances of neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from stem2sim.lattice import DISAGREEMENT, LARGEST_ANISOTROPY, Lattice, find_lattice, lattice_of, metric_by_neighbours
+from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
+from stem2sim_unet.seen import Seen, see
+
+if TYPE_CHECKING:
+    from stem2sim.image import Image
+    from stem2sim_unet.ensemble import Ensemble
+
+Floats = NDArray[np.float64]
+
+SCOUTS = 4
+"""Members that look for the scale; all of them look at the frame once it is found."""
+
+STARTS = (1.0, 0.87, 1.15, 0.77, 1.3)
+"""True over stated pixel size, tried where the spectrum shows no lattice."""
+
+ENOUGH = 0.6
+"""Share of the perfect sheet's atoms that sit regularly: a scale that gives as many is taken at once."""
+
+LEAST = 0.25
+"""Share under which there is no lattice at that scale."""
+
+PASSES = 5
+SETTLED = 0.005
+LOOK_AGAIN = 0.02
+"""Change of the metric above which the networks look again: they were trained on strains of this size."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A frame seen at its own scale, and how that was found."""
+
+    seen: Seen
+    lattice: Lattice | None
+    warnings: tuple[str, ...]
+
+
+def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
+    """Look at an image at the scale and stretch that its lattice calls for.
+
+    Args:
+        ensemble: trained on the material.
+        image: the frame; its stated pixel size may be 25 % off.
+        lattice_constant: of the frame's lattice [Å].
+    """
+    stated = image.pixel_size * np.eye(2)
+    bond = ensemble.card.bond_length * lattice_constant / ensemble.card.lattice_constant
+    spots = find_lattice(image.pixels, image.pixel_size, lattice_constant)
+    metric = spots.matrix if spots else _by_scouts(ensemble, image, bond)
+    if metric is None:
+        return Scaled(see(ensemble, image, stated), None, (
+            f"no lattice of {lattice_constant:.4g} Å stands out in the frame; "
+            f"the pixel size of {image.pixel_size:.4f} Å is taken on trust",
+        ))  # fmt: skip
+    seen = see(ensemble, image, metric)
+    measured = _by_neighbours(seen, bond)
+    if measured is None:
+        return Scaled(seen, spots, _complaint(spots, image)) if spots else Scaled(seen, None, ())
+    found = lattice_of(measured, lattice_constant)
+    if spots:
+        apart = found.pixel_size / spots.pixel_size - 1
+        if abs(apart) > DISAGREEMENT:
+            said = (
+                f"the spots of the spectrum call for {spots.pixel_size:.4f} Å/pixel, the distances of neighbours for "
+                f"{100 * apart:+.1f} % more; the spots are used, and neither should be taken on trust"
+            )
+            return Scaled(seen, spots, (said, *_complaint(spots, image)))
+        found = found.model_copy(update={"angle": spots.angle, "strength": spots.strength})
+    if _change(measured, seen.grid.metric) > LOOK_AGAIN:
+        seen = see(ensemble, image, measured)
+    return Scaled(seen, found, _complaint(found, image))
+
+
+def _complaint(lattice: Lattice, image: Image) -> tuple[str, ...]:
+    complaint = lattice.complaint(image.pixel_size)
+    return (f"{complaint}; the networks look at the lattice's scale, positions keep the given one",) if complaint else ()
+
+
+def _change(one: Floats, other: Floats) -> float:
+    return float(np.abs(np.linalg.svd(one @ np.linalg.inv(other), compute_uv=False) - 1).max())
+
+
+def _by_neighbours(seen: Seen, bond: float) -> Floats | None:
+    metric = metric_by_neighbours(seen.grid.to_image(seen.clean.positions), seen.grid.metric, bond)
+    if metric is None:
+        return None
+    largest, smallest = np.linalg.svd(metric, compute_uv=False)
+    return metric if largest / smallest <= LARGEST_ANISOTROPY else None
+
+
+def _by_scouts(ensemble: Ensemble, image: Image, bond: float) -> Floats | None:
+    """Try several scales with a few networks, then close in on the best."""
+    best: tuple[float, Seen] | None = None
+    for start in STARTS:
+        seen = see(ensemble, image, start * image.pixel_size * np.eye(2), SCOUTS)
+        share = regular_share(seen, bond)
+        if best is None or share > best[0]:
+            best = share, seen
+        if share > ENOUGH:
+            break
+    assert best is not None
+    share, seen = best
+    if share < LEAST:
+        return None
+    for _ in range(PASSES):
+        metric = _by_neighbours(seen, bond)
+        if metric is None:
+            return None
+        settled = _change(metric, seen.grid.metric) < SETTLED
+        seen = replace(seen, grid=replace(seen.grid, metric=metric)) if settled else see(ensemble, image, metric, SCOUTS)
+        if settled:
+            break
+    return seen.grid.metric
+
+
+def regular_share(seen: Seen, bond: float) -> float:
+    """Return how much of a perfect sheet over the clean part of the frame was found: atoms with two neighbours a bond away."""
+    xy = seen.clean.positions * CANONICAL_PIXEL_SIZE
+    if len(xy) < 4:
+        return 0.0
+    distances, _ = cKDTree(xy).query(xy, k=3)
+    regular = (np.abs(distances[:, 1:] / bond - 1) < 0.15).all(axis=1).sum()
+    area = max(float((~seen.dirty).sum()), 1.0) * CANONICAL_PIXEL_SIZE**2
+    return float(regular / (area / (0.75 * np.sqrt(3) * bond**2)))

@@ -1,0 +1,72 @@
+"""The networks of an ensemble in PyTorch: one after the other on a CPU, stacked on a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from stem2sim_unet.network import UnetNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from stem2sim_unet.card import Card
+
+TOGETHER = 5
+"""Members that a GPU looks through at once: more would only cost memory."""
+
+
+class TorchBackend:
+    """In bfloat16 where the processor has it, with channels last in memory."""
+
+    def __init__(self, members: Sequence[Mapping[str, NDArray[np.float32]]], card: Card, device: str = "") -> None:
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.networks = [network_of(one, card).to(self.device) for one in members]
+        self._stacked: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        if self.device != "cpu":
+            groups = (self.networks[k : k + TOGETHER] for k in range(0, len(self.networks), TOGETHER))
+            self._stacked = [stack_module_state(list(group)) for group in groups]  # type: ignore[arg-type]
+
+    def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Yield each member's class probabilities (classes, rows, columns)."""
+        x = torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device)
+        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)):
+            if self._stacked:
+                for group in self._stacked:
+                    yield from self.together(group, x).float().softmax(2)[:, 0].cpu().numpy()
+                return
+            x = x.contiguous(memory_format=torch.channels_last)
+            for network in self.networks:
+                scores: Tensor = network(x)
+                yield scores.float().softmax(1)[0].contiguous().numpy()
+
+    def together(self, group: tuple[dict[str, Any], dict[str, Any]], x: Tensor) -> Tensor:
+        """Return the scores of stacked members, (members, 1, classes, rows, columns)."""
+        skeleton = self.networks[0]
+
+        def one(parameters: dict[str, Any], buffers: dict[str, Any]) -> Tensor:
+            scores: Tensor = functional_call(skeleton, (parameters, buffers), (x,))
+            return scores
+
+        stacked: Tensor = vmap(one)(*group)
+        return stacked
+
+
+def network_of(weights: Mapping[str, NDArray[np.float32]], card: Card) -> UnetNetwork:
+    """Return the network with these weights, ready to look."""
+    network = UnetNetwork(len(card.classes), card.filters, card.depths)
+    # files leave out the batch counters, which only training reads
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device != "cpu":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
