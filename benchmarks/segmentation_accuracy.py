@@ -1,6 +1,6 @@
 """How well the shipped ensemble finds atoms: real labelled frames, and the frame of Ghosh et al. 2022 rendered again.
 
-    python benchmarks/segmentation_accuracy.py ../shared/data [--weights FOLDER]
+    python benchmarks/segmentation_accuracy.py [DATA] [--weights FOLDER]
 
 Prints one line per law, with what was asked for and what was reached; exits 1 if one is missed.
 """
@@ -12,6 +12,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.io import read
@@ -19,9 +20,11 @@ from ase.io import read
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
-from stem2sim.segmentation import Segmentation
 from stem2sim_unet.locate import match
 from stem2sim_unet.unet import Unet
+
+if TYPE_CHECKING:
+    from stem2sim.segmentation import Segmentation
 
 REACH = 0.5
 """[Å]"""
@@ -108,6 +111,7 @@ def atomnet(segmenter: Unet, stem: Path) -> None:
 def rendered(poscar: Path, dose: float, seed: int = 0) -> tuple[Image, np.ndarray, np.ndarray]:
     """Return the paper's frame through the forward model, its atoms' x, y [Å] and atomic numbers."""
     atoms = read(poscar)
+    assert not isinstance(atoms, list)
     scale = PAPER_PIXEL_SIZE / (1 / 10.5)
     xy = atoms.positions[:, :2] * scale
     n = 896
@@ -158,15 +162,20 @@ def calibration(segmenter: Unet, stem: Path, poscar: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--only", default="library,atomnet,paper,calibration")
     given = parser.parse_args()
+    if not (given.data / "stem").is_dir():
+        sys.exit(f"no real frames at {given.data}: give the folder that holds stem/ and paper_frame/")
     segmenter = Unet(weights=given.weights)
     stem, poscar = given.data / "stem", given.data / "paper_frame" / "POSCAR"
+    parts = {
+        "library": lambda: library(segmenter, stem),
+        "atomnet": lambda: atomnet(segmenter, stem),
+        "paper": lambda: paper(segmenter, poscar),
+        "calibration": lambda: calibration(segmenter, stem, poscar),
+    }
     for part in given.only.split(","):
-        match_ = {"library": lambda: library(segmenter, stem), "atomnet": lambda: atomnet(segmenter, stem),
-                  "paper": lambda: paper(segmenter, poscar),
-                  "calibration": lambda: calibration(segmenter, stem, poscar)}  # fmt: skip
-        match_[part]()
+        parts[part]()
     sys.exit(missed > 0)

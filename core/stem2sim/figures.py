@@ -68,7 +68,8 @@ def _grey(pixels: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def _colour(species: str) -> str:
-    return COLOURS.get(species, to_hex(jmol_colors[atomic_numbers[species]]))
+    element = species.rstrip("0123456789")  # a column of several atoms shows in its element's colour
+    return COLOURS.get(element, to_hex(jmol_colors[atomic_numbers.get(element, 0)]))
 
 
 def frame(image: Image, atoms: AtomsTable) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,9 @@ from stem2sim.runfolder import CONFIG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
+
+MOST_DOUBTS = 8
+"""Listed on the page; all of them are with the segmentation."""
 
 
 class Report(BaseModel):
@@ -122,7 +126,7 @@ class Report(BaseModel):
             "position uncertainty per axis, median": f"{np.median(std):.3f} Å" if len(std) else "not known",
         }
         if found.out_of_distribution is not None:
-            rows["disagreement of the networks, over the usual"] = f"{found.out_of_distribution:.2f}"
+            rows["how foreign the frame is (over 1 it would be refused)"] = f"{found.out_of_distribution:.2f}"
         if self.image:
             rows["pixel size used"] = f"{self.image.pixel_size:.4f} Å (from the {self.image.pixel_size_source})"
         if found.lattice and found.pixel_size:
@@ -132,6 +136,16 @@ class Report(BaseModel):
                 f"{lattice.lattice_constant} Å"
             )
             rows["stretch between directions"] = f"{100 * (lattice.anisotropy - 1):.1f} %"
+        flags = Counter(flag for flags in found.atoms.flags for flag in flags.split(";") if flag)
+        if flags:
+            rows["flags"] = ", ".join(f"{count} {flag}" for flag, count in flags.most_common())
+        if found.doubts:
+            unsure += "<p>Places that could be read in two ways, the most doubtful first:</p>" + _table(
+                {
+                    f"x {one.x:.2f} Å, y {one.y:.2f} Å": " or ".join(f"{name} ({p:.2f})" for name, p in one.readings)
+                    for one in found.doubts[:MOST_DOUBTS]
+                }
+            )
         return [
             _section("What was found", "".join(parts) + _table(rows)),
             _section("How sure", unsure),

@@ -38,7 +38,10 @@ class AtomsTable(BaseModel):
     probability: Floats = Field(description="(atoms,) that there is an atom here")
     position_std: Floats = Field(description="(atoms,) standard deviation of x, and of y; nan where unknown [Å]")
     entropy: Floats = Field(description="(atoms,) of the species probabilities, 0 where certain [nat]")
-    flags: NDArray[np.str_] = Field(description="(atoms,) what to mind, words joined by ';' such as edge; '' for none")
+    flags: NDArray[np.str_] = Field(
+        default_factory=lambda: np.zeros(0, dtype=np.str_),
+        description="(atoms,) what to mind, words joined by ';' such as edge; '' for none",
+    )
     shares: dict[str, Floats] = Field(
         default_factory=dict, description="species -> (atoms,) probability that an atom that is here is of this species"
     )

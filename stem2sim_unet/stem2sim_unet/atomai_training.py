@@ -117,7 +117,7 @@ def _one_start(
     picked = np.arange(count) % len(test[0])
     data = (*pool, test[0].numpy()[picked], test[1].numpy().astype(np.int64)[picked])
     if binary:
-        data = (data[0], 1 - data[1], data[2], 1 - data[3])
+        data = (data[0], 1 - data[1][:, None], data[2], 1 - data[3][:, None])
     trainer.train_baseline(*data, seed=seed)
     state: dict[str, Tensor] = {name: value.detach().cpu() for name, value in trainer.net.state_dict().items()}
     if binary:  # the softmax of (score, 0) is the sigmoid of the score

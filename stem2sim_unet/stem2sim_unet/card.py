@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +10,9 @@ from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim_unet.confidence import Confidence
 from stem2sim_unet.foreign import Usual
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CARD = "ensemble.json"
 

@@ -20,7 +20,7 @@ unet = typer.Typer(help="Exchange, adapt and describe ensembles of U-Nets.", no_
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(help="Training config (.toml); left out, the shipped recipe.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="Training config (.toml); left out, as the shipped.")] = None,
     out: Out = Path("ensemble"),
     json: Json = False,
     verbose: Verbose = False,

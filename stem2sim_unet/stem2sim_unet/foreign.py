@@ -1,4 +1,4 @@
-"""Is this frame of the kind that the networks were made for?"""
+"""Whether a frame is of the kind that the networks were made for."""
 
 from __future__ import annotations
 

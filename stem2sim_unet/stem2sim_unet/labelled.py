@@ -67,7 +67,7 @@ class Labelled(BaseModel):
             labels = self._from_atoms(self.atoms, image, grid, recipe)
         else:
             labels = self._from_mask(image.shape, grid, recipe)
-        labels[~_covered(grid, image.shape)] = IGNORED
+        labels[~covered(grid, image.shape)] = IGNORED
         pixels, labels = cut(frame, labels)
         said = (labels != IGNORED).any(axis=(1, 2))  # a batch of nothing but ignored pixels has no loss
         return pixels[said], labels[said]
@@ -80,9 +80,7 @@ class Labelled(BaseModel):
         pixels = table.positions / image.pixel_size
         if not ((pixels > -0.5) & (pixels < np.array(image.shape[::-1]) - 0.5)).all(axis=1).any():
             width, height = image.field_of_view
-            raise BadInput(
-                f"no atom of {path.name} lies in its image of {width:.4g} x {height:.4g} Å (x, y in Å)"
-            )
+            raise BadInput(f"no atom of {path.name} lies in its image of {width:.4g} x {height:.4g} Å (x, y in Å)")
         species = np.array([recipe.species.index(s) for s in table.species], dtype=np.int64)
         order = np.argsort([brightness(name, 1.7) for name in recipe.species])
         return draw_labels(grid.from_image(pixels), species, grid.shape, order)
@@ -112,8 +110,8 @@ def _looked_at(grid: Grid) -> NDArray[np.float64]:
     return grid.to_image(np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float))
 
 
-def _covered(grid: Grid, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where the grid looks at the image, and not beyond the border of a frame that is stretched or turned."""
+def covered(grid: Grid, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return where the grid looks at the image, and not beyond the border of a frame that is stretched or turned."""
     xy = _looked_at(grid)
     inside = ((xy >= -0.5) & (xy <= np.array(shape[::-1]) - 0.5)).all(axis=1)
     return np.asarray(inside.reshape(grid.shape))

@@ -90,7 +90,7 @@ def locate(seen: Prediction, separation: float) -> Detections:
     index = regions[within]
 
     def summed(values: Maps | Floats) -> Floats:
-        return np.bincount(index, values, len(peaks) + 1)[1:]
+        return np.asarray(np.bincount(index, values, len(peaks) + 1)[1:], dtype=float)
 
     weight = foreground[within]
     mass = np.maximum(summed(weight), 1e-12)

@@ -68,7 +68,9 @@ class Material:
             return cls.of(built_in[name.lower()](), name)
         path = Path(name)
         if not path.is_file():
-            raise BadInput(f"no material '{name}': not a file, and not one of graphene, MoS2{nearest(name, built_in)}")
+            raise BadInput(
+                f"no material '{name}': not a file, and not one of graphene, MoS2{nearest(name, list(built_in))}"
+            )
         try:
             atoms = read(path)
         except Exception as problem:

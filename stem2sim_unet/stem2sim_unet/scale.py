@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +66,8 @@ def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
     seen = see(ensemble, image, metric)
     measured = _by_neighbours(seen, bond)
     if measured is None:
-        return Scaled(seen, spots, _complaint(spots, image)) if spots else Scaled(seen, None, ())
+        found = spots or lattice_of(metric, lattice_constant)
+        return Scaled(seen, found, _complaint(found, image))
     found = lattice_of(measured, lattice_constant)
     if spots:
         apart = found.pixel_size / spots.pixel_size - 1
@@ -84,7 +85,9 @@ def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
 
 def _complaint(lattice: Lattice, image: Image) -> tuple[str, ...]:
     complaint = lattice.complaint(image.pixel_size)
-    return (f"{complaint}; the networks look at the lattice's scale, positions keep the given one",) if complaint else ()
+    return (
+        (f"{complaint}; the networks look at the lattice's scale, positions keep the given one",) if complaint else ()
+    )
 
 
 def _change(one: Floats, other: Floats) -> float:
@@ -117,15 +120,14 @@ def _by_scouts(ensemble: Ensemble, image: Image, bond: float) -> Floats | None:
         metric = _by_neighbours(seen, bond)
         if metric is None:
             return None
-        settled = _change(metric, seen.grid.metric) < SETTLED
-        seen = replace(seen, grid=replace(seen.grid, metric=metric)) if settled else see(ensemble, image, metric, SCOUTS)
-        if settled:
-            break
+        if _change(metric, seen.grid.metric) < SETTLED:
+            return metric
+        seen = see(ensemble, image, metric, SCOUTS)
     return seen.grid.metric
 
 
 def regular_share(seen: Seen, bond: float) -> float:
-    """Return how much of a perfect sheet over the clean part of the frame was found: atoms with two neighbours a bond away."""
+    """Return how much of a perfect sheet over the clean part of a frame was found: atoms with neighbours in place."""
     xy = seen.clean.positions * CANONICAL_PIXEL_SIZE
     if len(xy) < 4:
         return 0.0

@@ -91,7 +91,7 @@ def training_frame(recipe: Recipe, rng: np.random.Generator, size: int = 128) ->
     centred = sheet.xy + (n - 1) / 2 * native
     probe = random_probe(recipe, rng)
     frame = _rendered(probe, centred, sheet.species, recipe, native, n)
-    dirty = rng.random() < recipe.contamination or len(sheet.xy) == 0 and rng.random() < 0.5
+    dirty = rng.random() < recipe.contamination or (len(sheet.xy) == 0 and rng.random() < 0.5)
     dirt = contamination((n, n), native, rng) if dirty else np.zeros((n, n))
     frame += dirt
     if rng.random() < 0.5:

@@ -31,7 +31,7 @@ class TorchBackend:
         self._stacked: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if self.device != "cpu":
             groups = (self.networks[k : k + TOGETHER] for k in range(0, len(self.networks), TOGETHER))
-            self._stacked = [stack_module_state(list(group)) for group in groups]  # type: ignore[arg-type]
+            self._stacked = [stack_module_state(list(group)) for group in groups]
 
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Yield each member's class probabilities (classes, rows, columns)."""
@@ -68,5 +68,5 @@ def network_of(weights: Mapping[str, NDArray[np.float32]], card: Card) -> UnetNe
 
 def _has_bfloat16(device: str) -> bool:
     if device != "cpu":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -33,6 +34,10 @@ COARSEST = 0.6
 SMALLEST_FIELD = 5.0
 """[Å]; a frame less wide than two rings of graphene holds no lattice."""
 
+WORTH_FITTING = 0.8
+"""Of the networks' own position error: a joint fit is made where counting noise alone would leave less than this. In
+graphene that is from some 600 electrons per Å² at an atom; with fewer the networks' centres are the better ones."""
+
 SHORT = 0.78
 """Of the material's bond length: a neighbour closer than this is suspect (1.1 Å in graphene)."""
 
@@ -48,6 +53,12 @@ class Unet(Segmenter):
     name: ClassVar[str] = "unet"
 
     weights: Path | None = Field(None, description="folder of another ensemble, as `stem2sim train` leaves it")
+    compat: Literal["none", "atomai"] = Field(
+        "none", description="atomai looks as AtomAI does, number for number; weights may then be its model file"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="species of the classes in AtomAI's model file, background left out"
+    )
     calibrate: bool = Field(
         True, description="look at the scale and stretch that the frame's own lattice calls for; false trusts the file"
     )
@@ -67,6 +78,10 @@ class Unet(Segmenter):
         Raises:
             BadInput: no atoms found, a frame that is foreign to the ensemble, or an ensemble that does not read.
         """
+        if self.compat == "atomai":
+            from stem2sim_unet.atomai_look import segment_as_atomai
+
+            return segment_as_atomai(image, self.weights or SHIPPED, self.classes)
         from stem2sim_unet.ensemble import ensemble_of
         from stem2sim_unet.foreign import look_at
         from stem2sim_unet.scale import Scaled, scaled
@@ -82,7 +97,8 @@ class Unet(Segmenter):
         else:
             looked = Scaled(see(ensemble, image, image.pixel_size * np.eye(2)), None, ())
         seen, lattice, warnings = looked.seen, looked.lattice, [*looked.warnings]
-        foreign, reason = card.usual.score(look_at(seen.frame, seen.clean, card.bond_length / CANONICAL_PIXEL_SIZE, len(card.hosts)))
+        bond = card.bond_length / CANONICAL_PIXEL_SIZE
+        foreign, reason = card.usual.score(look_at(seen.frame, seen.clean, bond, len(card.hosts)))
         if foreign > 1:
             what = f"the frame is foreign to the networks for {card.material} (score {foreign:.1f}): {reason}"
             if not self.force:
@@ -95,9 +111,19 @@ class Unet(Segmenter):
             )
         return self._segmentation(image, card, seen, lattice, foreign, warnings)
 
+    def _fits(self, image: Image, seen: Seen, std: Floats) -> bool:
+        from stem2sim_unet.refine import expected_std
+
+        if self.refine != "auto":
+            return self.refine == "always"
+        clean = seen.clean.positions
+        return len(clean) > 0 and expected_std(image.pixels, seen.grid, clean) < WORTH_FITTING * float(np.median(std))
+
     def input_fingerprint(self) -> str:
         """Return a hash of the weights: another ensemble is another segmenter."""
         folder = self.weights or SHIPPED
+        if self.compat == "atomai" and folder.is_file():
+            return sha256(folder.read_bytes()).hexdigest()
         if not folder.is_dir():
             raise BadInput(f"no folder with an ensemble at {folder}")
         files = sorted((*folder.glob("member-*.safetensors"), *folder.glob("*.json")))
@@ -110,6 +136,10 @@ class Unet(Segmenter):
         kept = seen.probability >= self.least_probability
         found, probability = seen.found.chosen(kept), seen.probability[kept]
         std = card.confidence.position_std(found, seen.noise)
+        fitted = np.zeros(len(found), dtype=bool)
+        if self._fits(image, seen, std):
+            positions, std, fitted = _fitted(seen, found, probability >= 0.5, std)
+            found = replace(found, positions=positions)
         # the frame's border cuts the disc of an atom: its centre is off by what may lie outside
         pixels = seen.grid.to_image(found.positions)
         last = np.array(image.shape[::-1]) - 1
@@ -125,7 +155,7 @@ class Unet(Segmenter):
                 probability=probability,
                 position_std=std * (image.pixel_size / scale),
                 entropy=-(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=1),
-                flags=_flags(found, seen.covered[kept], margin, card.bond_length),
+                flags=_flags(found, seen.covered[kept], margin, fitted, card.bond_length),
                 shares={species: shares[:, k] for k, species in enumerate(card.species)},
             ),
             class_names=card.classes,
@@ -154,15 +184,38 @@ def _check_scale(image: Image, card: Card) -> None:
         )
 
 
+def _fitted(
+    seen: Seen, found: Detections, sure: NDArray[np.bool_], std: Floats
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Positions weighted between the networks' and those of a joint fit, by their variances; what was fitted.
+
+    The two share the frame's noise, so the better of the two standard deviations is kept, not a smaller one.
+    """
+    from stem2sim_unet.refine import fit
+
+    positions, std = found.positions.copy(), std.copy()
+    fitted = fit(seen.frame, positions[sure])
+    good = np.isfinite(fitted.std)
+    at = np.flatnonzero(sure)[good]
+    ours, theirs = 1 / std[at] ** 2, 1 / fitted.std[good] ** 2
+    positions[at] = (positions[at] * ours[:, None] + fitted.positions[good] * theirs[:, None]) / (ours + theirs)[
+        :, None
+    ]
+    std[at] = np.minimum(std[at], fitted.std[good])
+    done = np.zeros(len(found), dtype=bool)
+    done[at] = True
+    return positions, std, done
+
+
 def _flags(
-    found: Detections, covered: NDArray[np.bool_], margin: Floats, bond_length: float
+    found: Detections, covered: NDArray[np.bool_], margin: Floats, fitted: NDArray[np.bool_], bond_length: float
 ) -> NDArray[np.str_]:
-    """What to mind about each atom: edge, contamination, short-bond."""
+    """What to mind about each atom: edge, contamination, short-bond; and whether its position was fitted."""
     close = np.zeros(len(found), dtype=bool)
     if len(found) > 1:
         nearest = cKDTree(found.positions).query(found.positions, k=2)[0][:, 1] * CANONICAL_PIXEL_SIZE
         close = nearest < SHORT * bond_length
-    named = (("edge", margin < LABEL_RADIUS), ("contamination", covered), ("short-bond", close))
+    named = (("edge", margin < LABEL_RADIUS), ("contamination", covered), ("short-bond", close), ("fitted", fitted))
     return np.array([";".join(n for n, is_so in named if is_so[k]) for k in range(len(found))], dtype=np.str_)
 
 

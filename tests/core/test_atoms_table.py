@@ -7,7 +7,7 @@ import pytest
 
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,8 @@ def table() -> AtomsTable:
         probability=rng.uniform(0, 1, 7),
         position_std=rng.uniform(0, 0.1, 7),
         entropy=np.zeros(7),
+        flags=np.array(["edge", "edge;fitted", "", "", "", "", "contamination"]),
+        shares={"C": np.linspace(0.9, 0.3, 7), "Si": np.linspace(0.1, 0.7, 7)},
     )
 
 
@@ -32,6 +34,12 @@ def test_csv_starts_with_the_columns_that_scripts_rely_on(tmp_path: Path) -> Non
     read = AtomsTable.from_csv(tmp_path / "a.csv")
     assert np.allclose(read.positions, table().positions, atol=1e-5)
     assert read.counts() == {"C": 6, "Si": 1}
+    assert read.flags.tolist() == table().flags.tolist()
+    assert np.allclose(read.shares["Si"], table().shares["Si"], atol=1e-5)
+    assert text.splitlines()[0].endswith("flags,p_C,p_Si")
+    some = read.chosen(np.array([6, 0]))
+    assert (some.species.tolist(), some.flags.tolist()) == (["Si", "C"], ["contamination", "edge"])
+    assert np.allclose(some.shares["C"], [0.3, 0.9], atol=1e-5)
 
 
 def test_three_columns_are_enough(tmp_path: Path) -> None:
@@ -77,13 +85,17 @@ def test_a_table_from_a_spreadsheet_reads(tmp_path: Path) -> None:
 
 def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
     """Maps within float16, all else exactly."""
-    lattice = Lattice(pixel_size=0.1, anisotropy=1.01, angle=3, strength=40, lattice_constant=2.46)
+    lattice = Lattice(
+        pixel_size=0.1, anisotropy=1.01, angle=3, strength=40, lattice_constant=2.46, metric=(0.1, 0.001, 0.1)
+    )
     rng = np.random.default_rng(0)
     whole = Segmentation(
         atoms=table(),
         class_names=("C", "Si", "background"),
         mean=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         spread=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
+        information=rng.uniform(0, 1, (5, 6)).astype(np.float32),
+        doubts=(Doubt(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
         pixel_size=0.1,
         lattice=lattice,
         out_of_distribution=0.4,
@@ -96,5 +108,10 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
     assert read.atoms.species.tolist() == whole.atoms.species.tolist()
     assert read.mean is not None
     assert np.allclose(read.mean, whole.mean, atol=1e-3)
+    assert read.information is not None
+    assert read.information.shape == (5, 6)
+    assert read.doubts == whole.doubts
+    assert read.atoms.flags.tolist() == whole.atoms.flags.tolist()
+    assert np.array_equal(read.atoms.shares["Si"], whole.atoms.shares["Si"])
     assert (read.lattice, read.warnings, read.made_by) == (lattice, ("a warning",), {"use": "unet"})
     assert not list(tmp_path.glob(".*")), "no half-written file stays behind"

@@ -12,9 +12,10 @@ from tests.conftest import NOTHING, flake, table_of
 
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
-from stem2sim.lattice import Lattice
+from stem2sim.lattice import lattice_of
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
+from stem2sim.testing import graphene_sheet
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
@@ -59,12 +60,41 @@ def test_of_two_overlapping_atoms_the_likelier_stays() -> None:
     assert place(table, overlap="keep-likelier").atoms.arrays["source"].tolist() == [1, 2]
 
 
-def test_a_wrong_scale_is_a_finding() -> None:
-    """The stated pixel size is 10 % above what the lattice calls for: so are the bond lengths."""
-    lattice = Lattice(pixel_size=0.1, anisotropy=1, angle=0, strength=50, lattice_constant=2.46)
-    found = Segmentation(atoms=table_of(np.array([[0.0, 0]])), pixel_size=0.11, lattice=lattice)
+def stretched(xx: float, xy: float, yy: float) -> tuple[Segmentation, np.ndarray]:
+    """Return graphene as a scan with this metric [Å/pixel] shows it at 0.1 Å/pixel, and where its atoms truly are."""
+    true = graphene_sheet(14).positions[:, :2]
+    metric = np.array([[xx, xy], [xy, yy]])
+    table = table_of(0.1 * true @ np.linalg.inv(metric).T)
+    return Segmentation(atoms=table, pixel_size=0.1, lattice=lattice_of(metric, 2.46)), true
+
+
+@settings(max_examples=20)
+@given(xx=st.floats(0.09, 0.11), xy=st.floats(-0.01, 0.01), yy=st.floats(0.09, 0.11))
+def test_scale_and_stretch_of_the_scan_do_not_reach_the_structure(xx: float, xy: float, yy: float) -> None:
+    """On the lattice's scale atoms are where they truly are; at the stated size they are where they were measured."""
+    found, true = stretched(xx, xy, yy)
     (made,) = Place().build(Structure.empty(), found)
-    assert "bond lengths are off: 0.1100 Å/pixel was given, +10.0 %" in made.findings[0]
+    assert np.allclose(made.atoms.positions[:, :2], true, atol=1e-9)
+    assert "freed of a stretch of" in made.findings[-1]
+    (measured,) = Place(scale="stated").build(Structure.empty(), found)
+    assert np.allclose(measured.atoms.positions[:, :2], found.atoms.positions)
+    largest, smallest = np.linalg.svd(found.lattice.matrix, compute_uv=False)
+    if abs(np.sqrt(largest * smallest) / 0.1 - 1) > 0.032:
+        assert "bond lengths are off" in measured.findings[-1]
+
+
+def test_the_centre_of_a_patch_is_a_place_in_the_frame() -> None:
+    """Whatever the scale of the structure: the atom nearest to that place is in the patch."""
+    found, _ = stretched(0.08, 0.0, 0.1)
+    (made,) = Place().build(Structure.empty(), found)
+    wanted = int(np.argmin(np.hypot(*(found.atoms.positions - [11, 6]).T)))
+    (patch,) = Patch(size=12, center=(11, 6)).build(made, found)
+    assert wanted in patch.atoms.arrays["source"]
+
+
+def test_a_column_of_several_atoms_is_not_placed() -> None:
+    with pytest.raises(BadInput, match="S2: a column of several atoms"):
+        place(table_of(np.array([[0.0, 0], [3, 0]]), species="S2"))
 
 
 @settings(max_examples=25)

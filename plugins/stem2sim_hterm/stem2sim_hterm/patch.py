@@ -47,7 +47,7 @@ class Patch(Builder):
         atoms = structure.atoms
         if len(atoms) == 0:
             raise BadInput("there are no atoms to cut a patch from; put place before patch")
-        xy = atoms.positions[:, :2]
+        xy = _in_the_frame(atoms, segmentation)
         near = neighbours(atoms)
         if self.center is not None:
             centre = np.array(self.center)
@@ -97,6 +97,14 @@ class Patch(Builder):
             f"no patch of up to {self.size} atoms holds {what} with two bonded neighbours; "
             "choose another size, or contains = 'any', or check the pixel size"
         )
+
+
+def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> NDArray[np.float64]:
+    """x, y [Å] as the frame shows them: the structure may be on another scale."""
+    source = atoms.arrays.get("source")
+    if source is None or len(source) == 0 or not 0 <= source.min() <= source.max() < len(segmentation.atoms):
+        return np.asarray(atoms.positions[:, :2])
+    return segmentation.atoms.positions[source]
 
 
 def _by_certainty(atoms: Atoms, near: list[list[int]], kind: str, size: int) -> list[int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from pydantic import Field
 
 from stem2sim.bonds import apart
@@ -16,11 +17,13 @@ from stem2sim.structure import CLOSEST, Structure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from stem2sim.segmentation import Segmentation
 
 
 class Place(Builder):
-    """Place every found atom at its measured position, in the frame's own coordinates."""
+    """Place every found atom where it was measured, on the scale that the frame's own lattice calls for."""
 
     name: ClassVar[str] = "place"
 
@@ -29,8 +32,14 @@ class Place(Builder):
         "error", description="two atoms closer than 0.9 Å: stop, or keep the more probable one"
     )
 
+    scale: Literal["lattice", "stated"] = Field(
+        "lattice",
+        description="take out the scale and stretch that the frame's lattice calls for, where one was found; "
+        "or keep the stated pixel size",
+    )
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield one flat structure, without a cell: x along columns, y down rows, z = 0."""
+        """Yield one flat structure, without a cell: x along columns, y down rows, z = 0; nothing is turned."""
         table = segmentation.atoms
         kept = np.flatnonzero(table.probability >= self.least_probability)
         if len(kept) == 0:
@@ -45,16 +54,34 @@ class Place(Builder):
             kept = kept[apart(table.positions[kept], table.probability[kept], CLOSEST)]
             if len(kept) < before:
                 findings.append(f"closer than {CLOSEST} Å to a likelier atom and left out: {before - len(kept)}")
-        if segmentation.lattice is not None and segmentation.pixel_size is not None:
-            complaint = segmentation.lattice.complaint(segmentation.pixel_size)
-            findings += [f"bond lengths are off: {complaint}"] if complaint else []
+        columns = sorted({str(s) for s in table.species[kept]} - set(atomic_numbers))
+        if columns:
+            raise BadInput(
+                f"{', '.join(columns)}: a column of several atoms, whose heights the frame does not show; "
+                "place takes columns of one atom"
+            )
+        stretch, said = self._stretch(segmentation)
+        findings += [said] if said else []
         atoms = Atoms(
             symbols=[str(s) for s in table.species[kept]],
-            positions=np.column_stack([table.positions[kept], np.zeros(len(kept))]),
+            positions=np.column_stack([table.positions[kept] @ stretch.T, np.zeros(len(kept))]),
         )
         atoms.set_array("source", kept.astype(int))
         atoms.set_array("probability", table.probability[kept])
-        atoms.set_array("position_std", table.position_std[kept])
+        atoms.set_array("position_std", table.position_std[kept] * np.sqrt(np.linalg.det(stretch)))
         made = structure.after(self.provenance(), atoms, *findings)
         made.check_distances()
         yield made
+
+    def _stretch(self, segmentation: Segmentation) -> tuple[NDArray[np.float64], str]:
+        """What takes measured x, y to those of the structure, and what to tell about it."""
+        lattice, pixel_size = segmentation.lattice, segmentation.pixel_size
+        if lattice is None or pixel_size is None:
+            return np.eye(2), ""
+        if self.scale == "stated":
+            complaint = lattice.complaint(pixel_size)
+            return np.eye(2), f"bond lengths are off: {complaint}" if complaint else ""
+        return lattice.matrix / pixel_size, (
+            f"scaled by {100 * (lattice.ratio(pixel_size) - 1):+.1f} % and freed of a stretch of "
+            f"{100 * (lattice.anisotropy - 1):.1f} % between directions, to a = {lattice.lattice_constant:.4g} Å"
+        )
