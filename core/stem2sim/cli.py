@@ -118,6 +118,7 @@ def track(
     assignments: Set = None,
     reach: Annotated[float, typer.Option(help="Furthest that an atom moves between frames, drift apart [Å].")] = 0.7,
     gap: Annotated[int, typer.Option(help="Frames in a row in which an atom may be missed.")] = 2,
+    force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -125,7 +126,7 @@ def track(
     from stem2sim import movie
 
     with _console(verbose):
-        config, folder = _configured(input, _flags(segmenter, None, None), None, assignments or [], "segment")
+        config, folder = _configured(input, _flags(segmenter, None, None), None, _forced(assignments, force), "segment")
         target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
         if target.exists() and not target.is_dir():
             raise BadInput(f"--out {target} is a file; choose a folder")

@@ -50,8 +50,9 @@ GRAPHENE = graphene_sheet(30.0, 17.0)
 
 
 @pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
+def little_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks this small lose more to waiting for other threads than they gain."""
+    monkeypatch.setattr(train_module, "VALIDATION_FRAMES", 24)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -393,7 +394,6 @@ def test_atomais_trainer_leaves_members_that_we_read(
 ) -> None:
     """With two classes, where AtomAI has one score, and with three; and nothing else is left or changed by it."""
     monkeypatch.setattr(train_module, "calibrated", lambda ensemble, *_: ensemble.card)
-    monkeypatch.setattr(train_module, "VALIDATION_FRAMES", 24)
     monkeypatch.chdir(tmp_path)
     impurities = [{"species": name, "mean": 3.0} for name in species]
     recipe = Recipe.model_validate({**EASY.model_dump(), "impurities": impurities, "pristine": 0, "vacancies": 0})
