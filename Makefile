@@ -4,7 +4,7 @@ BIN := .venv/bin
 DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb stem2sim_unet docs/example_plugin
 SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
            docs/demo/make_frame.py benchmarks
-DEVELOPMENT := hatchling hypothesis jsonschema mypy pytest rosettasciio ruff
+DEVELOPMENT := hatchling hypothesis jsonschema mypy openvino pytest rosettasciio ruff
 READY := .venv/ready
 
 .PHONY: demo test lint types bench clean

@@ -145,7 +145,8 @@ class AtomsTable(BaseModel):
             return column
 
         species = [(row["species"] or "").strip() for row in rows]
-        unknown = sorted(set(species) - set(atomic_numbers) | ({"X"} & set(species)))
+        # S2 is a column of two sulphur atoms
+        unknown = sorted({s for s in species if s.rstrip("23456789") not in atomic_numbers or s == "X"})
         if unknown:
             raise BadInput(
                 f"{path.name} has unknown species {', '.join(map(repr, unknown))}; use symbols such as C, Si"

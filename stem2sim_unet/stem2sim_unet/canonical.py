@@ -23,6 +23,9 @@ BACKGROUND_SIGMA = 1.2
 """Width [Å] of the low-pass that keeps only what varies slower than the lattice: the rims of contamination too, which
 would otherwise set the scale of a small frame."""
 
+UNSEEN = 0.05
+"""[Å]; shear that moves nothing further than this over the whole frame is left out."""
+
 LOW, HIGH = -10.0, 60.0
 
 Floats = NDArray[np.float64]
@@ -42,6 +45,9 @@ class Grid:
     def over(cls, image_shape: tuple[int, int], metric: Floats) -> Grid:
         """Return the smallest grid that holds an image of this shape; for square pixels, pixel edges coincide."""
         rows, columns = image_shape
+        metric = np.asarray(metric, dtype=float)
+        if abs(metric[0, 1]) * max(image_shape) < UNSEEN:  # rows and columns apart are much faster to resample
+            metric = np.diag(np.diag(metric))
         corners = np.array([[x, y] for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)]) @ metric.T
         low, high = corners.min(axis=0), corners.max(axis=0)
         size = np.floor((high - low) / CANONICAL_PIXEL_SIZE + 1e-6).astype(int)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,12 +111,23 @@ def read_training(path: Path | None) -> Training:
         return Training()
     if not path.is_file():
         raise BadInput(f"no training config at {path}")
+    tree = read_toml(path)
+    _resolve(tree, path.parent)
     try:
-        return Training.model_validate(read_toml(path))
+        return Training.model_validate(tree)
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"{path.name}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def _resolve(tree: dict[str, Any], folder: Path) -> None:
+    """Let paths in a config count from the config's own folder."""
+    places = [(tree, "baseline"), (tree.get("recipe"), "material")]
+    places += [(one, key) for one in tree.get("labelled", []) for key in ("image", "atoms", "mask")]
+    for table, key in places:
+        if isinstance(table, dict) and isinstance(table.get(key), str) and (folder / table[key]).exists():
+            table[key] = str((folder / table[key]).resolve())
 
 
 def _print(card: Card, folder: Path, json: bool) -> None:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 MARGIN = 1.5
 """A measure is foreign when it goes beyond the usual by this factor."""
 
-HARMLESS = {"disagreement": 0.02, "irregularity": 0.15, "impurity": 0.15, "faintness": 0.15, "alternation": 0.03}
+HARMLESS = {"disagreement": 0.04, "irregularity": 0.25, "impurity": 0.25, "faintness": 0.25, "alternation": 0.06}
 """No frame is foreign for less: real frames hold clusters and edges that generated ones seldom do."""
 
 TOO_FEW = 6
@@ -46,7 +46,7 @@ class Look(BaseModel):
 
 
 class Usual(BaseModel):
-    """What the measures come to on usual frames: the value that one held-out frame in a hundred exceeds."""
+    """What the measures come to on usual frames: the value that one held-out frame in forty exceeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,11 +59,11 @@ class Usual(BaseModel):
 
     @classmethod
     def of(cls, looks: Sequence[Look]) -> Self:
-        """Return the 99th percentile of each measure, or what is harmless in any frame."""
+        """Return the 97.5th percentile of each measure, or what is harmless in any frame."""
         measured = {name: np.array([getattr(one, name) for one in looks]) for name in HARMLESS}
         expected = float(np.median(measured["alternation"]))
         measured["alternation"] = np.array([one.unlike(expected) for one in looks])
-        limits = {name: max(float(np.percentile(measured[name], 99.0)), least) for name, least in HARMLESS.items()}
+        limits = {name: max(float(np.percentile(measured[name], 97.5)), least) for name, least in HARMLESS.items()}
         return cls(**limits, expected_alternation=expected)
 
     def score(self, look: Look) -> tuple[float, str]:

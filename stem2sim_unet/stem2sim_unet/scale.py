@@ -28,8 +28,9 @@ STARTS = (1.0, 0.87, 1.15, 0.77, 1.3)
 ENOUGH = 0.6
 """Share of the perfect sheet's atoms that sit regularly: a scale that gives as many is taken at once."""
 
-LEAST = 0.25
-"""Share under which there is no lattice at that scale."""
+LEAST, MOSTLY, FEWEST = 0.25, 0.6, 12
+"""There is a lattice where regular atoms fill this share of the frame or make up this share of the atoms, and are as
+many as this: a flake in vacuum has one too."""
 
 PASSES = 5
 SETTLED = 0.005
@@ -114,7 +115,8 @@ def _by_scouts(ensemble: Ensemble, image: Image, bond: float) -> Floats | None:
             break
     assert best is not None
     share, seen = best
-    if share < LEAST:
+    regular = regular_atoms(seen, bond)
+    if regular < FEWEST or (share < LEAST and regular < MOSTLY * len(seen.clean)):
         return None
     for _ in range(PASSES):
         metric = _by_neighbours(seen, bond)
@@ -126,12 +128,16 @@ def _by_scouts(ensemble: Ensemble, image: Image, bond: float) -> Floats | None:
     return seen.grid.metric
 
 
-def regular_share(seen: Seen, bond: float) -> float:
-    """Return how much of a perfect sheet over the clean part of a frame was found: atoms with neighbours in place."""
+def regular_atoms(seen: Seen, bond: float) -> int:
+    """Return how many atoms outside contamination have their two nearest neighbours a bond length away."""
     xy = seen.clean.positions * CANONICAL_PIXEL_SIZE
     if len(xy) < 4:
-        return 0.0
+        return 0
     distances, _ = cKDTree(xy).query(xy, k=3)
-    regular = (np.abs(distances[:, 1:] / bond - 1) < 0.15).all(axis=1).sum()
+    return int((np.abs(distances[:, 1:] / bond - 1) < 0.15).all(axis=1).sum())
+
+
+def regular_share(seen: Seen, bond: float) -> float:
+    """Return how much of a perfect sheet over the clean part of a frame was found: atoms with neighbours in place."""
     area = max(float((~seen.dirty).sum()), 1.0) * CANONICAL_PIXEL_SIZE**2
-    return float(regular / (area / (0.75 * np.sqrt(3) * bond**2)))
+    return regular_atoms(seen, bond) / (area / (0.75 * np.sqrt(3) * bond**2))

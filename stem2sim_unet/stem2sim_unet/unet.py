@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -38,8 +39,14 @@ WORTH_FITTING = 0.8
 """Of the networks' own position error: a joint fit is made where counting noise alone would leave less than this. In
 graphene that is from some 600 electrons per Å² at an atom; with fewer the networks' centres are the better ones."""
 
+NO_LATTICE = 1.5
+"""Score of a frame in which neither the spectrum nor the atoms that were found show the material's lattice."""
+
 SHORT = 0.78
 """Of the material's bond length: a neighbour closer than this is suspect (1.1 Å in graphene)."""
+
+SETTLED = 0.9
+"""Probability of a reading (a species, or nothing) that leaves no second one worth telling."""
 
 DOUBTS = 20
 """Most places listed as open to two readings."""
@@ -99,6 +106,8 @@ class Unet(Segmenter):
         seen, lattice, warnings = looked.seen, looked.lattice, [*looked.warnings]
         bond = card.bond_length / CANONICAL_PIXEL_SIZE
         foreign, reason = card.usual.score(look_at(seen.frame, seen.clean, bond, len(card.hosts)))
+        if self.calibrate and lattice is None:
+            foreign, reason = max(foreign, NO_LATTICE), f"no lattice stands out in it, and {reason}"
         if foreign > 1:
             what = f"the frame is foreign to the networks for {card.material} (score {foreign:.1f}): {reason}"
             if not self.force:
@@ -220,21 +229,23 @@ def _flags(
 
 
 def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Doubt, ...]:
-    """The places where the networks disagree most, 3 Å apart, with their two likeliest readings."""
-    from skimage.feature import peak_local_max
-
-    smooth = ndimage.gaussian_filter(seen.prediction.information, 0.25 / CANONICAL_PIXEL_SIZE)
-    away = round(3.0 / CANONICAL_PIXEL_SIZE)
-    peaks = peak_local_max(smooth, min_distance=away, threshold_abs=0.05, num_peaks=DOUBTS, exclude_border=2)
+    """Places off the border where the likeliest reading is not likely enough, with the two likeliest."""
+    assert card.confidence is not None
+    readings = np.column_stack(
+        [card.confidence.shares(seen.found.shares) * seen.probability[:, None], 1 - seen.probability]
+    )
+    pixels = seen.grid.to_image(seen.found.positions)
+    margin = np.minimum(pixels, np.array(image.shape[::-1]) - 1 - pixels).min(axis=1) * image.pixel_size
+    best = readings.max(axis=1)
+    doubtful = np.flatnonzero((best < SETTLED) & (margin > LABEL_RADIUS))
+    names = [*card.species, "nothing"]
     doubts = []
-    for row, column in peaks:
-        mean = seen.prediction.mean[:, row, column]
-        first, second = np.argsort(-mean)[:2]
-        names = [*card.species, "nothing"]
-        x, y = seen.grid.to_image(np.array([column, row], dtype=float)) * image.pixel_size
-        readings = ((names[first], float(mean[first])), (names[second], float(mean[second])))
-        doubts.append(Doubt(x=float(x), y=float(y), information=float(smooth[row, column]), readings=readings))
-    return tuple(sorted(doubts, key=lambda one: -one.information))
+    for k in doubtful[np.argsort(best[doubtful])][:DOUBTS]:
+        first, second = np.argsort(-readings[k])[:2]
+        x, y = pixels[k] * image.pixel_size
+        likeliest = ((names[first], float(readings[k, first])), (names[second], float(readings[k, second])))
+        doubts.append(Doubt(x=x, y=y, information=float(seen.found.information[k]), readings=likeliest))
+    return tuple(doubts)
 
 
 def _on_image(maps: NDArray[np.float32], image: Image, grid: Grid) -> NDArray[np.float32]:
@@ -244,4 +255,9 @@ def _on_image(maps: NDArray[np.float32], image: Image, grid: Grid) -> NDArray[np
     offset = (-grid.origin / CANONICAL_PIXEL_SIZE)[::-1]
     if max(abs(matrix[0, 1]), abs(matrix[1, 0])) < 1e-9:
         matrix = np.diag(matrix)
-    return np.stack([ndimage.affine_transform(m, matrix, offset, image.shape, order=1, mode="nearest") for m in maps])
+
+    def warped(one: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(ndimage.affine_transform(one, matrix, offset, image.shape, order=1, mode="nearest"))
+
+    with ThreadPoolExecutor() as threads:
+        return np.stack([*threads.map(warped, maps)])

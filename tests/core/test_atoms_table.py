@@ -42,6 +42,11 @@ def test_csv_starts_with_the_columns_that_scripts_rely_on(tmp_path: Path) -> Non
     assert np.allclose(some.shares["C"], [0.3, 0.9], atol=1e-5)
 
 
+def test_a_column_of_several_atoms_has_a_formula(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y,species\n1.0,2.0,S2\n1.0,3.8,Mo\n")
+    assert AtomsTable.from_csv(tmp_path / "a.csv").counts() == {"Mo": 1, "S2": 1}
+
+
 def test_three_columns_are_enough(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y,species\n1.0,2.0,C\n")
     read = AtomsTable.from_csv(tmp_path / "a.csv")

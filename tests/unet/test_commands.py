@@ -125,6 +125,17 @@ def test_training_configs_that_do_not_fit_say_where(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, f"error: no training config at {tmp_path / 'none.toml'}\n")
 
 
+def test_paths_in_a_training_config_count_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("frame.npy", "atoms.csv", "sheet.cif"):
+        (tmp_path / "a" / name).touch()
+    file = tmp_path / "a" / "t.toml"
+    file.write_text('[recipe]\nmaterial = "graphene"\n[[labelled]]\nimage = "frame.npy"\natoms = "atoms.csv"\n')
+    (labelled,) = read_training(file).labelled
+    assert labelled.image == tmp_path / "a" / "frame.npy"
+    assert labelled.atoms == tmp_path / "a" / "atoms.csv"
+
+
 def test_the_card_is_printed() -> None:
     card = json.loads(stem2sim("unet", "card").stdout)
     assert card["classes"] == ["C", "Si", "Cr", "background"]
