@@ -6,14 +6,12 @@ come from what the selected members agree about, so the frames must be close eno
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
 import shutil
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,13 +26,11 @@ from stem2sim.progress import track
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.card import CARD, Card
 from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.examine import REACH as SAME
 from stem2sim_unet.examine import calibrated
-from stem2sim_unet.foreign import look_at
+from stem2sim_unet.fitness import LEAST_KEPT, Frame, Member, asking, scored, selected, usable_frames
 from stem2sim_unet.labelled import IGNORED, covered, cut
-from stem2sim_unet.locate import REACH, match
+from stem2sim_unet.locate import REACH
 from stem2sim_unet.material import brightness
-from stem2sim_unet.scale import regular_share, scaled
 from stem2sim_unet.seen import Seen, see
 from stem2sim_unet.synthetic import draw_labels
 from stem2sim_unet.torch_backend import network_of
@@ -43,6 +39,7 @@ from stem2sim_unet.training import OF_A_CYCLE, batch_of, class_weights, descend,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -54,7 +51,6 @@ ADAPTATION = "adaptation.json"
 FIRST_SEED = 2_000_000_000
 """Of the generated frames that are mixed in: no training and no calibration has them."""
 
-LEAST_KEPT = 2
 SURE, SURELY_NOT = 0.8, 0.05
 """Probability from which a detection is a label, and below which there is nothing; between them nobody knows."""
 
@@ -67,44 +63,6 @@ FORGOTTEN = 0.02
 BATCH, LEARNING_RATE = 12, 3e-4
 
 log = logging.getLogger("stem2sim")
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """A frame, and the metric (2, 2) at which the ensemble looks at it."""
-
-    image: Image
-    metric: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Score:
-    """How well a member fits frames whose atoms nobody has labelled."""
-
-    regular: float
-    """Share of a perfect sheet that it finds."""
-    sure: float
-    """How far its probabilities are from one half."""
-    agreement: float
-    """With what the members find together: F1 of atoms at the same place and of the same species."""
-
-    @property
-    def total(self) -> float:
-        """Geometric mean: a member must do well in each."""
-        return float((self.regular * self.sure * self.agreement) ** (1 / 3))
-
-    def noted(self) -> dict[str, float]:
-        """Return the numbers for the card."""
-        parts = {"score": self.total, "regular": self.regular, "sure": self.sure, "agreement": self.agreement}
-        return {name: round(value, 4) for name, value in parts.items()}
-
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    """Of its file in the ensemble that it comes from."""
-    file: Path
-    weights: dict[str, NDArray[np.float32]]
 
 
 def adapt(
@@ -155,11 +113,11 @@ def adapt(
     resolved = json.dumps({**options, "calibration_frames": calibration_frames, "given": same}, indent=1) + "\n"
     if (done := _claimed(out, folder, resolved)) is not None:
         return done
-    members = [_Member(*one) for one in zip((file.stem for file in files), files, ensemble.members, strict=True)]
-    usable, noted = _usable(ensemble, members, images)
+    members = [Member(*one) for one in zip((file.stem for file in files), files, ensemble.members, strict=True)]
+    usable, noted = usable_frames(ensemble, members, images)
     told: list[dict[str, Any]] = []
     for number in range(1, rounds + 1):
-        kept, choices = _selected(ensemble, members, usable, keep)
+        kept, choices = selected(ensemble, members, usable, keep)
         if steps:
             school = _School(ensemble, recipe, steps, frames, seed * 100 + number, out)
             kept = school.taught(kept, choices, usable)
@@ -209,83 +167,6 @@ def _claimed(out: Path, folder: Path, resolved: str) -> Card | None:
     return None
 
 
-def _asking(ensemble: Ensemble, members: Sequence[_Member]) -> Ensemble:
-    """The ensemble with these members instead of its own."""
-    asked = copy.copy(ensemble)
-    asked.members = [member.weights for member in members]
-    asked._look = None
-    return asked
-
-
-def _usable(
-    ensemble: Ensemble, members: Sequence[_Member], images: Sequence[Image]
-) -> tuple[list[_Frame], list[dict[str, Any]]]:
-    """The frames that at least as many members can read as are always kept, and a note on each frame.
-
-    Asking the ensemble as a whole would turn away the very frames on which some members fail.
-    """
-    card = ensemble.card
-    assert card.usual is not None
-    usable, noted = [], []
-    for image in images:
-        metric = scaled(ensemble, image, card.lattice_constant).seen.grid.metric
-        scores = []
-        for member in members:
-            seen = see(_asking(ensemble, [member]), image, metric)
-            bond = card.bond_length / CANONICAL_PIXEL_SIZE
-            scores.append(card.usual.score(look_at(seen.frame, seen.clean, bond, len(card.hosts))))
-        foreign, reason = sorted(scores)[LEAST_KEPT - 1]
-        if foreign <= 1:
-            usable.append(_Frame(image, metric))
-        name = Path(image.source).name or image.fingerprint()[:12]
-        noted.append({"frame": name, "foreign": round(foreign, 3), "used": foreign <= 1, "why": reason})
-    if not usable:
-        worst = noted[0]
-        raise BadInput(
-            f"all {len(images)} frames are foreign to the networks for {card.material}, the first with score "
-            f"{worst['foreign']:.1f}: {worst['why']}; their scale or material may be another"
-        )
-    return usable, noted
-
-
-def _score(ensemble: Ensemble, member: _Member, usable: Sequence[_Frame], together: Sequence[Seen]) -> _Score:
-    alone = _asking(ensemble, [member])
-    parts = []
-    for frame, consensus in zip(usable, together, strict=True):
-        seen = see(alone, frame.image, frame.metric)
-        sure = float(np.abs(2 * seen.probability - 1).mean()) if len(seen.found) else 0.0
-        mine, theirs = seen.clean, consensus.clean
-        pairs = match(mine.positions, theirs.positions, SAME / CANONICAL_PIXEL_SIZE)
-        alike = mine.shares[pairs[:, 0]].argmax(axis=1) == theirs.shares[pairs[:, 1]].argmax(axis=1)
-        agreement = 2 * float(alike.sum()) / max(len(mine) + len(theirs), 1)
-        parts.append((min(regular_share(seen, ensemble.card.bond_length), 1.0), sure, agreement))
-    return _Score(*(float(value) for value in np.mean(parts, axis=0)))
-
-
-def _selected(
-    ensemble: Ensemble, members: Sequence[_Member], usable: Sequence[_Frame], keep: float
-) -> tuple[list[_Member], dict[str, dict[str, Any]]]:
-    """The members that fit, and for each one its score and what was decided."""
-    asked = _asking(ensemble, members)
-    together = [see(asked, frame.image, frame.metric) for frame in usable]
-    scores = []
-    with track("adapting: members", len(members)) as advance:
-        for member in members:
-            scores.append(_score(ensemble, member, usable, together))
-            advance()
-    ranked = sorted(range(len(members)), key=lambda k: -scores[k].total)
-    best = scores[ranked[0]].total
-    kept, choices = [], {}
-    for k, (member, score) in enumerate(zip(members, scores, strict=True)):
-        fits, among = score.total >= keep * best, k in ranked[:LEAST_KEPT]
-        said = f"score {score.total:.3f}, best {best:.3f}, {keep:g} of it needed"
-        if fits or among:
-            kept.append(member)
-        verdict = "kept" if fits else f"kept as one of the best {LEAST_KEPT}" if among else "dropped"
-        choices[member.name] = {**score.noted(), "decision": f"{verdict}: {said}"}
-    return kept, choices
-
-
 @dataclass(frozen=True)
 class _School:
     """One round of fine-tuning on what the selected members agree about."""
@@ -298,10 +179,10 @@ class _School:
     out: Path
 
     def taught(
-        self, members: list[_Member], choices: dict[str, dict[str, Any]], usable: Sequence[_Frame]
-    ) -> list[_Member]:
+        self, members: list[Member], choices: dict[str, dict[str, Any]], usable: Sequence[Frame]
+    ) -> list[Member]:
         """Return the members, each replaced by its fine-tuned self where that is better; note why in `choices`."""
-        asked = _asking(self.ensemble, members)
+        asked = asking(self.ensemble, members)
         together = [see(asked, frame.image, frame.metric) for frame in usable]
         lesson = self._lesson(usable, together)
         if lesson is None:
@@ -322,7 +203,7 @@ class _School:
                 now.append(pupil if better else member)
         return now
 
-    def _lesson(self, usable: Sequence[_Frame], together: Sequence[Seen]) -> tuple[Tensor, Tensor] | None:
+    def _lesson(self, usable: Sequence[Frame], together: Sequence[Seen]) -> tuple[Tensor, Tensor] | None:
         """Patches of the new frames, and labels from what the members agree about."""
         parts = []
         for frame, seen in zip(usable, together, strict=True):
@@ -356,7 +237,7 @@ class _School:
 
     def _teach(
         self,
-        member: _Member,
+        member: Member,
         lesson: tuple[Tensor, Tensor],
         mixed: tuple[Tensor, Tensor],
         seed: int,
@@ -379,9 +260,9 @@ class _School:
         save_member(network, file, parent=member.name, steps=str(self.steps), torch=torch.__version__)
 
     def _compared(
-        self, parent: _Member, pupil: _Member, usable: Sequence[_Frame], together: Sequence[Seen]
+        self, parent: Member, pupil: Member, usable: Sequence[Frame], together: Sequence[Seen]
     ) -> tuple[bool, dict[str, Any]]:
-        scores = [_score(self.ensemble, one, usable, together) for one in (parent, pupil)]
+        scores = [scored(self.ensemble, one, usable, together) for one in (parent, pupil)]
         before, after = (one.total for one in scores)
         knew, knows = (self._overlap(one) for one in (parent, pupil))
         said = f"score {before:.4f} to {after:.4f}, overlap {knew:.3f} to {knows:.3f}"
@@ -395,7 +276,7 @@ class _School:
         }
         return better, note
 
-    def _overlap(self, member: _Member) -> float:
+    def _overlap(self, member: Member) -> float:
         """With the labels of held-out generated frames, the mean over the classes that occur there."""
         pixels, labels = held_out(self.recipe)
         shares = overlap(network_of(member.weights, self.ensemble.card), pixels, labels, len(self.recipe.classes))
@@ -407,7 +288,7 @@ def _float32(file: Path) -> dict[str, NDArray[np.float32]]:
     return {name: np.asarray(value, dtype=np.float32) for name, value in load_file(file).items()}
 
 
-def _put(members: Sequence[_Member], out: Path) -> None:
+def _put(members: Sequence[Member], out: Path) -> None:
     for stale in out.glob("member-*.safetensors"):  # of a run that was cut off here
         stale.unlink()
     for k, member in enumerate(members):

@@ -140,4 +140,4 @@ def regular_atoms(seen: Seen, bond: float) -> int:
 def regular_share(seen: Seen, bond: float) -> float:
     """Return how much of a perfect sheet over the clean part of a frame was found: atoms with neighbours in place."""
     area = max(float((~seen.dirty).sum()), 1.0) * CANONICAL_PIXEL_SIZE**2
-    return regular_atoms(seen, bond) / (area / (0.75 * np.sqrt(3) * bond**2))
+    return float(regular_atoms(seen, bond) / (area / (0.75 * np.sqrt(3) * bond**2)))
