@@ -219,7 +219,7 @@ class _School:
     def _labels(self, seen: Seen, shape: tuple[int, int]) -> NDArray[np.uint8]:
         confidence = self.ensemble.card.confidence
         assert confidence is not None
-        shares = confidence.shares(seen.found.shares)
+        shares = confidence.shares(seen.found)
         sure = (seen.probability >= SURE) & (shares.max(axis=1, initial=0) >= SURE) & ~seen.covered
         order = np.argsort([brightness(name, 1.7) for name in self.recipe.species])
         labels = draw_labels(seen.found.positions[sure], shares[sure].argmax(axis=1), seen.frame.shape, order)

@@ -55,7 +55,7 @@ class Examined:
         missed, looks = 0, []
         card = ensemble.card
         for made in frames:
-            found = locate(ensemble.predict(made.pixels), CLOSEST)
+            found = locate(ensemble.predict(made.pixels), CLOSEST, made.pixels, len(card.hosts))
             size = np.array(made.pixels.shape[::-1])
             pairs = match(found.positions, made.positions, REACH / CANONICAL_PIXEL_SIZE)
             true = np.zeros(len(found), dtype=bool)
@@ -91,7 +91,7 @@ class Examined:
         sure = probability >= 0.5
         hit = self.true & sure
         std = confidence.position_std(self.found, self.noise)
-        shares = confidence.shares(self.found.shares)
+        shares = confidence.shares(self.found)
         every = int(self.true.sum()) + self.missed
         return {
             "atoms": float(every),

@@ -13,7 +13,7 @@ from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.examine import REACH
-from stem2sim_unet.foreign import look_at
+from stem2sim_unet.foreign import NO_LATTICE, look_at
 from stem2sim_unet.locate import match
 from stem2sim_unet.scale import regular_share, scaled
 from stem2sim_unet.seen import Seen, see
@@ -88,13 +88,16 @@ def usable_frames(
     assert card.usual is not None
     usable, noted = [], []
     for image in images:
-        metric = scaled(ensemble, image, card.lattice_constant).seen.grid.metric
+        looked = scaled(ensemble, image, card.lattice_constant)
+        metric = looked.seen.grid.metric
         scores = []
         for member in members:
             seen = see(asking(ensemble, [member]), image, metric)
             bond = card.bond_length / CANONICAL_PIXEL_SIZE
             scores.append(card.usual.score(look_at(seen.frame, seen.clean, bond, len(card.hosts))))
         foreign, reason = sorted(scores)[LEAST_KEPT - 1]
+        if looked.lattice is None:
+            foreign, reason = max(foreign, NO_LATTICE), f"no lattice stands out in it, and {reason}"
         if foreign <= 1:
             usable.append(Frame(image, metric))
         name = Path(image.source).name or image.fingerprint()[:12]

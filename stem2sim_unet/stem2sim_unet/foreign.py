@@ -24,6 +24,9 @@ MARGIN = 1.5
 HARMLESS = {"disagreement": 0.04, "irregularity": 0.25, "impurity": 0.25, "faintness": 0.25, "alternation": 0.06}
 """No frame is foreign for less: real frames hold clusters and edges that generated ones seldom do."""
 
+NO_LATTICE = 1.5
+"""Score of a frame in which neither the spectrum nor the atoms that were found show the material's lattice."""
+
 TOO_FEW = 6
 """Atoms outside contamination that say nothing about a lattice."""
 

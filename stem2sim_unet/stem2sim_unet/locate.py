@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -26,6 +26,9 @@ CORE = 0.25
 FAINTEST = 0.2
 """Least peak of the foreground probability for a detection; what it is worth is for the calibrated probability."""
 
+FEWEST_USUAL = 6
+"""Atoms of the material itself that brightness is measured against."""
+
 REACH = 0.6
 """Radius [Å] around a peak within which probability belongs to it: the label's disc and a pixel."""
 
@@ -47,6 +50,8 @@ class Detections:
     """(atoms,) standard deviation of the foreground over the networks, averaged over the core."""
     information: Floats
     """(atoms,) mutual information, averaged over the core [nat]."""
+    brightness: Floats
+    """(atoms,) logarithm of the intensity over that of the usual atom of the material; nan where there is none."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -62,12 +67,14 @@ class Detections:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def locate(seen: Prediction, separation: float) -> Detections:
+def locate(seen: Prediction, separation: float, frame: Maps | None = None, hosts: int = 1) -> Detections:
     """Find atoms in the maps of an ensemble.
 
     Args:
         seen: maps on the canonical grid.
         separation: least distance between two atoms [Å].
+        frame: the frame that was looked at, for the brightness.
+        hosts: how many of the first species make up the perfect material.
 
     One atom is one peak of the mean foreground: touching discs are split between their peaks, and no atom is counted
     once per class.
@@ -80,7 +87,7 @@ def locate(seen: Prediction, separation: float) -> Detections:
     peaks = peaks[apart(peaks.astype(float), smooth[tuple(peaks.T)], reach)]
     if len(peaks) == 0:
         none = np.zeros(0)
-        return Detections(np.zeros((0, 2)), none, np.zeros((0, species)), none, none)
+        return Detections(np.zeros((0, 2)), none, np.zeros((0, species)), none, none, none)
     seeds = np.zeros(smooth.shape, dtype=np.int32)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     # a disc of the label's size around each peak: what lies further out belongs to no atom
@@ -99,7 +106,19 @@ def locate(seen: Prediction, separation: float) -> Detections:
     certain, spread, information = (core_means(m, positions) for m in (foreground, seen.spread[-1], seen.information))
     # two peaks far enough apart may still have centres that are not
     kept = apart(positions, certain, reach)
-    return Detections(positions[kept], certain[kept], shares[kept], spread[kept], information[kept])
+    found = Detections(
+        positions[kept], certain[kept], shares[kept], spread[kept], information[kept], np.full(len(kept), np.nan)
+    )
+    return found if frame is None else replace(found, brightness=_brightness(frame, found, hosts))
+
+
+def _brightness(frame: Maps, found: Detections, hosts: int) -> Floats:
+    above = core_means(ndimage.gaussian_filter(frame, CORE / CANONICAL_PIXEL_SIZE), found.positions)
+    above -= float(np.percentile(frame, 10))
+    usual = (found.shares.argmax(axis=1) < hosts) & (found.foreground > 0.5)
+    if usual.sum() < FEWEST_USUAL or np.median(above[usual]) <= 0:
+        return np.full(len(found), np.nan)
+    return np.asarray(np.log(np.maximum(above / np.median(above[usual]), 0.05)))
 
 
 def core_means(values: Maps, positions: Floats) -> Floats:

@@ -34,6 +34,9 @@ many as this: a flake in vacuum has one too."""
 
 PASSES = 5
 SETTLED = 0.005
+PLAUSIBLE = 0.15
+"""Change of the stated metric up to which it may be the right one."""
+
 LOOK_AGAIN = 0.02
 """Change of the metric above which the networks look again: they were trained on strains of this size."""
 
@@ -65,6 +68,10 @@ def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
             f"the pixel size of {image.pixel_size:.4f} Å is taken on trust",
         ))  # fmt: skip
     seen = see(ensemble, image, metric)
+    if spots is None and _change(metric, stated) < PLAUSIBLE:
+        # noise in few atoms makes a poor metric: the stated one stays where it lets more atoms be seen
+        as_stated = see(ensemble, image, stated)
+        seen = as_stated if len(as_stated.clean) > len(seen.clean) else seen
     measured = _by_neighbours(seen, bond)
     if measured is None:
         found = spots or lattice_of(metric, lattice_constant)
@@ -79,7 +86,7 @@ def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
             )
             return Scaled(seen, spots, (said, *_complaint(spots, image)))
         found = found.model_copy(update={"angle": spots.angle, "strength": spots.strength})
-    if _change(measured, seen.grid.metric) > LOOK_AGAIN:
+    if spots and _change(measured, seen.grid.metric) > LOOK_AGAIN:
         seen = see(ensemble, image, measured)
     return Scaled(seen, found, _complaint(found, image))
 

@@ -73,7 +73,7 @@ def see(ensemble: Ensemble, image: Image, metric: Floats, members: int | None = 
     prediction = ensemble.predict(frame, members)
     # atoms must be apart at the given pixel size too
     separation = CLOSEST * max(1.0, float(np.linalg.svd(metric, compute_uv=False).max()) / image.pixel_size)
-    found = locate(prediction, separation * 1.001)
+    found = locate(prediction, separation * 1.001, frame, len(ensemble.card.hosts))
     pixels = grid.to_image(found.positions)
     inside = (pixels > -0.5) & (pixels < np.array(image.shape[::-1]) - 0.5)
     found = found.chosen(np.asarray(inside.all(axis=1), dtype=bool))

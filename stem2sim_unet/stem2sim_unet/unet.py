@@ -39,9 +39,6 @@ WORTH_FITTING = 0.8
 """Of the networks' own position error: a joint fit is made where counting noise alone would leave less than this. In
 graphene that is from some 600 electrons per Å² at an atom; with fewer the networks' centres are the better ones."""
 
-NO_LATTICE = 1.5
-"""Score of a frame in which neither the spectrum nor the atoms that were found show the material's lattice."""
-
 SHORT = 0.78
 """Of the material's bond length: a neighbour closer than this is suspect (1.1 Å in graphene)."""
 
@@ -90,7 +87,7 @@ class Unet(Segmenter):
 
             return segment_as_atomai(image, self.weights or SHIPPED, self.classes)
         from stem2sim_unet.ensemble import ensemble_of
-        from stem2sim_unet.foreign import look_at
+        from stem2sim_unet.foreign import NO_LATTICE, look_at
         from stem2sim_unet.scale import Scaled, scaled
         from stem2sim_unet.seen import see
 
@@ -155,7 +152,7 @@ class Unet(Segmenter):
         scale = float(np.sqrt(np.linalg.det(seen.grid.metric)))
         margin = np.minimum(pixels, last - pixels).min(axis=1) * scale
         std = np.hypot(std, np.clip(LABEL_RADIUS - margin, 0, None))
-        shares = card.confidence.shares(found.shares)
+        shares = card.confidence.shares(found)
         return Segmentation(
             atoms=AtomsTable(
                 x=pixels[:, 0] * image.pixel_size,
@@ -231,9 +228,7 @@ def _flags(
 def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Doubt, ...]:
     """Places off the border where the likeliest reading is not likely enough, with the two likeliest."""
     assert card.confidence is not None
-    readings = np.column_stack(
-        [card.confidence.shares(seen.found.shares) * seen.probability[:, None], 1 - seen.probability]
-    )
+    readings = np.column_stack([card.confidence.shares(seen.found) * seen.probability[:, None], 1 - seen.probability])
     pixels = seen.grid.to_image(seen.found.positions)
     margin = np.minimum(pixels, np.array(image.shape[::-1]) - 1 - pixels).min(axis=1) * image.pixel_size
     best = readings.max(axis=1)

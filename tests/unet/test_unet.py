@@ -454,7 +454,7 @@ def test_confidence_recovers_what_made_the_data() -> None:
     raw = rng.dirichlet([4, 1, 1], n)
     power = raw**1.8 / (raw**1.8).sum(axis=1, keepdims=True)
     species = np.array([rng.choice(3, p=p) for p in power])
-    found = Detections(np.zeros((n, 2)), foreground, raw, spread, information)
+    found = Detections(np.zeros((n, 2)), foreground, raw, spread, information, np.full(n, np.nan))
     fitted = Confidence.fit(found, noise, true, errors, species)
     assert np.abs(fitted.probability(found, noise) - 1 / (1 + np.exp(-logit))).max() < 0.03
     assert fitted.position_std(found, noise) == pytest.approx(std, rel=0.06)
