@@ -37,6 +37,9 @@ SETTLED = 0.005
 PLAUSIBLE = 0.15
 """Change of the stated metric up to which it may be the right one."""
 
+MANY_PERIODS = 15
+"""Of the lattice across the field, beyond which its spots are sharper than what bonds tell; with fewer, bonds win."""
+
 LOOK_AGAIN = 0.02
 """Change of the metric above which the networks look again: they were trained on strains of this size."""
 
@@ -85,6 +88,8 @@ def scaled(ensemble: Ensemble, image: Image, lattice_constant: float) -> Scaled:
                 f"{100 * apart:+.1f} % more; the spots are used, and neither should be taken on trust"
             )
             return Scaled(seen, spots, (said, *_complaint(spots, image)))
+        if min(image.field_of_view) * spots.ratio(image.pixel_size) > MANY_PERIODS * lattice_constant:
+            return Scaled(seen, spots, _complaint(spots, image))
         found = found.model_copy(update={"angle": spots.angle, "strength": spots.strength})
     if spots and _change(measured, seen.grid.metric) > LOOK_AGAIN:
         seen = see(ensemble, image, measured)

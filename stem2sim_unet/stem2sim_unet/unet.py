@@ -108,7 +108,8 @@ class Unet(Segmenter):
         if foreign > 1:
             what = f"the frame is foreign to the networks for {card.material} (score {foreign:.1f}): {reason}"
             if not self.force:
-                raise BadInput(f"{what}; --force segments it all the same")
+                nothing = "" if (seen.probability >= 0.5).any() else "no atoms found; "
+                raise BadInput(f"{nothing}{what}; --force segments it all the same")
             warnings.append(f"{what}; do not trust what they found")
         if not (seen.probability >= 0.5).any():
             raise BadInput(

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.image import Image
 from stem2sim.testing import graphene_image, graphene_sheet
+from stem2sim_unet import SHIPPED
 from stem2sim_unet import adapt as adapt_module
 from stem2sim_unet import train as train_module
 from stem2sim_unet import training as training_module
@@ -505,7 +506,7 @@ def test_what_cannot_be_adapted_is_refused(trained: Path, tmp_path: Path) -> Non
     for folder, images, recipe, out, said in (
         (one, new_frames(1), EASY, tmp_path / "out", "needs at least 2 members to choose from"),
         (trained, [], EASY, tmp_path / "out", "needs at least one frame"),
-        (trained, [noise], EASY, tmp_path / "out", "all 1 frames are foreign to the networks for graphene"),
+        (SHIPPED, [noise], Recipe(), tmp_path / "out", "all 1 frames are foreign to the networks for graphene"),
         (trained, new_frames(1), Recipe(), tmp_path / "out", "the recipe has classes C, Si, Cr, background"),
         (trained, new_frames(1), EASY, trained, "is the ensemble to adapt"),
         (trained, new_frames(1), EASY, one, "holds another ensemble"),

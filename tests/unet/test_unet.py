@@ -451,7 +451,7 @@ def test_confidence_recovers_what_made_the_data() -> None:
     true = rng.random(n) < 1 / (1 + np.exp(-logit))
     std = np.sqrt(0.04**2 + (0.02 * noise) ** 2 + (0.2 * spread) ** 2)
     errors = rng.normal(size=(n, 2)) * std[:, None]
-    raw = rng.dirichlet([4, 1, 1], n)
+    raw = rng.dirichlet([2, 2, 2], n)
     power = raw**1.8 / (raw**1.8).sum(axis=1, keepdims=True)
     species = np.array([rng.choice(3, p=p) for p in power])
     found = Detections(np.zeros((n, 2)), foreground, raw, spread, information, np.full(n, np.nan))

@@ -104,7 +104,7 @@ def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> NDArray[np.float6
     source = atoms.arrays.get("source")
     if source is None or len(source) == 0 or not 0 <= source.min() <= source.max() < len(segmentation.atoms):
         return np.asarray(atoms.positions[:, :2])
-    return segmentation.atoms.positions[source]
+    return np.asarray(segmentation.atoms.positions[source])
 
 
 def _by_certainty(atoms: Atoms, near: list[list[int]], kind: str, size: int) -> list[int]:
