@@ -35,6 +35,7 @@ from stem2sim_unet import SHIPPED
 SIZE = 896
 COARSE, FINE = 0.18, 0.0996
 DOSE = 300.0
+RESULT = "\nmeasured: "
 
 
 def made(pixel_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,7 +160,8 @@ def child(side: str, kind: str, repeats: int, folder: Path) -> dict[str, Any]:
         str(folder),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    # AtomAI draws its progress on the same output
+    measured: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex(RESULT) + len(RESULT) :])
     return measured
 
 
@@ -208,6 +210,6 @@ if __name__ == "__main__":
     if given.side:
         outcome = (ours if given.side == "ours" else atomai)(given.kind, given.repeats, given.folder)
         outcome["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(outcome))
+        print(f"{RESULT}{json.dumps(outcome)}")
     else:
         sys.exit(not compare(given.repeats))

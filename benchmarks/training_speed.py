@@ -49,7 +49,7 @@ def atomai(pixels: torch.Tensor, labels: torch.Tensor) -> Callable[[int], None]:
     """Return a function that trains so many cycles AtomAI's way."""
     import atomai as aoi
 
-    x, y = pixels[:, 0].numpy()[..., None], labels.numpy().astype(np.int64)
+    x, y = pixels[:, 0].numpy(), labels.numpy().astype(np.int64)
     test = x[:BATCH], y[:BATCH]
 
     def run(steps: int) -> None:

@@ -28,13 +28,18 @@ class OpenvinoBackend:
 
         core = ov.Core()
         core.set_property("CPU", {"INFERENCE_PRECISION_HINT": _precision(core), "NUM_STREAMS": "1"})
-        self._requests = [core.compile_model(graph(one, depths), "CPU").create_infer_request() for one in members]
+        self._compiled = [core.compile_model(graph(one, depths), "CPU") for one in members]
 
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Yield each member's class probabilities (classes, rows, columns)."""
         x = np.ascontiguousarray(frame[None, None], dtype=np.float32)
-        for request in self._requests:
-            yield request.infer([x])[0][0]
+        for network in self._compiled:
+            request = network.create_infer_request()
+            probabilities = request.infer([x])[0][0].copy()
+            # each network would keep its own activations, twenty times what one needs
+            del request
+            network.release_memory()
+            yield probabilities
 
 
 def _precision(core: Any) -> str:
