@@ -404,7 +404,9 @@ def _with_plugins(asked: str) -> typer.Typer:
     if offered:
         app.info.epilog = f"Commands of plugins: {', '.join(sorted(offered))}"
     point = offered.get(asked)
-    if point is None or asked in {command.name or command.callback.__name__ for command in app.registered_commands}:  # type: ignore[union-attr]
+    if point is None or asked in {
+        command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands
+    }:
         return app
     try:
         command = point.load()

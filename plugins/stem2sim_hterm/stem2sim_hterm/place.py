@@ -82,6 +82,6 @@ class Place(Builder):
             complaint = lattice.complaint(pixel_size)
             return np.eye(2), f"bond lengths are off: {complaint}" if complaint else ""
         return lattice.matrix / pixel_size, (
-            f"scaled by {100 * (lattice.ratio(pixel_size) - 1):+.1f} % and freed of a stretch of "
+            f"scaled by {round(100 * (lattice.ratio(pixel_size) - 1), 1) + 0.0:+.1f} % and freed of a stretch of "
             f"{100 * (lattice.anisotropy - 1):.1f} % between directions, to a = {lattice.lattice_constant:.4g} Å"
         )
