@@ -59,11 +59,16 @@ def apart(positions: NDArray[np.float64], rank: NDArray[np.float64], distance: f
     """
     if len(positions) == 0:
         return np.zeros(0, dtype=np.int64)
-    tree = cKDTree(positions)
+    pairs = cKDTree(positions).query_pairs(distance * (1 - 1e-9), output_type="ndarray")
+    crowd = np.unique(pairs)
+    near: dict[int, list[int]] = {int(k): [] for k in crowd}
+    for one, other in pairs.tolist():
+        near[one].append(other)
+        near[other].append(one)
     dropped: set[int] = set()
-    for k in np.argsort(-rank, kind="stable"):
+    for k in crowd[np.argsort(-rank[crowd], kind="stable")].tolist():
         if k not in dropped:
-            dropped.update(n for n in tree.query_ball_point(positions[k], distance * (1 - 1e-9)) if n != k)
+            dropped.update(near[k])
     return np.delete(np.arange(len(positions)), sorted(dropped))
 
 

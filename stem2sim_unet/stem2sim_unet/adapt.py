@@ -25,8 +25,9 @@ from stem2sim.files import fingerprint, write_atomically, write_text
 from stem2sim.progress import track
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.card import CARD, Card
+from stem2sim_unet.cohort import descend
 from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.examine import calibrated
+from stem2sim_unet.examine import completed
 from stem2sim_unet.fitness import LEAST_KEPT, Frame, Member, asking, scored, selected, usable_frames
 from stem2sim_unet.labelled import IGNORED, covered, cut
 from stem2sim_unet.locate import REACH
@@ -35,7 +36,7 @@ from stem2sim_unet.seen import Seen, see
 from stem2sim_unet.synthetic import draw_labels
 from stem2sim_unet.torch_backend import network_of
 from stem2sim_unet.train import held_out, member_file
-from stem2sim_unet.training import OF_A_CYCLE, batch_of, class_weights, descend, generated, overlap, save_member
+from stem2sim_unet.training import OF_A_CYCLE, batch_of, class_weights, generated, overlap, save_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +131,7 @@ def adapt(
     trained = {**ensemble.card.trained, "members": len(members), "adapted": adapted | earlier}
     card = ensemble.card.model_copy(update={"trained": trained, "confidence": None, "usual": None, "scores": {}})
     card.write(out)
-    card = calibrated(Ensemble(out), recipe, calibration_frames)
-    card.write(out)
+    card = completed(out, recipe, calibration_frames)
     for file in out.glob("taught-*.safetensors"):
         file.unlink()
     return card

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,10 +19,10 @@ from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.card import Card
+from stem2sim_unet.ranges import read_ranges, rounded_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Look = Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]]
 
@@ -69,6 +71,7 @@ class Ensemble:
         if not files:
             raise BadInput(f"no member-*.safetensors in {folder}")
         self.members = [_weights(file, self.card) for file in files]
+        self.names = [file.stem for file in files]
         self.backend = _chosen(backend)
         self._look: Look | None = None
 
@@ -81,7 +84,9 @@ class Ensemble:
             if self.backend == "openvino":
                 from stem2sim_unet.openvino_backend import OpenvinoBackend
 
-                self._look = OpenvinoBackend(self.members, self.card.depths)
+                expected = rounded_layers(self.card.depths, self.card.filters)
+                ranges = read_ranges(self.folder, self.names, expected)
+                self._look = OpenvinoBackend(self.members, self.card.depths, ranges)
             else:
                 from stem2sim_unet.torch_backend import TorchBackend
 
@@ -150,12 +155,16 @@ def _chosen(backend: Backend) -> Literal["openvino", "torch"]:
         raise BadInput("backend openvino is not installed: pip install 'stem2sim-unet[openvino]'")
     if backend != "auto":
         return backend
-    if find_spec("torch") is not None:
+    if there and _may_have_gpu():
         import torch
 
-        if torch.cuda.is_available():
-            return "torch"
+        there = not torch.cuda.is_available()
     return "openvino" if there else "torch"
+
+
+def _may_have_gpu() -> bool:
+    """Without torch, which takes seconds and 300 MB to load, and is not needed where there is none."""
+    return which("nvidia-smi") is not None or Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
 
 
 def _weights(file: Path, card: Card) -> dict[str, NDArray[np.float32]]:

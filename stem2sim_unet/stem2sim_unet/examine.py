@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stem2sim.progress import track
 from stem2sim.structure import CLOSEST
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.confidence import Confidence
+from stem2sim_unet.ensemble import Ensemble
 from stem2sim_unet.foreign import Look, Usual, look_at
 from stem2sim_unet.locate import Detections, locate, match
+from stem2sim_unet.ranges import write_ranges
 from stem2sim_unet.seen import contaminated
 from stem2sim_unet.synthetic import TrainingFrame, training_frame
+from stem2sim_unet.torch_backend import largest_activations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+    from pathlib import Path
 
     from stem2sim_unet.card import Card
-    from stem2sim_unet.ensemble import Ensemble
     from stem2sim_unet.recipe import Recipe
 
 Floats = NDArray[np.float64]
@@ -29,8 +33,11 @@ Floats = NDArray[np.float64]
 REACH = 0.5
 """[Å]; a detection this close to an atom is that atom."""
 
-HELD_OUT, SCORED, BEYOND = 998_000_000, 997_000_000, 996_000_000
+HELD_OUT, SCORED, BEYOND, RANGED = 998_000_000, 997_000_000, 996_000_000, 996_500_000
 """First seeds of frames that no training sees."""
+
+RANGED_FRAMES = 48
+"""That tell how large activations become."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,23 @@ def calibrated(ensemble: Ensemble, recipe: Recipe, frames: int = 160) -> Card:
     )
 
 
-def quality(card: Card) -> Sequence[str]:
-    """Return the scores as lines."""
-    return [f"{name}: {value:g}" for name, value in card.scores.items()]
+def completed(folder: Path, recipe: Recipe, frames: int = 160) -> Card:
+    """Write what an ensemble lacks beside its members: the ranges of their activations, and a calibrated card.
+
+    Args:
+        folder: of the ensemble, with a card.
+        recipe: of frames like those of training.
+        frames: for the fit of the calibration, and again for its scores.
+    """
+    ensemble = Ensemble(folder)
+    some = [training_frame(recipe, np.random.default_rng(RANGED + k)).pixels for k in range(RANGED_FRAMES)]
+    x = torch.from_numpy(np.stack(some))[:, None]
+    ranges = []
+    with track("calibration: ranges", len(ensemble)) as advance:
+        for member in ensemble.members:
+            ranges.append(largest_activations(member, ensemble.card, x))
+            advance()
+    write_ranges(folder, ensemble.names, ranges)
+    card = calibrated(Ensemble(folder), recipe, frames)  # the same networks, rounded or not as they will be in use
+    card.write(folder)
+    return card

@@ -14,7 +14,7 @@ from stem2sim_unet.atomai_files import AtomaiModel, read_atomai, write_atomai
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.card import CARD, Card
 from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.examine import calibrated
+from stem2sim_unet.examine import completed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,10 +65,7 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
         trained={"by": f"AtomAI, read from {model.name}"},
     )
     card.write(out)
-    if recipe:
-        card = calibrated(Ensemble(out), recipe)
-        card.write(out)
-    return card
+    return completed(out, recipe) if recipe else card
 
 
 def _plain(model: AtomaiModel) -> bool:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 MARGIN = 1.5
 """A measure is foreign when it goes beyond the usual by this factor."""
 
-HARMLESS = {"disagreement": 0.04, "irregularity": 0.25, "impurity": 0.25, "faintness": 0.25, "alternation": 0.06}
+HARMLESS = {"disagreement": 0.05, "irregularity": 0.25, "impurity": 0.25, "faintness": 0.25, "alternation": 0.06}
 """No frame is foreign for less: real frames hold clusters and edges that generated ones seldom do."""
 
 NO_LATTICE = 1.5

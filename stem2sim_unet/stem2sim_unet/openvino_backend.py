@@ -1,15 +1,19 @@
-"""The networks of an ensemble as one OpenVINO graph: the same weights, several times faster on a CPU."""
+"""The networks of an ensemble as OpenVINO graphs: the same weights, several times faster on a CPU."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from stem2sim_unet.ranges import Ranges
+
+    Weights = Mapping[str, NDArray[np.float32]]
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero, AtomAI's."""
@@ -17,85 +21,139 @@ SLOPE = 0.01
 EPSILON = 1e-5
 """That PyTorch adds to the variance in a batch norm."""
 
-Weights = dict[str, "NDArray[np.float32]"]
+TOGETHER = 4
+"""Members in one graph, one after the other in the same memory: a graph of its own for each would keep twenty times
+the activations, and giving them back after each look costs more time than half a network."""
 
 
 class OpenvinoBackend:
-    """Compiled once, for frames of any size."""
+    """Compiled once, for frames of any size: in 8-bit integers where their ranges are known, else in bfloat16."""
 
-    def __init__(self, members: Sequence[Weights], depths: Sequence[int]) -> None:
+    def __init__(
+        self, members: Sequence[Weights], depths: Sequence[int], ranges: Sequence[Ranges] | None = None
+    ) -> None:
         import openvino as ov
 
         core = ov.Core()
-        core.set_property("CPU", {"INFERENCE_PRECISION_HINT": _precision(core), "NUM_STREAMS": "1"})
-        self._compiled = [core.compile_model(graph(one, depths), "CPU") for one in members]
+        fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "bf16" if fast else "f32", "NUM_STREAMS": "1"})
+        if ranges is None or not fast:  # processors without bfloat16 may lack exact 8-bit dot products too
+            ranges = [{}] * len(members)
+        self._requests = []
+        for k in range(0, len(members), TOGETHER):
+            model = graph(members[k : k + TOGETHER], depths, ranges[k : k + TOGETHER])
+            self._requests.append(core.compile_model(model, "CPU").create_infer_request())
 
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Yield each member's class probabilities (classes, rows, columns)."""
         x = np.ascontiguousarray(frame[None, None], dtype=np.float32)
-        for network in self._compiled:
-            request = network.create_infer_request()
-            probabilities = request.infer([x])[0][0].copy()
-            # each network would keep its own activations, twenty times what one needs
-            del request
-            network.release_memory()
-            yield probabilities
+        for request in self._requests:
+            yield from request.infer([x], share_inputs=True)[0]
 
 
-def _precision(core: Any) -> str:
-    """bfloat16 where the processor has it: the largest change of a probability was 0.01 on the shipped ensemble."""
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-
-
-def graph(weights: Weights, depths: Sequence[int]) -> Any:
-    """Return the OpenVINO model of one U-Net: (1, 1, rows, columns) frame -> (1, classes, rows, columns) probabilities.
+def graph(members: Sequence[Weights], depths: Sequence[int], ranges: Sequence[Ranges]) -> Any:
+    """Return the OpenVINO model of U-Nets: (1, 1, rows, columns) frame -> (members, classes, rows, columns).
 
     Args:
-        weights: the state dict of `UnetNetwork`, as arrays.
+        members: state dicts of `UnetNetwork`, as arrays.
         depths: layers per block of encoder and bottleneck.
+        ranges: of each member's activations, as `read_ranges` gives them; empty to round nothing.
 
     Rows and columns must be multiples of 8.
     """
     import openvino as ov
     from openvino import opset13 as op
 
-    def constant(values: Any) -> Any:
-        return op.constant(np.ascontiguousarray(values, dtype=np.float32))
+    frame = op.parameter(ov.PartialShape([1, 1, -1, -1]), np.float32, name="frame")
+    each = [_Unet(*pair).probabilities(frame, depths) for pair in zip(members, ranges, strict=True)]
+    return ov.Model([op.concat(each, 0)], [frame], "unets")
 
-    def convolution(x: Any, name: str, pad: int) -> Any:
-        y = op.convolution(x, constant(weights[f"{name}.weight"]), [1, 1], [pad, pad], [pad, pad], [1, 1])
-        return op.add(y, constant(weights[f"{name}.bias"].reshape(1, -1, 1, 1)))
 
-    def block(x: Any, name: str, layers: int) -> Any:
+class _Activation(NamedTuple):
+    values: Any
+    unit: NDArray[np.float32]
+    """(channels,) what 1 stands for in each channel."""
+    is_rounded: bool = False
+
+
+class _Unet:
+    """One member's layers. Activations are counted in units of their channels' ranges, and rounded to 8 bits then."""
+
+    def __init__(self, weights: Weights, ranges: Ranges) -> None:
+        from openvino import opset13
+
+        self.op, self.weights, self.ranges = opset13, weights, ranges
+
+    def constant(self, values: Any) -> Any:
+        return self.op.constant(np.ascontiguousarray(values, dtype=np.float32))
+
+    def column(self, values: Any) -> Any:
+        return self.constant(np.reshape(values, (1, -1, 1, 1)))
+
+    def rounded(self, x: Any, low: Any, high: Any, levels: int) -> Any:
+        limits = self.constant(low), self.constant(high)
+        return self.op.fake_quantize(x, *limits, *limits, levels)
+
+    def activation(self, values: Any, name: str, unit: NDArray[np.float32]) -> _Activation:
+        if name not in self.ranges:
+            return _Activation(values, unit)
+        return _Activation(self.rounded(values, -1, 127 / 128, 256), unit, True)
+
+    def product(self, x: _Activation, kernel: NDArray[np.float32]) -> Any:
+        kernel = kernel * x.unit[:, None, None]
+        factor, pad = self.constant(kernel), [kernel.shape[-1] // 2] * 2
+        if x.is_rounded:
+            largest = np.maximum(np.abs(kernel).max(axis=(1, 2, 3), keepdims=True), 1e-12)
+            factor = self.rounded(factor, -largest, largest, 255)
+        return self.op.convolution(x.values, factor, [1, 1], pad, pad, [1, 1])
+
+    def convolution(self, x: _Activation, name: str) -> Any:
+        y = self.product(x, self.weights[f"{name}.weight"])
+        return self.op.add(y, self.column(self.weights[f"{name}.bias"]))
+
+    def joined(self, skipped: _Activation, x: _Activation, name: str) -> Any:
+        """Convolve the two halves of what AtomAI concatenates, and add: nothing is copied."""
+        kernel = self.weights[f"{name}.weight"]
+        half = kernel.shape[1] // 2
+        y = self.op.add(self.product(x, kernel[:, half:]), self.column(self.weights[f"{name}.bias"]))
+        return self.op.add(y, self.product(skipped, kernel[:, :half]))
+
+    def block(self, x: _Activation, name: str, layers: int, skipped: _Activation | None = None) -> _Activation:
         for k in range(layers):
-            x = op.prelu(convolution(x, f"{name}.block.{3 * k}", 1), constant([SLOPE]))
-            norm = {part: weights[f"{name}.block.{3 * k + 2}.{part}"] for part in _NORM}
+            at, after = f"{name}.block.{3 * k}", f"{name}.block.{3 * k + 2}"
+            y = self.joined(skipped, x, at) if k == 0 and skipped is not None else self.convolution(x, at)
+            norm = {part: self.weights[f"{after}.{part}"] for part in _NORM}
             scale = norm["weight"] / np.sqrt(norm["running_var"] + EPSILON)
             shift = norm["bias"] - norm["running_mean"] * scale
-            x = op.add(op.multiply(x, constant(scale.reshape(1, -1, 1, 1))), constant(shift.reshape(1, -1, 1, 1)))
+            unit = self.ranges.get(after, np.ones_like(shift))
+            y = self.op.multiply(self.op.prelu(y, self.constant([SLOPE])), self.column(scale / unit))
+            x = self.activation(self.op.add(y, self.column(shift / unit)), after, unit)
         return x
 
-    def pooled(x: Any) -> Any:
-        return op.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+    def pooled(self, x: _Activation) -> _Activation:
+        return _Activation(self.op.max_pool(x.values, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0), *x[1:])
 
-    def upsampled(x: Any, name: str) -> Any:
+    def upsampled(self, x: _Activation, name: str) -> _Activation:
+        bias = self.weights[f"{name}.conv.bias"]
+        unit = self.ranges.get(name, np.ones_like(bias))
         # the 1x1 convolution and the interpolation commute: the convolution costs a quarter before it
-        y = convolution(x, f"{name}.conv", 0)
+        y = self.product(x, self.weights[f"{name}.conv.weight"] / unit[:, None, None, None])
+        y = self.op.add(y, self.column(bias / unit))
         twice = np.array([2.0, 2.0], dtype=np.float32)
-        return op.interpolate(
-            y, twice, "linear_onnx", "scales", coordinate_transformation_mode="half_pixel", axes=np.array([2, 3])
-        )
+        half_pixel = {"coordinate_transformation_mode": "half_pixel", "axes": np.array([2, 3])}
+        y = self.op.interpolate(y, twice, "linear_onnx", "scales", **half_pixel)
+        return self.activation(y, name, unit)
 
-    frame = op.parameter(ov.PartialShape([1, 1, -1, -1]), np.float32, name="frame")
-    d1, d2, d3, d4 = depths
-    c1 = block(frame, "c1", d1)
-    c2 = block(pooled(c1), "c2", d2)
-    c3 = block(pooled(c2), "c3", d3)
-    x = block(pooled(c3), "bn", d4)
-    x = block(op.concat([c3, upsampled(x, "upsample_block1")], 1), "c4", d3)
-    x = block(op.concat([c2, upsampled(x, "upsample_block2")], 1), "c5", d2)
-    x = block(op.concat([c1, upsampled(x, "upsample_block3")], 1), "c6", d1)
-    return ov.Model([op.softmax(convolution(x, "px", 0), 1)], [frame], "unet")
+    def probabilities(self, frame: Any, depths: Sequence[int]) -> Any:
+        d1, d2, d3, d4 = depths
+        c1 = self.block(_Activation(frame, np.ones(1, dtype=np.float32)), "c1", d1)
+        c2 = self.block(self.pooled(c1), "c2", d2)
+        c3 = self.block(self.pooled(c2), "c3", d3)
+        x = self.block(self.pooled(c3), "bn", d4)
+        x = self.block(self.upsampled(x, "upsample_block1"), "c4", d3, c3)
+        x = self.block(self.upsampled(x, "upsample_block2"), "c5", d2, c2)
+        x = self.block(self.upsampled(x, "upsample_block3"), "c6", d1, c1)
+        return self.op.softmax(self.convolution(x, "px"), 1)
 
 
 _NORM = ("weight", "bias", "running_mean", "running_var")

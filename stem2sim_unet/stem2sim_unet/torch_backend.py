@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from stem2sim_unet.network import UnetNetwork
+from stem2sim_unet.ranges import rounded_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 TOGETHER = 5
 """Members that a GPU looks through at once: more would only cost memory."""
+
+SMALLEST = 1e-3
+"""Of a range: a channel that is never used still has one."""
 
 
 class TorchBackend:
@@ -64,6 +68,32 @@ def network_of(weights: Mapping[str, NDArray[np.float32]], card: Card) -> UnetNe
     # files leave out the batch counters, which only training reads
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
     return network.eval().to(memory_format=torch.channels_last)
+
+
+def largest_activations(
+    weights: Mapping[str, NDArray[np.float32]], card: Card, frames: Tensor
+) -> dict[str, NDArray[np.float32]]:
+    """Return the largest magnitude of each rounded layer's activations in each channel.
+
+    Args:
+        weights: of one member.
+        card: of its ensemble.
+        frames: (frames, 1, rows, columns) normalised and canonical.
+    """
+    network = network_of(weights, card)
+    found: dict[str, NDArray[np.float32]] = {}
+
+    def measured(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(_layer: nn.Module, _inputs: object, out: Tensor) -> None:
+            found[name] = out.abs().amax(dim=(0, 2, 3)).clamp(min=SMALLEST).numpy()
+
+        return hook
+
+    for name in rounded_layers(card.depths, card.filters):
+        network.get_submodule(name).register_forward_hook(measured(name))
+    with torch.inference_mode():
+        network(frames)
+    return found
 
 
 def _has_bfloat16(device: str) -> bool:

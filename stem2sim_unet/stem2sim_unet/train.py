@@ -23,11 +23,12 @@ from stem2sim.files import write_text
 from stem2sim.progress import track
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.card import CARD, Card
-from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.examine import calibrated
-from stem2sim_unet.training import Training, generated, overlap, save_member, train_start
+from stem2sim_unet.examine import completed
+from stem2sim_unet.training import Training, generated, overlap, save_member, train_starts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from stem2sim_unet.recipe import Recipe
@@ -67,11 +68,8 @@ def train(training: Training, out: Path) -> Card:
     else:
         _train_members(training, out, own)
     spent = {"patches": len(own[0]) if own else 0, "seconds": round(seconds_of(out))}
-    card = card_of(training, **spent)
-    card.write(out)
-    card = calibrated(Ensemble(out), training.recipe, training.calibration_frames)
-    card.write(out)
-    return card
+    card_of(training, **spent).write(out)
+    return completed(out, training.recipe, training.calibration_frames)
 
 
 def _resolved(training: Training) -> str:
@@ -170,29 +168,41 @@ def _own_patches(training: Training) -> tuple[Tensor, Tensor] | None:
 def _train_members(training: Training, out: Path, own: tuple[Tensor, Tensor] | None) -> None:
     ends = training.ends
     with track("training: steps", training.starts * ends[-1]) as advance:
-        for start in range(training.starts):
-            seed = training.seed + start
-            files = [member_file(out, start * training.snapshots + k) for k in range(training.snapshots)]
-            checkpoint = out / f"seed-{seed}.checkpoint"
-            if all(file.exists() for file in files):
-                advance(ends[-1])
+        for seeds in training.cohorts:
+            files = {
+                (seed, end): member_file(out, (seed - training.seed) * training.snapshots + k)
+                for seed in seeds
+                for k, end in enumerate(ends)
+            }
+            if all(file.exists() for file in files.values()):
+                advance(len(seeds) * ends[-1])
                 continue
+            named = "-".join(map(str, sorted({seeds[0], seeds[-1]})))
+            checkpoint = out / f"seed-{named}.checkpoint"
             last, since = 0, time.monotonic()
-            for step, loss, network in train_start(training, seed, checkpoint, own):
-                advance(step - last, note=f"start {start + 1} of {training.starts}, loss {loss:.4f}")
+            for step, losses, networks in train_starts(training, seeds, checkpoint, own):
+                done = f"{seeds[-1] - training.seed + 1} of {training.starts} starts"
+                advance(len(seeds) * (step - last), note=f"{done}, loss {sum(losses) / len(losses):.4f}")
                 last = step
-                if not math.isfinite(loss):
-                    raise StageFailed(
-                        f"seed {seed} came to no finite loss at step {step}; a learning_rate under "
-                        f"{training.learning_rate:g} would help"
-                    )
+                _check_losses(training, seeds, losses, step)
                 if step in ends:
-                    keep_member(training, seed, step, network, files[ends.index(step)])
+                    for seed, network in zip(seeds, networks(), strict=True):
+                        keep_member(training, seed, step, network, files[seed, step])
                 if step % NOTE_EVERY == 0 or step in ends:
                     now = time.monotonic()
-                    note_loss(out, seed, step, loss, now - since)
+                    for seed, loss in zip(seeds, losses, strict=True):
+                        note_loss(out, seed, step, loss, (now - since) / len(seeds))
                     since = now
             checkpoint.unlink(missing_ok=True)
+
+
+def _check_losses(training: Training, seeds: Sequence[int], losses: Sequence[float], step: int) -> None:
+    for seed, loss in zip(seeds, losses, strict=True):
+        if not math.isfinite(loss):
+            raise StageFailed(
+                f"seed {seed} came to no finite loss at step {step}; a learning_rate under "
+                f"{training.learning_rate:g} would help"
+            )
 
 
 @lru_cache(maxsize=1)

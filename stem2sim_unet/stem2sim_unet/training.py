@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -13,16 +14,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, update_bn
 
-from stem2sim.errors import BadInput
-from stem2sim_unet.labelled import IGNORED, Labelled
+from stem2sim_unet.cohort import Cohort
+from stem2sim_unet.labelled import Labelled
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import training_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 BACKGROUND_WEIGHT, HOST_WEIGHT, IMPURITY_WEIGHT = 0.8, 1.0, 2.5
 """Of the classes in the loss: impurities are rare."""
@@ -64,12 +63,22 @@ class Training(BaseModel):
     )
     calibration_frames: int = Field(160, ge=20, description="held-out frames for the fit, and again for the scores")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where to train")
+    together: int = Field(
+        0, ge=0, description="starts trained side by side, their weights stacked; 0: one on a CPU, all on a GPU"
+    )
 
     @model_validator(mode="after")
     def _own_frames(self) -> Self:
         if self.seed + self.starts > HELD_OUT_STARTS:
             raise ValueError(f"seed + starts may be {HELD_OUT_STARTS} at most, got {self.seed} + {self.starts}")
         return self
+
+    @property
+    def cohorts(self) -> list[list[int]]:
+        """Seeds of the starts that are trained side by side."""
+        size = self.together or (1 if self.device == "cpu" else self.starts)
+        seeds = range(self.seed, self.seed + self.starts)
+        return [[*seeds[k : k + size]] for k in range(0, self.starts, size)]
 
     @property
     def later_frames(self) -> int:
@@ -130,87 +139,61 @@ def new_network(training: Training, seed: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last).to(training.device)
 
 
-def train_start(
-    training: Training, seed: int, checkpoint: Path, own: tuple[Tensor, Tensor] | None = None
-) -> Iterator[tuple[int, float, nn.Module]]:
-    """Train one network and yield (step, loss, network) after each step; continue from `checkpoint` where there is one.
+def train_starts(
+    training: Training, seeds: Sequence[int], checkpoint: Path, own: tuple[Tensor, Tensor] | None = None
+) -> Iterator[tuple[int, list[float], Callable[[], list[nn.Module]]]]:
+    """Train a network for each seed; yield step, losses, and what returns the networks, after each step.
 
     The frames of a step depend on seed and step alone, so that a run that was cut off ends as one that was not. At the
-    end of a cycle the network that is yielded is the member; a checkpoint is written only once the caller has come
+    end of a cycle the networks that are yielded are members; a checkpoint is written only once the caller has come
     back for more, so that no run goes on behind a member that was not saved.
 
     Args:
         training: all options.
-        seed: of the start.
+        seeds: of the starts; several are trained side by side, their weights stacked.
         checkpoint: file to go on from, rewritten as training goes on.
         own: patches and labels of the user's frames.
 
     Raises:
         BadInput: a damaged checkpoint.
     """
-    network = new_network(training, seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=training.learning_rate)
-    average = AveragedModel(network)
-    first = 0
-    if checkpoint.exists():
-        try:
-            state = torch.load(checkpoint, weights_only=True, map_location=training.device)
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            average.load_state_dict(state["average"])
-            first = state["step"]
-        except Exception:  # bytes that are not what they should be can raise anything
-            raise BadInput(f"{checkpoint} is damaged; delete it, and its start is trained from the beginning") from None
-    weights = class_weights(training.recipe).to(training.device)
-    last = training.ends[-1]
-    pool, pixels, labels = -1, torch.empty(0), torch.empty(0)
+    device, last = training.device, training.ends[-1]
+    weights = class_weights(training.recipe).to(device)
+    cohort = Cohort([new_network(training, seed) for seed in seeds], training.learning_rate, weights)
+    first = cohort.load(checkpoint, device) if checkpoint.exists() else 0
+    pool, made = -1, []
     for step in range(first, last):
         needed = 0 if step < training.steps else 1 + (step - training.steps) // training.cycle
         if needed != pool:
             pool = needed
             count = training.frames if pool == 0 else training.later_frames
-            pixels, labels = generated(training.recipe, seed * OF_A_START + pool * OF_A_CYCLE, count)
-        choice = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        mine = round(training.batch * training.labelled_share) if own else 0
-        x, y = batch_of(pixels, labels, training.batch - mine, choice)
-        if own and mine:
-            more = batch_of(*own, mine, choice)
-            x, y = torch.cat([x, more[0]]), torch.cat([y, more[1]])
-        for group in optimiser.param_groups:
-            group["lr"] = training.rate(step)
-        loss = descend(network, optimiser, x.to(training.device), y.to(training.device), weights)
+            made = [generated(training.recipe, seed * OF_A_START + pool * OF_A_CYCLE, count) for seed in seeds]
+        batches = [_batch(training, frames, own, seed, step) for seed, frames in zip(seeds, made, strict=True)]
+        x, y = (torch.stack(part).to(device) for part in zip(*batches, strict=True))
+        losses = cohort.descend(x, y, training.rate(step))
         done = step + 1
         if training.averaged(done):
-            average.update_parameters(network)
+            cohort.count_in()
         if training.average and done in training.ends:
-            update_bn(pixels[:240].to(training.device).split(training.batch), average)
-            yield done, loss, average.module
-            average = AveragedModel(network)
+            some = [pixels[:240].to(device).split(training.batch) for pixels, _ in made]
+            yield done, losses, partial(cohort.averaged, some)
+            cohort.start_averaging()
         else:
-            yield done, loss, network
+            yield done, losses, cohort.networks
         if done % CHECKPOINT_EVERY == 0 and done < last:
-            _save_checkpoint(checkpoint, network, optimiser, average, done)
+            cohort.save(checkpoint, done)
 
 
-def descend(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, weights: Tensor) -> float:
-    """Take one step down the weighted cross-entropy of a batch, and return it."""
-    network.train()
-    with torch.autocast(x.device.type, torch.bfloat16):
-        scores = network(x.contiguous(memory_format=torch.channels_last))
-    loss = functional.cross_entropy(scores.float(), y, weight=weights, ignore_index=IGNORED)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.item()
-
-
-def _save_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module, step: int
-) -> None:
-    part = path.with_suffix(".part")
-    states = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average.state_dict()}
-    torch.save({**states, "step": step}, part)
-    os.replace(part, path)
+def _batch(
+    training: Training, frames: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor] | None, seed: int, step: int
+) -> tuple[Tensor, Tensor]:
+    choice = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    mine = round(training.batch * training.labelled_share) if own else 0
+    x, y = batch_of(*frames, training.batch - mine, choice)
+    if own and mine:
+        more = batch_of(*own, mine, choice)
+        x, y = torch.cat([x, more[0]]), torch.cat([y, more[1]])
+    return x, y
 
 
 def class_weights(recipe: Recipe) -> Tensor:

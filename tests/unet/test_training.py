@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from stem2sim.image import Image
 from stem2sim.testing import graphene_image, graphene_sheet
 from stem2sim_unet import SHIPPED
 from stem2sim_unet import adapt as adapt_module
+from stem2sim_unet import cohort as cohort_module
 from stem2sim_unet import train as train_module
 from stem2sim_unet import training as training_module
 from stem2sim_unet.adapt import adapt
@@ -29,7 +31,7 @@ from stem2sim_unet.labelled import IGNORED, PATCH, Labelled, cut
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import draw_labels
 from stem2sim_unet.train import member_file, train
-from stem2sim_unet.training import Training, new_network, overlap, train_start
+from stem2sim_unet.training import Training, new_network, overlap, train_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +76,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble of two starts with two members each, calibrated."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("ensemble")
-    options = {"starts": 2, "snapshots": 2, "frames": 30, "steps": 52, "cycle": 14, "batch": 6, "learning_rate": 0.01}
+    options = {"starts": 2, "together": 2, "snapshots": 2, "frames": 30, "steps": 52, "cycle": 14, "batch": 6}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train_module, "VALIDATION_FRAMES", 24)
-        train(Training(recipe=EASY, **{**SMALL, **options, "least_overlap": 0.3}), folder)
+        train(Training(recipe=EASY, learning_rate=0.01, **{**SMALL, **options, "least_overlap": 0.3}), folder)
     return folder
 
 
@@ -89,12 +91,14 @@ def equal(one: Weights, other: Weights) -> bool:
     return list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def members(training: Training, checkpoint: Path, stop: int = 0, seed: int = 1) -> dict[int, Weights]:
-    """Train until after step `stop` (0: to the end), and return the weights at the end of each cycle."""
+def members(
+    training: Training, checkpoint: Path, stop: int = 0, seed: int = 1, together: int = 1
+) -> dict[int, Weights]:
+    """Train until after step `stop` (0: to the end); return the last start's weights at the end of each cycle."""
     made = {}
-    for step, _, network in train_start(training, seed, checkpoint):
+    for step, _, networks in train_starts(training, [*range(seed, seed + together)], checkpoint):
         if step in training.ends:
-            made[step] = weights_of(network)
+            made[step] = weights_of(networks()[-1])
         if step == stop:
             break
     return made
@@ -112,27 +116,48 @@ def test_a_seed_is_a_network(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("frames_once")
 @pytest.mark.parametrize("average", [False, True])
+def test_stacked_starts_are_trained_as_each_would_be_alone(
+    average: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass for all of them gives the losses, weights, running means and averages of each."""
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())  # rounding to bfloat16 would part their ways
+    plan = BRIEF.model_copy(update={"average": average})
+    alone: dict[int, list[tuple[float, Weights]]] = {}
+    for seed in (1, 2, 3):
+        for step, losses, networks in train_starts(plan, [seed], tmp_path / f"{seed}"):
+            alone.setdefault(step, []).append((losses[0], weights_of(networks()[0])))
+    for step, losses, networks in train_starts(plan, [1, 2, 3], tmp_path / "stacked"):
+        for k, network in enumerate(networks()):
+            loss, weights = alone[step][k]
+            assert losses[k] == pytest.approx(loss, rel=1e-4)
+            for name, value in weights_of(network).items():
+                assert torch.allclose(value.float(), weights[name].float(), atol=1e-3), (step, name)
+
+
+@pytest.mark.usefixtures("frames_once")
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
-    average: bool, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: int, average: bool, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it was cut off: bit for bit, and no member is passed over."""
+    """Wherever it was cut off: bit for bit, and no member is passed over; stacked or not."""
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", every)
     plan = BRIEF.model_copy(update={"average": average})
-    whole = members(plan, tmp_path / "whole")
+    whole = members(plan, tmp_path / "whole", together=together)
     for stop in range(1, 7):
         checkpoint = tmp_path / f"cut-{stop}"
-        before = members(plan, checkpoint, stop)
+        before = members(plan, checkpoint, stop, together=together)
         assert checkpoint.exists() == (stop > every)
         # the step at which it was cut off was not acknowledged, so it comes again
-        after = members(plan, checkpoint)
+        after = members(plan, checkpoint, together=together)
         assert {*before, *after} == {4, 7}
         assert all(equal(made, whole[step]) for part in (before, after) for step, made in part.items())
 
 
 @pytest.mark.usefixtures("frames_once")
 def test_an_averaged_member_is_the_mean_of_its_cycles_second_half(tmp_path: Path) -> None:
-    plain = {step: weights_of(network) for step, _, network in train_start(BRIEF, 1, tmp_path / "plain")}
+    plain = {step: weights_of(all_of()[0]) for step, _, all_of in train_starts(BRIEF, [1], tmp_path / "plain")}
     averaged = members(BRIEF.model_copy(update={"average": True}), tmp_path / "averaged")
     for end, steps in ((4, (3, 4)), (7, (6, 7))):
         for name, value in averaged[end].items():
@@ -144,7 +169,7 @@ def test_an_averaged_member_is_the_mean_of_its_cycles_second_half(tmp_path: Path
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "seed-1.checkpoint").write_bytes(b"PK broken")
     with pytest.raises(BadInput, match=r"seed-1\.checkpoint is damaged; delete it"):
-        next(train_start(BRIEF, 1, tmp_path / "seed-1.checkpoint"))
+        next(train_starts(BRIEF, [1], tmp_path / "seed-1.checkpoint"))
 
 
 def test_starts_begin_with_the_members_of_the_baseline(trained: Path) -> None:
@@ -166,7 +191,7 @@ def test_a_baseline_of_another_kind_is_refused(trained: Path, tmp_path: Path) ->
 @pytest.mark.usefixtures("frames_once")
 def test_a_few_frames_can_be_learnt_by_heart(tmp_path: Path) -> None:
     plan = BRIEF.model_copy(update={"frames": 4, "batch": 4, "steps": 40, "snapshots": 1, "learning_rate": 0.02})
-    losses = [loss for _, loss, _ in train_start(plan, 1, tmp_path / "checkpoint")]
+    losses = [losses[0] for _, losses, _ in train_starts(plan, [1], tmp_path / "checkpoint")]
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
@@ -197,7 +222,7 @@ def test_the_card_says_what_it_took(trained: Path) -> None:
     assert said["options"]["frames"] == 30
     assert card.scores["recall"] > 0.8
     rows = (trained / "losses.csv").read_text().splitlines()
-    assert [row.rsplit(",", 2)[0] for row in rows] == ["seed,step"] + [f"{s},{n}" for s in (1, 2) for n in (50, 52, 66)]
+    assert [row.rsplit(",", 2)[0] for row in rows] == ["seed,step"] + [f"{s},{n}" for n in (50, 52, 66) for s in (1, 2)]
 
 
 def test_the_card_names_no_folders(tmp_path: Path) -> None:
@@ -214,7 +239,7 @@ def test_a_member_that_was_not_saved_is_trained_again(tmp_path: Path, monkeypatc
     """Killed while the first member is written, with a checkpoint due at the same step."""
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", 4)
     monkeypatch.setattr(train_module, "generated", _generated)
-    monkeypatch.setattr(train_module, "calibrated", lambda ensemble, *_: ensemble.card)
+    monkeypatch.setattr(train_module, "completed", lambda folder, *_: Card.read(folder))
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -364,10 +389,10 @@ def test_patches_cover_the_frame_and_no_more(shape: tuple[int, int]) -> None:
 def test_own_frames_are_their_share_of_each_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(training_module, "generated", _generated)
-    monkeypatch.setattr(training_module, "descend", lambda network, optimiser, x, y, weights: seen.append(y) or 0.0)
+    monkeypatch.setattr(cohort_module, "descend", lambda network, optimiser, x, y, weights: seen.append(y) or 0.0)
     own = torch.zeros(3, 1, PATCH, PATCH), torch.full((3, PATCH, PATCH), IGNORED, dtype=torch.uint8)
     plan = BRIEF.model_copy(update={"batch": 8, "labelled_share": 0.25})
-    list(train_start(plan, 1, tmp_path / "checkpoint", own))
+    list(train_starts(plan, [1], tmp_path / "checkpoint", own))
     assert [int((y == IGNORED).all(dim=(1, 2)).sum()) for y in seen] == [2] * 7
 
 
@@ -394,7 +419,7 @@ def test_atomais_trainer_leaves_members_that_we_read(
     species: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With two classes, where AtomAI has one score, and with three; and nothing else is left or changed by it."""
-    monkeypatch.setattr(train_module, "calibrated", lambda ensemble, *_: ensemble.card)
+    monkeypatch.setattr(train_module, "completed", lambda folder, *_: Card.read(folder))
     monkeypatch.chdir(tmp_path)
     impurities = [{"species": name, "mean": 3.0} for name in species]
     recipe = Recipe.model_validate({**EASY.model_dump(), "impurities": impurities, "pristine": 0, "vacancies": 0})
@@ -452,7 +477,7 @@ def test_adapting_drops_what_is_spoilt_and_says_why(trained: Path, tmp_path: Pat
 
 
 def test_two_members_are_always_kept(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapt_module, "calibrated", lambda ensemble, *_: ensemble.card)
+    monkeypatch.setattr(adapt_module, "completed", lambda folder, *_: Card.read(folder))
     card = adapt(trained, new_frames(1), EASY, tmp_path / "out", keep=1.0, steps=0, calibration_frames=20)
     (told,) = card.trained["adapted"]["rounds"]
     assert sorted(one["decision"].split(":")[0] for one in told.values()) == [
@@ -469,7 +494,7 @@ def test_fine_tuned_weights_are_taken_only_where_better(
     for number in (1, 3):
         member_file(folder, number).unlink()
     options: dict[str, Any] = {"steps": 8, "frames": 12, "calibration_frames": 20}
-    monkeypatch.setattr(adapt_module, "calibrated", lambda ensemble, *_: ensemble.card)
+    monkeypatch.setattr(adapt_module, "completed", lambda folder, *_: Card.read(folder))
     saved = []
 
     def dying(network: nn.Module, path: Path, **facts: str) -> None:
