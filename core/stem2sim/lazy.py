@@ -63,6 +63,26 @@ class ZippedFrames:
         return np.frombuffer(content, self._dtype).reshape(self.shape[1:])
 
 
+def mapped(array: np.memmap[Any, Any]) -> NDArray[Any] | MappedFrames:
+    """Return a file that is mapped to memory: a stack frame by frame, anything else as it is."""
+    if array.ndim == 3 and array.flags.c_contiguous and array.size:
+        return MappedFrames(array)
+    return array
+
+
+class MappedFrames:
+    """A stack in a plain file. Each frame is mapped by itself: a map of the whole file holds on to all it has read."""
+
+    def __init__(self, whole: np.memmap[Any, Any]) -> None:
+        self.shape = whole.shape
+        self._file, self._dtype, self._start, self._step = whole.filename, whole.dtype, whole.offset, whole.strides[0]
+
+    def __getitem__(self, number: int, /) -> NDArray[Any]:
+        start = self._start + number * self._step
+        frame = np.memmap(self._file, self._dtype, mode="r", offset=start, shape=self.shape[1:])
+        return np.array(frame)
+
+
 class TiffFrames:
     """Pages of a TIFF file; colours are averaged."""
 

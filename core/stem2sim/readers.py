@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stem2sim import nion
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, as_frame, not_a_frame
-from stem2sim.lazy import TiffFrames, npy_header, zipped
+from stem2sim.lazy import TiffFrames, mapped, npy_header, zipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,7 +220,7 @@ def _one_line(problem: Exception) -> str:
 
 
 def _npy(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    return Contents(np.lib.format.open_memmap(path, mode="r"))  # lazy, and never unpickles
+    return Contents(mapped(np.lib.format.open_memmap(path, mode="r")))  # lazy, and never unpickles
 
 
 def _npz(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
@@ -306,7 +306,7 @@ def _tiff(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
     if len(axes) > 3:  # its pages differ in more than the time they were taken at
         raise BadInput(f"{path.name}: {not_a_frame(series.shape)}")
     if len(pages) == 1 and len(axes) == 3 and series.shape[0] > 1:  # written as one block under one page
-        contents.array = tifffile.memmap(path, mode="r")
+        contents.array = mapped(tifffile.memmap(path, mode="r"))
         return contents
     first = pages[0].shape
     odd = next(((number, page.shape) for number, page in enumerate(pages) if page.shape != first), None)

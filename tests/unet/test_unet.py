@@ -31,12 +31,16 @@ from stem2sim_unet.ensemble import Ensemble, Prediction, ensemble_of
 from stem2sim_unet.examine import auroc, calibration_error
 from stem2sim_unet.locate import Detections, match
 from stem2sim_unet.network import UnetNetwork
+from stem2sim_unet.openvino_backend import OpenvinoBackend
+from stem2sim_unet.ranges import RANGES, read_ranges, rounded_layers, write_ranges
 from stem2sim_unet.synthetic import contamination, smooth_field
-from stem2sim_unet.torch_backend import TorchBackend
+from stem2sim_unet.torch_backend import TorchBackend, largest_activations, network_of
 from stem2sim_unet.unet import Unet
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from stem2sim.segmentation import Segmentation
 
@@ -400,12 +404,17 @@ def test_a_joint_fit_where_counts_allow_it_brings_atoms_closer_to_where_they_are
     assert not any("fitted" in one for one in Unet().segment(noisy).atoms.flags)
 
 
+def canonical_frame() -> NDArray[np.float32]:
+    frame, _ = normalise(Grid.square((200, 180), 0.1).resample(defective(1000, 0.1)[0].pixels[:200, :180]))
+    return np.pad(frame, [(0, -n % 8) for n in frame.shape], mode="reflect")
+
+
 def test_every_backend_sees_the_same() -> None:
     """OpenVINO, PyTorch one by one and PyTorch stacked, from the same weights: probabilities within 0.05."""
-    frame, _ = normalise(Grid.square((200, 180), 0.1).resample(defective(1000, 0.1)[0].pixels[:200, :180]))
-    frame = np.pad(frame, [(0, -n % 8) for n in frame.shape], mode="reflect")
-    one, other = Ensemble(SHIPPED, "openvino"), Ensemble(SHIPPED, "torch")
-    for a, b in zip(one.look(frame, 3), other.look(frame, 3), strict=True):
+    frame = canonical_frame()
+    other = Ensemble(SHIPPED, "torch")
+    one = OpenvinoBackend(other.members[:3], other.card.depths)
+    for a, b in zip(one(frame), other.look(frame, 3), strict=True):
         assert np.abs(a - b).max() < 0.05
         assert np.abs(a - b).mean() < 1e-3
     stacked = TorchBackend(other.members[:3], other.card)
@@ -415,6 +424,58 @@ def test_every_backend_sees_the_same() -> None:
         together = stacked.together(state, x)[:, 0]
         for k, network in enumerate(stacked.networks):
             assert torch.allclose(together[k], network(x)[0], atol=1e-3)
+
+
+def test_rounding_to_eight_bits_changes_the_ensemble_little() -> None:
+    """A member's probabilities move where it is in doubt; the mean of all of them stays within 0.05."""
+    frame = canonical_frame()
+    rounded, exact = Ensemble(SHIPPED, "openvino"), Ensemble(SHIPPED, "torch")
+    ranges = read_ranges(SHIPPED, rounded.names, rounded_layers(rounded.card.depths, rounded.card.filters))
+    assert ranges is not None
+    assert len(ranges) == 20
+    ours, theirs = rounded.predict(frame), exact.predict(frame)
+    assert np.abs(ours.mean - theirs.mean).max() < 0.05
+    assert np.abs(ours.mean - theirs.mean).mean() < 1e-3
+    assert np.abs(ours.spread - theirs.spread).mean() < 1e-3
+
+
+def test_ranges_hold_what_the_layers_give() -> None:
+    """No rounded layer goes beyond its range on the frames that were measured, and each channel reaches it."""
+    networks = Ensemble(SHIPPED, "torch")
+    frames = torch.from_numpy(np.stack([canonical_frame(), canonical_frame()[::-1].copy()]))[:, None]
+    ranges = largest_activations(networks.members[0], networks.card, frames)
+    network = network_of(networks.members[0], networks.card)
+    seen: dict[str, torch.Tensor] = {}
+    for name in rounded_layers(networks.card.depths, networks.card.filters):
+        layer = network.get_submodule(name)
+        layer.register_forward_hook(lambda _layer, _inputs, out, name=name: seen.update({name: out.abs()}))
+    with torch.inference_mode():
+        network(frames)
+    assert set(ranges) == set(seen)
+    for name, values in seen.items():
+        assert np.allclose(values.amax(dim=(0, 2, 3)).clamp(min=1e-3).numpy(), ranges[name])
+
+
+def test_ranges_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "one")
+    expected = rounded_layers((2, 3, 3, 4), 16)
+    assert read_ranges(folder, ["member-00"], expected) is None
+    whole = (SHIPPED / RANGES).read_bytes()
+    (folder / RANGES).write_bytes(whole)
+    kept = read_ranges(folder, ["member-00"], expected)
+    assert kept is not None
+    write_ranges(folder, ["member-00"], kept)
+    again = read_ranges(folder, ["member-00"], expected)
+    assert again is not None
+    assert all(np.array_equal(again[0][name], values) for name, values in kept[0].items())
+    with pytest.raises(BadInput, match=r"does not fit the ensemble \(member-07, "):
+        read_ranges(folder, ["member-07"], expected)
+    write_ranges(folder, ["member-00"], [{name: -values for name, values in kept[0].items()}])
+    with pytest.raises(BadInput, match="does not fit"):
+        read_ranges(folder, ["member-00"], expected)
+    (folder / RANGES).write_bytes(whole[:1000])
+    with pytest.raises(BadInput, match="does not read as safetensors"):
+        Unet(weights=folder, backend="openvino").segment(graphene_image(10))
 
 
 def test_tiles_see_what_the_whole_frame_shows(monkeypatch: pytest.MonkeyPatch) -> None:
