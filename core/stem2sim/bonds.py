@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
 from ase.neighborlist import natural_cutoffs, neighbor_list
+from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 REACH = 1.25
 """Bonded up to this many times the sum of covalent radii: C-C 1.90, C-Si 2.34, C-H 1.34 Å. Measured positions scatter
 by up to 0.1 Å, and the next neighbours of graphene are at 2.46 Å."""
 
 
+def pairs_within(atoms: Atoms, cutoff: float | NDArray[np.float64]) -> tuple[Any, Any, Any]:
+    """Return i, j and distance [Å] of every pair closer than a cutoff, both ways, across periodic boundaries too.
+
+    Args:
+        atoms: in any cell, or none.
+        cutoff: one for all, or a radius for each atom whose sum counts [Å].
+    """
+    if not atoms.pbc.any():
+        # ASE's bins take seconds for a flat sheet without a box around it
+        atoms = Atoms(atoms.numbers, atoms.positions)
+        atoms.center(vacuum=5.0)
+    i, j, d = neighbor_list("ijd", atoms, cutoff)
+    return i, j, d
+
+
 def bonds(atoms: Atoms) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return i, j and length [Å] of every bond, once each (i < j), across periodic boundaries too."""
-    i, j, d = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=REACH))
+    i, j, d = pairs_within(atoms, np.array(natural_cutoffs(atoms, mult=REACH)))
     once = i < j
     return i[once], j[once], d[once]
 

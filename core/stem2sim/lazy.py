@@ -75,7 +75,8 @@ class MappedFrames:
 
     def __init__(self, whole: np.memmap[Any, Any]) -> None:
         self.shape = whole.shape
-        self._file, self._dtype, self._start, self._step = whole.filename, whole.dtype, whole.offset, whole.strides[0]
+        self._file, self._dtype = str(whole.filename), whole.dtype
+        self._start, self._step = whole.offset, whole.strides[0]
 
     def __getitem__(self, number: int, /) -> NDArray[Any]:
         start = self._start + number * self._step

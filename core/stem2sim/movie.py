@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from stem2sim import __version__
@@ -236,7 +237,11 @@ def _save(folder: Path, frames: dict[int, _Frame]) -> None:
 
 def _table(folder: Path, number: int, known: _Frame | None) -> AtomsTable | None:
     """The atoms of a frame as its file says: those of frames done today and long ago go through the same rounding."""
-    return AtomsTable.from_csv(folder / _name(number)) if known is not None and known.atoms else None
+    if known is None or not known.atoms:
+        return None
+    table = AtomsTable.from_csv(folder / _name(number))
+    # all frames are held at once to be linked: without what linking does not ask for, in half the memory
+    return table.model_copy(update={"flags": np.full(len(table), "", dtype=np.str_), "shares": {}})
 
 
 def _pictures(stack: Stack, failed: dict[int, str], advance: Any) -> Iterator[Image | None]:

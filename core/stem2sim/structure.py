@@ -10,9 +10,9 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import dict2constraint
 from ase.io import read, write
-from ase.neighborlist import neighbor_list
 from pydantic import BaseModel, ConfigDict, Field
 
+from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
 
@@ -83,7 +83,7 @@ class Structure(BaseModel):
 
     def check_distances(self, closest: float = CLOSEST) -> None:
         """Raise BadInput naming the closest pair of atoms if it is closer than `closest` [Å]."""
-        i, j, d = neighbor_list("ijd", self.atoms, closest)
+        i, j, d = pairs_within(self.atoms, closest)
         if len(d) == 0:
             return
         k = int(np.argmin(d))

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 @hookimpl
 def stem2sim_builders() -> list[type[Builder]]:
-    """Offer place, patch and hterm."""
+    """Offer what makes a structure of measured atoms."""
+    from stem2sim_hterm.calibrate import Calibrate
+    from stem2sim_hterm.cell import Cell
+    from stem2sim_hterm.constrain import Constrain
     from stem2sim_hterm.hterm import Hterm
     from stem2sim_hterm.patch import Patch
+    from stem2sim_hterm.periodic import Periodic
     from stem2sim_hterm.place import Place
+    from stem2sim_hterm.ripple import Ripple
 
-    return [Place, Patch, Hterm]
+    return [Place, Calibrate, Patch, Periodic, Hterm, Cell, Ripple, Constrain]

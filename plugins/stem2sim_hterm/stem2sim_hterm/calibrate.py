@@ -1,0 +1,65 @@
+"""The scale of a structure against the lattice of a known material."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stem2sim.errors import BadInput
+from stem2sim.lattice import DISAGREEMENT, metric_by_neighbours
+from stem2sim.stages import Builder
+from stem2sim_hterm.honeycomb import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+
+class Calibrate(Builder):
+    """Check scale, stretch and shear of the atoms against a reference lattice, and correct them when asked."""
+
+    name: ClassVar[str] = "calibrate"
+
+    lattice_constant: float = Field(2.46, gt=0, description="of the reference's hexagonal lattice [Å]")
+    apply: bool = Field(False, description="correct the positions; otherwise only report")
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the structure with what its lattice says, corrected where that was asked for.
+
+        Only distances of neighbours count, those that fit one bond length within 12 %: holes, edges, impurities and
+        strays have no say.
+        """
+        atoms = structure.atoms
+        if len(atoms) == 0:
+            raise BadInput("there are no atoms to calibrate; put place before calibrate")
+        if atoms.pbc.any():
+            raise BadInput("the structure is in a periodic cell already; put calibrate before the step that made it")
+        heavy = atoms.numbers != 1
+        metric = metric_by_neighbours(atoms.positions[heavy, :2], np.eye(2), self.lattice_constant / np.sqrt(3))
+        if metric is None:
+            raise BadInput(
+                f"no honeycomb of {self.lattice_constant:g} Å among {int(heavy.sum())} atoms: too few of their "
+                "neighbours are one bond length apart; check lattice_constant and the pixel size"
+            )
+        largest, smallest = np.linalg.svd(metric, compute_uv=False)
+        scale = float(np.sqrt(largest * smallest))
+        shear = float(metric[0, 1] / scale)
+        angle = rows_of(atoms.positions[heavy, :2] @ metric.T, self.lattice_constant / np.sqrt(3))
+        said = (
+            f"the lattice (a = {self.lattice_constant:g} Å) calls for {100 * (scale - 1):+.1f} % in scale, a stretch "
+            f"of {100 * (largest / smallest - 1):.1f} % between directions and a shear of {100 * shear:+.1f} %; "
+            f"its rows run at {angle:.1f}° from x"
+        )
+        made = atoms.copy()
+        if self.apply:
+            made.positions[:, :2] = atoms.positions[:, :2] @ metric.T
+            if made.has("position_std"):
+                made.arrays["position_std"] *= scale
+            said += "; corrected"
+        elif max(abs(scale - 1), largest / smallest - 1) > DISAGREEMENT:
+            said += "; not corrected: apply = true would do so"
+        yield structure.after(self.provenance(), made, said)

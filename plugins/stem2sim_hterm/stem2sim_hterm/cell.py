@@ -1,0 +1,120 @@
+"""A cell around a structure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+from ase.cell import Cell as AseCell
+from pydantic import Field, model_validator
+
+from stem2sim.errors import BadInput
+from stem2sim.stages import Builder
+from stem2sim.structure import VACUUM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+Vector = tuple[float, float, float]
+
+FLATTEST = 1e-3
+"""Least volume over the product of the three lengths: below it the vectors span no cell."""
+
+
+class Cell(Builder):
+    """Put the structure into a cell: a vacuum box, a cube, or any lattice by its parameters or vectors."""
+
+    name: ClassVar[str] = "cell"
+
+    vacuum: float | Vector = Field(VACUUM, description="of a box, on each side: one number, or one for each axis [Å]")
+    cubic: bool = Field(False, description="the smallest cube that leaves this vacuum")
+    edge: float | None = Field(None, gt=0, description="of a cube [Å]")
+    parameters: tuple[float, float, float, float, float, float] | None = Field(
+        None, description="of any Bravais lattice: a, b, c [Å], alpha, beta, gamma [degrees]; a along x, b in the plane"
+    )
+    vectors: tuple[Vector, Vector, Vector] | None = Field(None, description="the three of them, x, y, z each [Å]")
+    periodic: tuple[bool, bool, bool] | None = Field(
+        None, description="along which vectors it repeats; left out: all of them for parameters and vectors, else none"
+    )
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        given = [name for name in ("edge", "parameters", "vectors") if getattr(self, name) is not None]
+        given += ["cubic"] if self.cubic else []
+        if len(given) > 1:
+            raise ValueError(f"a cell has one shape, got {' and '.join(given)}")
+        if min(self._vacuum) < 0:
+            raise ValueError(f"vacuum must not be negative, got {self.vacuum} Å")
+        return self
+
+    @property
+    def _vacuum(self) -> Vector:
+        return self.vacuum if isinstance(self.vacuum, tuple) else (self.vacuum,) * 3
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the structure in the middle of its cell; nothing is turned or mirrored."""
+        atoms = structure.atoms.copy()
+        if len(atoms) == 0:
+            raise BadInput("there are no atoms to put into a cell; put place before cell")
+        if atoms.pbc.any():
+            raise BadInput("the structure is in a periodic cell already; leave one of the two steps out")
+        extent = np.ptp(atoms.positions, axis=0)
+        cell = self._cell(extent)
+        lattice = self.parameters is not None or self.vectors is not None
+        atoms.set_cell(cell)
+        atoms.pbc = self.periodic if self.periodic is not None else (lattice,) * 3
+        low, high = atoms.positions.min(axis=0), atoms.positions.max(axis=0)
+        atoms.translate(cell.sum(axis=0) / 2 - (low + high) / 2)
+        made = structure.after(self.provenance(), atoms, _told(cell, atoms.pbc))
+        _check_room(cell, atoms.positions, atoms.pbc, extent)
+        made.check_distances()
+        yield made
+
+    def _cell(self, extent: np.ndarray) -> np.ndarray:
+        if self.vectors is not None:
+            return _checked(np.array(self.vectors))
+        if self.parameters is not None:
+            try:
+                cell = np.asarray(AseCell.fromcellpar(self.parameters))
+            except (AssertionError, ValueError, ZeroDivisionError):
+                cell = np.full((3, 3), np.nan)
+            return _checked(cell, f"parameters {', '.join(f'{p:g}' for p in self.parameters)}")
+        if self.edge is not None:
+            return np.eye(3) * self.edge
+        box = extent + 2 * np.array(self._vacuum)
+        return np.eye(3) * float(box.max()) if self.cubic else np.diag(box)
+
+
+def _checked(cell: np.ndarray, named: str = "vectors") -> np.ndarray:
+    lengths = np.linalg.norm(cell, axis=1)
+    volume = float(np.linalg.det(cell)) if np.isfinite(cell).all() else 0.0
+    if not (lengths > 0).all() or abs(volume) < FLATTEST * float(np.prod(lengths)) or not np.isfinite(volume):
+        raise BadInput(f"{named} span no volume; three vectors that do not lie in one plane make a cell")
+    if volume < 0:
+        raise BadInput(f"{named} are left-handed; exchange two of them, the structure is kept right-handed")
+    return cell
+
+
+def _check_room(cell: np.ndarray, positions: np.ndarray, periodic: np.ndarray, extent: np.ndarray) -> None:
+    """Where it does not repeat, every atom must lie within the cell."""
+    share = positions @ np.linalg.inv(cell)
+    outside = ((share < -1e-9) | (share > 1 + 1e-9)) & ~periodic
+    if outside.any():
+        k = int(outside.any(axis=0).argmax())
+        needed = float(np.ptp(share[:, k]) * np.linalg.norm(cell[k]))
+        raise BadInput(
+            f"the cell cannot hold the structure: it takes {needed:.2f} Å along vector {'abc'[k]}, which is "
+            f"{np.linalg.norm(cell[k]):.2f} Å long (the structure is {extent[0]:.1f} x {extent[1]:.1f} x "
+            f"{extent[2]:.1f} Å)"
+        )
+
+
+def _told(cell: np.ndarray, periodic: np.ndarray) -> str:
+    lengths = " x ".join(f"{length:.3f}" for length in np.linalg.norm(cell, axis=1))
+    angles = AseCell(cell).angles()
+    skew = "" if np.allclose(angles, 90) else f", angles {', '.join(f'{a:.1f}' for a in angles)} degrees"
+    along = "".join(axis for axis, is_so in zip("abc", periodic, strict=True) if is_so)
+    return f"cell {lengths} Å{skew}, {'periodic along ' + along if along else 'not periodic'}"

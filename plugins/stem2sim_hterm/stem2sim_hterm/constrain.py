@@ -1,0 +1,100 @@
+"""Atoms that stay where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import numpy as np
+from ase.constraints import FixAtoms, FixCartesian
+from ase.data import atomic_numbers
+from pydantic import Field, model_validator
+
+from stem2sim.bonds import neighbours
+from stem2sim.errors import BadInput
+from stem2sim.stages import Builder
+from stem2sim_hterm.edges import outer_edge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+Axes = Literal["xyz", "xy", "z"]
+
+
+class Constrain(Builder):
+    """Hold atoms in place: the perimeter, hydrogen, a species, a region, or what was seen for certain."""
+
+    name: ClassVar[str] = "constrain"
+
+    hold: Literal["perimeter", "hydrogen", "all", "none"] = Field(
+        "perimeter",
+        description="perimeter: the rim and its hydrogen, not holes; all: to be narrowed below; none: free again",
+    )
+    axes: Axes = Field("xyz", description="motion that is held; xy leaves z free")
+    species: tuple[str, ...] | None = Field(None, description="of what is held, only these")
+    box: tuple[float, float, float, float] | None = Field(
+        None, description="of what is held, only within x from, x to, y from, y to [Å]"
+    )
+    least_probability: float | None = Field(None, ge=0, le=1, description="of what is held, only atoms this probable")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = sorted(set(self.species or ()) - set(atomic_numbers))
+        if unknown:
+            raise ValueError(f"no such species: {', '.join(unknown)}")
+        if self.box is not None and not (self.box[0] < self.box[1] and self.box[2] < self.box[3]):
+            raise ValueError(f"a box runs from less to more in x and in y, got {self.box} Å")
+        return self
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the structure with an ASE constraint more; `hold = "none"` takes all of them off."""
+        atoms = structure.atoms.copy()
+        if self.hold == "none":
+            atoms.set_constraint()
+            yield structure.after(self.provenance(), atoms, "no atom is held")
+            return
+        held = np.flatnonzero(self._held(atoms))
+        if len(held) == 0:
+            raise BadInput(f"nothing to hold: none of {len(atoms)} atoms is {self._described()}")
+        mask = [axis in self.axes for axis in "xyz"]
+        more = FixAtoms(indices=held) if all(mask) else FixCartesian(held, mask=mask)
+        atoms.set_constraint([*atoms.constraints, more])
+        along = "" if self.axes == "xyz" else f" along {' and '.join(self.axes)}"
+        said = f"held in place{along}: {len(held)} of {len(atoms)} atoms ({self._described()})"
+        yield structure.after(self.provenance(), atoms, said)
+
+    def _held(self, atoms: Atoms) -> NDArray[np.bool_]:
+        held = np.ones(len(atoms), dtype=bool)
+        if self.hold == "hydrogen":
+            held = atoms.numbers == 1
+        elif self.hold == "perimeter":
+            held = perimeter(atoms)
+        if self.species is not None:
+            held &= np.isin(atoms.get_chemical_symbols(), self.species)
+        if self.box is not None:
+            x, y = atoms.positions[:, 0], atoms.positions[:, 1]
+            held &= (x >= self.box[0]) & (x <= self.box[1]) & (y >= self.box[2]) & (y <= self.box[3])
+        if self.least_probability is not None:
+            held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
+        return held
+
+    def _described(self) -> str:
+        said = [{"perimeter": "on the perimeter", "hydrogen": "hydrogen", "all": "any"}[self.hold]]
+        said += [f"of species {', '.join(self.species)}"] if self.species is not None else []
+        said += ["in the box"] if self.box is not None else []
+        said += [f"at least {self.least_probability} probable"] if self.least_probability is not None else []
+        return ", ".join(said)
+
+
+def perimeter(atoms: Atoms) -> NDArray[np.bool_]:
+    """Return (atoms,) which make up the rim of the sheet: its edge atoms and the hydrogen on them."""
+    rim = outer_edge(atoms)
+    near = neighbours(atoms)
+    hydrogen = np.flatnonzero(atoms.numbers == 1)
+    rim[[k for k in hydrogen if rim[near[k]].any()]] = True
+    return rim
