@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -10,15 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import NOTHING, flake, table_of
 
-from stem2sim.bonds import neighbours
+from stem2sim.bonds import bonds, neighbours
+from stem2sim.config import read_engine
 from stem2sim.errors import BadInput
 from stem2sim.lattice import lattice_of
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
+from stem2sim_hterm import hterm
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def place(table: AtomsTable, **options: object) -> Structure:
@@ -239,9 +246,110 @@ def test_parity_is_reported() -> None:
     assert Structure(atoms=odd).multiplicity == 2
 
 
-def test_edge_silicon_is_left_bare_and_told() -> None:
+def edge_with(symbol: str) -> tuple[Structure, int]:
+    """A flake, one of its edge carbons exchanged."""
     whole = cut(flake(16), size=24, center=(8, 8))
     twofold = next(k for k, n in enumerate(neighbours(whole.atoms)) if len(n) == 2)
-    whole.atoms.symbols[twofold] = "Si"
+    whole.atoms.symbols[twofold] = symbol
+    return whole, twofold
+
+
+def test_an_edge_silicon_has_four_neighbours() -> None:
+    """Two hydrogens, above and below the plane, as far from each other as in silane."""
+    whole, silicon = edge_with("Si")
+    made = terminate(whole).atoms
+    (near,) = [n for k, n in enumerate(neighbours(made)) if made[k].symbol == "Si"]
+    assert sorted(made[k].symbol for k in near) == ["C", "C", "H", "H"]
+    one, two = (made.positions[k] - made.positions[silicon] for k in near if made[k].symbol == "H")
+    assert np.linalg.norm(one) == pytest.approx(1.48)
+    assert np.degrees(np.arccos(one @ two / (1.48**2))) == pytest.approx(109.5, abs=0.1)
+    assert one[2] == pytest.approx(-two[2])
+
+
+@pytest.mark.parametrize("symbol", ["N", "O"])
+def test_what_takes_no_hydrogen_is_left_bare_and_told(symbol: str) -> None:
+    whole, twofold = edge_with(symbol)
     made = terminate(whole)
-    assert f"edge atoms left without hydrogen: Si {twofold}" in made.findings
+    assert f"edge atoms left without hydrogen: {symbol} {twofold}" in made.findings
+
+
+def test_a_single_bond_kept_is_a_methylene() -> None:
+    """A carbon on one neighbour: removed as a stray, or kept with two hydrogens in the plane at 120 degrees."""
+    whole = flake(8)
+    edge = int(np.argmax(whole.atoms.positions[:, 0]))
+    tail = whole.atoms.copy()
+    tail.append("C")
+    tail.positions[-1] = tail.positions[edge] + [1.42, 0, 0]
+    kept = terminate(Structure(atoms=tail), onefold="keep").atoms
+    end = next(k for k in range(len(kept)) if np.allclose(kept.positions[k], tail.positions[-1]))
+    hydrogen = [k for k in neighbours(kept)[end] if kept[k].symbol == "H"]
+    assert len(hydrogen) == 2
+    arms = (kept.positions[hydrogen] - kept.positions[end]) / 1.09
+    assert arms[0] @ arms[1] == pytest.approx(np.cos(np.radians(120)), abs=0.02)
+    assert arms[:, 2] == pytest.approx([0, 0], abs=1e-9)
+    assert all(len(n) == 3 for k, n in enumerate(neighbours(kept)) if kept[k].symbol == "C")
+
+
+def test_holes_stay_bare_where_that_is_asked_for() -> None:
+    whole = hole(6, "ring")
+    everywhere, outer = terminate(whole), terminate(whole, terminate="outer")
+    away = [np.hypot(*(made.atoms.positions[made.atoms.numbers == 1][:, :2] - 12).T) for made in (everywhere, outer)]
+    assert (away[0] < 5).sum() == 6
+    assert (away[1] < 5).sum() == 0
+    assert (away[0] > 8).sum() == (away[1] > 8).sum() > 10
+    assert sum(f.startswith("edge atoms of holes left bare, as asked: C ") for f in outer.findings) == 1
+
+
+def hole(size: int, centre: str, width: float = 24.0) -> Structure:
+    """A flake without the atoms nearest to the middle of an atom, a bond or a ring; strays and all."""
+    whole = flake(width, 7.0)
+    xy = whole.atoms.positions[:, :2]
+    atom = int(np.argmin(np.hypot(*(xy - width / 2).T)))
+    near = neighbours(whole.atoms)[atom]
+    at = {"atom": xy[atom], "bond": (xy[atom] + xy[near[0]]) / 2, "ring": xy[near[0]] + xy[near[1]] - xy[atom]}
+    kept = np.sort(np.argsort(np.hypot(*(xy - at[centre]).T), kind="stable")[size:])
+    return whole.model_copy(update={"atoms": whole.atoms[kept]})
+
+
+@settings(max_examples=40)
+@given(
+    size=st.integers(1, 24), centre=st.sampled_from(["atom", "bond", "ring"]), noise=st.floats(0, 0.05),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_around_any_hole_hydrogens_have_room_and_no_carbon_is_forgotten(
+    size: int, centre: str, noise: float, seed: int
+) -> None:
+    """No two hydrogens under 1.5 Å; a carbon without three neighbours is among the findings."""
+    holed = hole(size, centre)
+    holed.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(holed.atoms), 2))
+    made = terminate(holed)
+    hydrogen = made.atoms[made.atoms.numbers == 1]
+    assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
+    lacking = [k for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(n) != 3]
+    told = " ".join(f for f in made.findings if "without hydrogen" in f or "shared" in f)
+    assert all(f"C {k}" in told for k in lacking)
+
+
+def test_where_no_tilt_helps_two_carbons_share_a_hydrogen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three hydrogens that may not leave the plane do not fit a vacancy: two of its carbons share one."""
+    monkeypatch.setattr(hterm, "TILTS", (0.0,))
+    made = terminate(hole(1, "atom"))
+    hydrogen = made.atoms[made.atoms.numbers == 1]
+    assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
+    told = [f for f in made.findings if "shared" in f or "without hydrogen" in f]
+    assert told
+    bridging = [n for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "H" and len(n) == 2]
+    assert len(bridging) == sum("shared" in f for f in told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "centre"), [(1, "atom"), (6, "ring")])
+def test_a_short_relaxation_breaks_no_bond_and_makes_none(size: int, centre: str, tmp_path: Path) -> None:
+    """Thirty steps of GFN1-xTB around a hole."""
+    whole = terminate(cut(hole(size, centre), size=36, center=(12, 12)))
+    engine = read_engine({"use": "xtb", "max_steps": 30})
+    (relaxed,) = engine.simulate(whole, tmp_path)
+    before, after = (
+        {(int(i), int(j)) for i, j, _ in zip(*bonds(s.atoms), strict=True)} for s in (whole, relaxed.structure)
+    )
+    assert before == after
