@@ -24,12 +24,17 @@ def pairs_within(atoms: Atoms, cutoff: float | NDArray[np.float64]) -> tuple[Any
         atoms: in any cell, or none.
         cutoff: one for all, or a radius for each atom whose sum counts [Å].
     """
-    if not atoms.pbc.any():
-        # ASE's bins take seconds for a flat sheet without a box around it
-        atoms = Atoms(atoms.numbers, atoms.positions)
-        atoms.center(vacuum=5.0)
-    i, j, d = neighbor_list("ijd", atoms, cutoff)
+    i, j, d = neighbor_list("ijd", _boxed(atoms), cutoff)
     return i, j, d
+
+
+def _boxed(atoms: Atoms) -> Atoms:
+    """ASE's bins take seconds for a flat sheet without a box around it."""
+    if atoms.pbc.any():
+        return atoms
+    boxed = Atoms(atoms.numbers, atoms.positions)
+    boxed.center(vacuum=5.0)
+    return boxed
 
 
 def bonds(atoms: Atoms) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -37,6 +42,17 @@ def bonds(atoms: Atoms) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
     i, j, d = pairs_within(atoms, np.array(natural_cutoffs(atoms, mult=REACH)))
     once = i < j
     return i[once], j[once], d[once]
+
+
+def bond_vectors(
+    atoms: Atoms,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return i, j, shift and vector [Å] of every bond, both ways.
+
+    The shift (bonds, 3) counts cells: j in that cell is the vector (bonds, 3) away from i.
+    """
+    i, j, shift, vectors = neighbor_list("ijSD", _boxed(atoms), np.array(natural_cutoffs(atoms, mult=REACH)))
+    return i, j, shift, vectors
 
 
 def neighbours(atoms: Atoms) -> list[list[int]]:

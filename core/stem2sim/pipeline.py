@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from zipfile import BadZipFile
 
 from stem2sim import __version__
+from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
@@ -177,7 +178,10 @@ def _build(
                 return _written(made, folder.path, step)
 
             files = _step(folder, outcome, step, inputs, work, branch.step)
-            grown += _branches(branch, step, inputs, [(Structure.read(file), "") for file in files])
+            made = [Structure.read(file) for file in files]
+            labels = [one.label for one in made]
+            named = labels if all(labels) and len(set(labels)) == len(labels) else None
+            grown += _branches(branch, step, inputs, [(one, "") for one in made], named)
         branches = grown
         log.info("build %s: %s", builder.name, _described(branches))
     done = []
@@ -229,6 +233,11 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
             grown += _branches(branch, step, inputs, ends, [result.label for result in results])
+        energies = adsorption_energies(result for _, result in outcome.results[-len(grown) :])
+        if energies:
+            log.info("%s", CONVENTION)
+        for site, energy in energies.items():
+            log.info("  %s at %s: %.3f eV", simulator.name, site, energy)
         branches = grown
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stem2sim import __version__, figures, records
+from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.bonds import bond_lengths
 from stem2sim.config import read_toml, without_none
 from stem2sim.errors import BadInput
@@ -78,7 +79,8 @@ class Report(BaseModel):
     def write(self, folder: Path) -> Path:
         """Write `report.html`, `results.db` and `ro-crate-metadata.json`; return the path of the page."""
         page = Template(files("stem2sim").joinpath("report.html").read_text(encoding="utf-8"))
-        sections = [self._summary(), *self._frame(), *self._structures(), *self._simulations(), self._provenance()]
+        sections = [self._summary(), *self._frame(), *self._structures(), *self._simulations()]
+        sections += [*self._adsorption(), self._provenance()]
         made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         text = page.substitute(title=_text(self.title), body="\n".join(sections), version=__version__, made=made)
         write_text(folder / REPORT, text)
@@ -194,6 +196,20 @@ class Report(BaseModel):
                 parts.append(_picture(figures.series(result.observables), "Over the run."))
             title = f"Simulation {folder}" + (f", {result.label}" if result.label else "")
             out.append(_section(_text(title), "".join(parts)))
+        return out
+
+    def _adsorption(self) -> list[str]:
+        """Energies at each site, for every simulation that has both references beside them."""
+        alike: dict[str, list[SimulationResult]] = {}
+        for result in self.results.values():
+            alike.setdefault(json.dumps(result.made_by, sort_keys=True, default=str), []).append(result)
+        out = []
+        for results in alike.values():
+            energies = adsorption_energies(results)
+            if energies:
+                rows = {site: f"{energy:.3f} eV" for site, energy in energies.items()}
+                title = f"Adsorption energies ({_text(results[0].made_by.get('use', ''))})"
+                out.append(_section(title, f"<p>{_text(CONVENTION)}.</p>{_table(rows)}"))
         return out
 
     def _start(self, result: SimulationResult) -> Structure | None:

@@ -41,6 +41,7 @@ class Structure(BaseModel):
     charge: int = Field(0, description="total charge [e]")
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
     findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
+    label: str = Field("", description="tells the variants of one builder apart, such as the site of an ad-atom")
 
     @classmethod
     def empty(cls) -> Self:
@@ -101,6 +102,7 @@ class Structure(BaseModel):
         atoms.calc = None
         notes = {
             "charge": self.charge,
+            "label": self.label,
             "history": list(self.history),
             "findings": list(self.findings),
             "constraints": [c.todict() for c in atoms.constraints],
@@ -140,7 +142,8 @@ class Structure(BaseModel):
             if "constraints" in notes:
                 atoms.set_constraint([dict2constraint(c) for c in notes.pop("constraints")])
             return cls(
-                atoms=atoms, **{name: notes[name] for name in ("charge", "history", "findings") if name in notes}
+                atoms=atoms,
+                **{name: notes[name] for name in ("charge", "label", "history", "findings") if name in notes},
             )
         except (ValueError, TypeError, KeyError) as problem:
             raise BadInput(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @hookimpl
 def stem2sim_builders() -> list[type[Builder]]:
     """Offer what makes a structure of measured atoms."""
+    from stem2sim_hterm.adsorb import Adsorb
     from stem2sim_hterm.calibrate import Calibrate
     from stem2sim_hterm.cell import Cell
     from stem2sim_hterm.constrain import Constrain
@@ -22,4 +23,4 @@ def stem2sim_builders() -> list[type[Builder]]:
     from stem2sim_hterm.place import Place
     from stem2sim_hterm.ripple import Ripple
 
-    return [Place, Calibrate, Patch, Periodic, Hterm, Cell, Ripple, Constrain]
+    return [Place, Calibrate, Patch, Periodic, Hterm, Cell, Adsorb, Ripple, Constrain]

@@ -1,0 +1,206 @@
+"""An ad-atom, or a fragment, on every kind of site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from ase import Atoms
+from ase.build import molecule
+from ase.collections import g2
+from ase.data import atomic_numbers, covalent_radii
+from ase.geometry import get_distances
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from stem2sim.adsorption import ADSORBATE, SURFACE
+from stem2sim.bonds import bonds
+from stem2sim.errors import BadInput
+from stem2sim.stages import Builder
+from stem2sim.structure import ADDED, VACUUM, Structure
+from stem2sim_hterm.edges import edge_atoms
+from stem2sim_hterm.rings import rings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.segmentation import Segmentation
+
+Floats = NDArray[np.float64]
+Kind = Literal["top", "bridge", "hollow", "hole", "edge"]
+
+FRAGMENTS = {"CH2": "CH2_s3B1d"}
+"""Short names of fragments that ASE's collection has in several states: the ground state."""
+
+LARGEST_RING = 8
+"""Atoms; a wider ring is a hole."""
+
+SURROUNDINGS, ALIKE = 4.0, 0.15
+"""[Å]; two sites whose surroundings up to the first differ by less than the second are the same site."""
+
+
+class Site(NamedTuple):
+    """Where something may bind."""
+
+    kind: Kind
+    atoms: tuple[int, ...]
+    at: Floats
+    """(3,) [Å]"""
+
+
+class Adsorb(Builder):
+    """Put an ad-atom or fragment on every distinct site: one structure each, and both references beside them."""
+
+    name: ClassVar[str] = "adsorb"
+
+    what: str = Field(
+        "Cr", description="an element, a molecule that ASE knows (CH, CH2, CH3, ...), or a structure file"
+    )
+    sites: tuple[Kind, ...] = Field(
+        ("top", "bridge", "hollow"), min_length=1, description="kinds: top, bridge, hollow, hole, edge"
+    )
+    center: tuple[float, float] | None = Field(
+        None, description="x, y around which sites are sought [Å]; left out, the middle of the structure"
+    )
+    radius: float = Field(2.0, gt=0, description="of the region around it [Å]")
+    height: float | None = Field(
+        None,
+        ge=0,
+        description="above the site [Å]; left out, so that no two atoms are closer than their covalent radii",
+    )
+    references: bool = Field(True, description="also yield the bare surface and the free adsorbate, in the same box")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        named = self.what in atomic_numbers or FRAGMENTS.get(self.what, self.what) in g2.names
+        if not named and not Path(self.what).suffix:
+            raise ValueError(f"what = '{self.what}' is no element, no molecule that ASE knows, and no file")
+        return self
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the surface, the free adsorbate, and one structure for each distinct site, labelled by site."""
+        if len(structure.atoms) == 0:
+            raise BadInput("there are no atoms to adsorb on; put place before adsorb")
+        guest = self._guest()
+        sites = self._sites(structure.atoms)
+        whole = [self._placed(structure.atoms, guest, site) for site in sites]
+        surface = structure.atoms.copy()
+        if surface.cell.rank < 3:
+            _same_box(surface, [atoms for atoms, _ in whole])
+        if self.references:
+            yield self._made(structure, surface, SURFACE, "the bare surface")
+            alone = guest.copy()
+            alone.set_cell(surface.cell)
+            alone.pbc = surface.pbc
+            alone.positions += np.asarray(surface.cell).sum(axis=0) / 2
+            yield self._made(structure, alone, ADSORBATE, f"{self.what} by itself, in the surface's box")
+        count = {kind: sum(site.kind == kind for site in sites) for kind in self.sites}
+        numbers = dict.fromkeys(self.sites, 0)
+        for site, (atoms, lift) in zip(sites, whole, strict=True):
+            numbers[site.kind] += 1
+            label = site.kind if count[site.kind] == 1 else f"{site.kind}-{numbers[site.kind]}"
+            named = ", ".join(f"{structure.atoms[k].symbol} {k}" for k in site.atoms)
+            told = f"{self.what} at the {label} site ({named}), {lift:.2f} Å above it"
+            made = self._made(structure, atoms, label, told)
+            made.check_distances()
+            yield made
+
+    def _made(self, structure: Structure, atoms: Atoms, label: str, told: str) -> Structure:
+        return structure.after(self.provenance(), atoms, told).model_copy(update={"label": label})
+
+    def _guest(self) -> Atoms:
+        """The adsorbate, its heaviest atom at the origin and the others above it."""
+        if self.what in atomic_numbers:
+            return Atoms(self.what, positions=[[0.0, 0.0, 0.0]])
+        name = FRAGMENTS.get(self.what, self.what)
+        guest = molecule(name) if name in g2.names else Structure.read(Path(self.what)).atoms
+        guest = Atoms(guest.numbers, guest.positions)
+        anchor = int(np.argmax(guest.numbers))
+        guest.positions -= guest.positions[anchor]
+        rest = np.delete(guest.positions, anchor, axis=0)
+        if len(rest):
+            away = rest.mean(axis=0)
+            if np.linalg.norm(away) > 0.1:
+                guest.rotate(away, "z", center=(0, 0, 0))
+            else:  # planar round its anchor: flat above the sheet
+                guest.rotate(np.linalg.svd(rest)[2][-1], "z", center=(0, 0, 0))
+        return guest
+
+    def _sites(self, atoms: Atoms) -> list[Site]:
+        """Sites of the kinds asked for within the region, nearest its centre first, each kind of surroundings once."""
+        xy = atoms.positions[atoms.numbers != 1, :2]
+        centre = np.array(self.center) if self.center is not None else (xy.min(axis=0) + xy.max(axis=0)) / 2
+
+        def away(site: Site) -> float:
+            return round(float(np.hypot(*(site.at[:2] - centre))), 6)
+
+        found = [site for site in _every_site(atoms) if site.kind in self.sites and away(site) <= self.radius]
+        kept: list[Site] = []
+        for site in sorted(found, key=lambda site: (self.sites.index(site.kind), away(site), site.atoms)):
+            if not any(_alike(atoms, site, other) for other in kept if other.kind == site.kind):
+                kept.append(site)
+        if not kept:
+            kinds = " or ".join(self.sites)
+            raise BadInput(
+                f"no {kinds} site within {self.radius:g} Å of x = {centre[0]:.1f}, y = {centre[1]:.1f} Å; "
+                "another center, or a larger radius, would do"
+            )
+        return kept
+
+    def _placed(self, atoms: Atoms, guest: Atoms, site: Site) -> tuple[Atoms, float]:
+        """The surface with the adsorbate above a site, and how far above [Å]."""
+        added = guest.copy()
+        added.positions += site.at
+        if self.height is not None:
+            lift = self.height
+        else:
+            reach = covalent_radii[atoms.numbers][None] + covalent_radii[added.numbers][:, None]
+            vectors = get_distances(added.positions, atoms.positions, atoms.cell, atoms.pbc)[0]
+            aside = np.hypot(vectors[..., 0], vectors[..., 1])
+            needed = vectors[..., 2] + np.sqrt(np.clip(reach**2 - aside**2, 0, None))
+            lift = float(np.max(needed[aside < reach], initial=0.0))
+        added.positions[:, 2] += lift
+        for name, value in (("source", ADDED), ("probability", 1.0), ("position_std", np.nan)):
+            if atoms.has(name):
+                added.set_array(name, np.full(len(added), value))
+        whole: Atoms = atoms.copy()
+        whole.extend(added)
+        return whole, lift
+
+
+def _every_site(atoms: Atoms) -> Iterator[Site]:
+    heavy = atoms.numbers != 1
+    at_edge = edge_atoms(atoms)
+    for k in np.flatnonzero(heavy):
+        yield Site("edge" if at_edge[k] else "top", (int(k),), atoms.positions[k])
+    i, j, _ = bonds(atoms)
+    for a, b in zip(i.tolist(), j.tolist(), strict=True):
+        if heavy[a] and heavy[b]:
+            across = get_distances(atoms.positions[a], atoms.positions[b], atoms.cell, atoms.pbc)[0][0, 0]
+            yield Site("bridge", (a, b), atoms.positions[a] + across / 2)
+    for ring in rings(atoms):
+        yield Site("hollow" if len(ring) <= LARGEST_RING else "hole", ring.atoms, ring.centre)
+
+
+def _alike(atoms: Atoms, one: Site, other: Site) -> bool:
+    """Whether the same species stand around two sites, at the same distances."""
+    (here, species), (there, others) = (_surroundings(atoms, site) for site in (one, other))
+    return np.array_equal(species, others) and bool(np.abs(here - there).max(initial=0) < ALIKE)
+
+
+def _surroundings(atoms: Atoms, site: Site) -> tuple[Floats, NDArray[np.int64]]:
+    """Distances of the atoms around a site, species by species in order, and their species."""
+    away = get_distances(site.at, atoms.positions, atoms.cell, atoms.pbc)[1][0]
+    near = np.flatnonzero((away < SURROUNDINGS) & (atoms.numbers != 1))
+    near = near[np.lexsort([away[near], atoms.numbers[near]])]
+    return np.asarray(away[near]), np.asarray(atoms.numbers[near])
+
+
+def _same_box(surface: Atoms, others: list[Atoms]) -> None:
+    """Give all of them one vacuum box, and the same place in it."""
+    every = np.vstack([surface.positions, *(atoms.positions for atoms in others)])
+    low, high = every.min(axis=0), every.max(axis=0)
+    for atoms in (surface, *others):
+        atoms.set_cell(np.diag(high - low + 2 * VACUUM))
+        atoms.positions += VACUUM - low

@@ -1,0 +1,203 @@
+"""Laws of rings, and of ad-atoms on every kind of site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase.build import graphene_nanoribbon
+from ase.data import covalent_radii
+from ase.geometry import get_distances
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tests.conftest import NOTHING, flake
+
+from stem2sim.adsorption import adsorption_energies
+from stem2sim.bonds import bonds
+from stem2sim.config import Config
+from stem2sim.errors import BadInput
+from stem2sim.pipeline import run
+from stem2sim.simulation import SimulationResult
+from stem2sim.structure import Structure
+from stem2sim.testing import check_builder, graphene_sheet
+from stem2sim_hterm.adsorb import Adsorb
+from stem2sim_hterm.hterm import Hterm
+from stem2sim_hterm.patch import Patch
+from stem2sim_hterm.periodic import Periodic
+from stem2sim_hterm.rings import rings
+from stem2sim_xtb.xtb import Xtb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stem2sim.stages import Builder
+
+
+def built(structure: Structure, *builders: Builder) -> Structure:
+    for builder in builders:
+        (structure,) = builder.build(structure, NOTHING)
+    return structure
+
+
+def small_flake(size: int = 54) -> Structure:
+    return built(flake(20), Patch(size=size, center=(10, 10)), Hterm())
+
+
+def sizes(structure: Structure) -> dict[int, int]:
+    return dict(Counter(len(ring) for ring in rings(structure.atoms)))
+
+
+@settings(max_examples=20)
+@given(angle=st.floats(0, 60), noise=st.floats(0, 0.06), seed=st.integers(0, 99))
+def test_a_flake_of_hexagons_has_as_many_rings_as_euler_counts(angle: float, noise: float, seed: int) -> None:
+    """Faces = bonds - atoms + 1 in a connected network, whatever the noise, hydrogen or not."""
+    sheet = built(flake(16, angle), Patch(size=60, center=(8, 8)))
+    sheet.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(sheet.atoms), 2))
+    found = rings(sheet.atoms)
+    assert {len(ring) for ring in found} == {6}
+    assert len(found) == len(bonds(sheet.atoms)[0]) - len(sheet.atoms) + 1
+    assert sizes(built(sheet, Hterm())) == {6: len(found)}
+    for ring in found:
+        assert ring.centre == pytest.approx(sheet.atoms.positions[list(ring.atoms)].mean(axis=0))
+
+
+def test_defects_are_the_rings_that_they_are_known_by() -> None:
+    """A Stone-Wales turn is 5-7-7-5, a divacancy left open one ring of 14, a vacancy of 12."""
+    sheet = flake(24, 0)
+    xy = sheet.atoms.positions[:, :2]
+    middle = int(np.argmin(np.hypot(*(xy - 12).T)))
+    partner = int(np.argsort(np.hypot(*(xy - xy[middle]).T))[1])
+    perfect = sizes(sheet)
+    turned = sheet.atoms.copy()
+    about = (xy[middle] + xy[partner]) / 2
+    quarter = np.array([[0, -1], [1, 0]])
+    for k in (middle, partner):
+        turned.positions[k, :2] = about + 0.95 * quarter @ (xy[k] - about)
+    assert sizes(Structure(atoms=turned)) == {5: 2, 7: 2, 6: perfect[6] - 4}
+    for gone, ring, fewer in (([middle], 12, 3), ([middle, partner], 14, 4)):
+        holed = sheet.atoms.copy()
+        del holed[gone]
+        assert sizes(Structure(atoms=holed)) == {6: perfect[6] - fewer, ring: 1}
+
+
+def test_a_sheet_without_edges_has_one_ring_for_two_atoms() -> None:
+    """Across periodic borders too; a ribbon has no ring that goes round its cell."""
+    made = built(flake(60), Periodic(repeats=(6, 5), center=(30, 30)))
+    assert sizes(made) == {6: 30}
+    ribbon = graphene_nanoribbon(3, 4, type="zigzag", vacuum=6)
+    ribbon.rotate(90, "x", rotate_cell=True)
+    found = Counter(len(ring) for ring in rings(ribbon))
+    assert set(found) == {6}
+    assert found[6] == len(bonds(ribbon)[0]) - len(ribbon)
+
+
+def test_one_structure_for_each_site_and_both_references() -> None:
+    """All in one box, the surface in one place, labelled by site; nothing closer than covalent radii, none too far."""
+    flat = small_flake()
+    made = list(Adsorb(what="Cr").build(flat, NOTHING))
+    assert [one.label for one in made] == ["surface", "adsorbate", "top", "bridge", "hollow"]
+    box = made[0].atoms.cell
+    surface = made[0].atoms
+    assert [len(one.atoms) - len(surface) for one in made[2:]] == [1, 1, 1]
+    assert len(made[1].atoms) == 1
+    for one in made:
+        assert np.allclose(one.atoms.cell, box)
+        assert not one.atoms.pbc.any()
+    shift = surface.positions - flat.atoms.positions
+    assert np.ptp(shift, axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
+    nearest = {"top": 1, "bridge": 2, "hollow": 6}
+    for one in made[2:]:
+        assert np.allclose(one.atoms.positions[:-1], surface.positions)
+        away = get_distances(one.atoms.positions[-1], surface.positions)[1][0]
+        reach = covalent_radii[24] + covalent_radii[surface.numbers]
+        assert (away - reach).min() == pytest.approx(0, abs=1e-6)
+        assert int((np.abs(away - away.min()) < 0.02).sum()) == nearest[one.label]
+        assert one.atoms.positions[-1, 2] > surface.positions[:, 2].max()
+        assert f"Cr at the {one.label} site (C " in one.findings[-1]
+
+
+def test_sites_alike_are_one_site_and_sites_that_differ_are_two() -> None:
+    """In a periodic sheet three sites, however far one looks; a silicon makes more; holes and edges are sites too."""
+    sheet = built(flake(60), Periodic(repeats=(7, 7), center=(30, 30)))
+    kinds = Adsorb(what="H", radius=6.0, references=False)
+    assert [one.label for one in kinds.build(sheet, NOTHING)] == ["top", "bridge", "hollow"]
+    doped = sheet.atoms.copy()
+    doped.symbols[20] = "Si"
+    near = tuple(doped.positions[20, :2])
+    many = [one.label for one in Adsorb(what="H", center=near, references=False).build(Structure(atoms=doped), NOTHING)]
+    assert {"top-1", "top-2", "bridge-1", "bridge-2", "hollow"} <= set(many)
+    holed = flake(24)
+    away = np.hypot(*(holed.atoms.positions[:, :2] - 12).T)
+    kept = holed.atoms[np.sort(np.argsort(away)[6:])]
+    hole = list(
+        Adsorb(what="C", sites=("hole", "edge"), radius=5, references=False).build(Structure(atoms=kept), NOTHING)
+    )
+    assert {one.label.split("-")[0] for one in hole} == {"hole", "edge"}
+
+
+@pytest.mark.parametrize(("what", "atoms"), [("CH", 2), ("CH2", 3), ("CH3", 4), ("Cr", 1)])
+def test_fragments_stand_on_their_heaviest_atom(what: str, atoms: int) -> None:
+    flat = small_flake(24)
+    (made,) = Adsorb(what=what, sites=("hollow",), references=False).build(flat, NOTHING)
+    added = made.atoms[len(flat.atoms) :]
+    assert len(added) == atoms
+    assert added.positions[:, 2].min() == pytest.approx(added.positions[int(np.argmax(added.numbers)), 2], abs=0.05)
+    assert (made.atoms.arrays["source"][len(flat.atoms) :] == -1).all()
+
+
+def test_adsorbing_conforms_and_refuses_what_cannot_be(tmp_path: Path) -> None:
+    check_builder(Adsorb(), small_flake(24), NOTHING)
+    with pytest.raises(ValidationError, match="is no element, no molecule that ASE knows, and no file"):
+        Adsorb(what="Unobtainium")
+    with pytest.raises(BadInput, match=r"no structure file at .*guest\.xyz"):
+        list(Adsorb(what=str(tmp_path / "guest.xyz")).build(small_flake(24), NOTHING))
+    with pytest.raises(BadInput, match=r"no hole site within 2 Å of x = "):
+        list(Adsorb(sites=("hole",)).build(small_flake(24), NOTHING))
+    with pytest.raises(BadInput, match="no atoms to adsorb on"):
+        list(Adsorb().build(Structure.empty(), NOTHING))
+    given_as_file = tmp_path / "guest.xyz"
+    given_as_file.write_text("2\n\nO 0 0 0\nH 0 0 0.97\n")
+    (made,) = Adsorb(what=str(given_as_file), sites=("hollow",), references=False).build(small_flake(24), NOTHING)
+    assert made.atoms.get_chemical_symbols()[-2:] == ["O", "H"]
+
+
+def test_an_adsorption_energy_has_one_definition() -> None:
+    """E_surface + E_adsorbate - E_total; without both references, or with two of one, there is none."""
+    atoms = graphene_sheet(6)
+
+    def result(label: str, energy: float) -> SimulationResult:
+        one = Structure(atoms=atoms, label=label)
+        return SimulationResult(structure=one, energy=energy, forces=np.zeros((len(atoms), 3)), converged=True)
+
+    both = [result("surface", -10.0), result("adsorbate", -1.0)]
+    sites = [result("top", -11.5), result("hollow", -13.0)]
+    assert adsorption_energies(both + sites) == pytest.approx({"top": 0.5, "hollow": 2.0})
+    assert adsorption_energies(sites) == {}
+    assert adsorption_energies([*both, *sites, both[0]]) == {}
+
+
+@pytest.mark.slow
+def test_chromium_prefers_the_hollow_site(tmp_path: Path) -> None:
+    """GFN1-xTB, Fermi smearing at 600 K: hollow before top, Cr-C 2.13 Å within 0.05 (DFT: 2.165 Å, hollow)."""
+    config = Config(
+        segment=None,
+        structure=None,
+        build=(Patch(size=24, center=(8, 8)), Hterm(), Adsorb(what="Cr", sites=("top", "hollow"), radius=1.5)),
+        simulate=(Xtb(electronic_temperature=600, fmax=0.1, max_steps=12),),
+    )
+    sheet = flake(16)
+    sheet.write(tmp_path / "sheet.extxyz")
+    outcome = run(config.model_copy(update={"structure": tmp_path / "sheet.extxyz"}), tmp_path / "run")
+    energies = adsorption_energies(result for _, result in outcome.results)
+    assert energies["hollow"] > energies["top"] > 1
+    (hollow,) = [r.structure.atoms for _, r in outcome.results if r.structure.label == "hollow"]
+    chromium = int(np.flatnonzero(hollow.numbers == 24)[0])
+    near = np.sort(hollow.get_distances(chromium, np.flatnonzero(hollow.numbers == 6)))[:6]
+    assert near.mean() == pytest.approx(2.13, abs=0.05)
+    assert "E_ads = E_surface + E_adsorbate - E_total: positive binds" in (tmp_path / "run" / "report.html").read_text()
+    assert [file.parent.name for file, _ in outcome.results] == [
+        "01-xtb-surface", "01-xtb-adsorbate", "01-xtb-top", "01-xtb-hollow",
+    ]  # fmt: skip
