@@ -43,7 +43,8 @@ def edged(kind: str) -> Structure:
     if kind == "mixed":
         (made,) = Patch(size=54, center=(10.0, 10.0)).build(Structure(atoms=graphene_sheet(20, 19.0)), NOTHING)
         return made
-    ribbon = graphene_nanoribbon(4, 4, type="armchair" if kind == "armchair" else "zigzag", vacuum=8)
+    width = 6 if kind == "concave" else 4
+    ribbon = graphene_nanoribbon(width, width, type="armchair" if kind == "armchair" else "zigzag", vacuum=8)
     ribbon.rotate(90, "x")
     ribbon.pbc, ribbon.cell = False, None
     ribbon.positions -= ribbon.positions.min(axis=0)
