@@ -16,7 +16,7 @@ CONVENTION = "E_ads = E_surface + E_adsorbate - E_total: positive binds"
 
 
 def adsorption_energies(results: Iterable[SimulationResult]) -> dict[str, float]:
-    """Return the adsorption energy [eV] at each site, where a simulation has both references beside it.
+    """Return the adsorption energy [eV] at each site, the most stable first; empty without both references.
 
     Args:
         results: of one simulation, all made with the same settings, their structures labelled by site.
@@ -28,4 +28,4 @@ def adsorption_energies(results: Iterable[SimulationResult]) -> dict[str, float]
     if SURFACE not in energies or ADSORBATE not in energies or len(energies) < len(labelled):
         return {}  # without references, or with several of them, which belong to different structures
     apart = energies.pop(SURFACE) + energies.pop(ADSORBATE)
-    return {site: apart - energy for site, energy in energies.items()}
+    return {site: apart - energy for site, energy in sorted(energies.items(), key=lambda one: one[1])}

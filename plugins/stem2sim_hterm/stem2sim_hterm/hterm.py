@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.geometry import find_mic, get_distances
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stem2sim.bonds import neighbours, two_core
+from stem2sim.bonds import REACH, neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import ADDED, Structure
@@ -171,22 +172,30 @@ def _directions(vectors: Floats, count: int) -> list[tuple[float, Floats]]:
     return ways
 
 
+def _needed(numbers: NDArray[np.int64]) -> Floats:
+    """Room [Å] that a hydrogen needs to atoms that it is not bound to; nearer than this, it would count as bound."""
+    return np.asarray(np.maximum(CROWDED, REACH * (covalent_radii[1] + covalent_radii[numbers])))
+
+
 def _room(one: _Dangling, places: Floats, wanting: list[_Dangling], atoms: Atoms) -> float:
-    """Distance [Å] from hydrogens of one atom to the nearest other atom, hydrogens of others included."""
-    others = [np.delete(atoms.positions, one.atom, axis=0), *(o.places for o in wanting if o is not one)]
-    near = get_distances(places, np.vstack(others), atoms.cell, atoms.pbc)[1]
+    """Room [Å] that hydrogens of one atom have beyond what they need; negative where they are crowded."""
+    rest = np.delete(np.arange(len(atoms)), one.atom)
+    hydrogens = [o.places for o in wanting if o is not one]
+    others = np.vstack([atoms.positions[rest], *hydrogens])
+    numbers = np.concatenate([atoms.numbers[rest], np.ones(len(others) - len(rest), dtype=int)])
+    near = get_distances(places, others, atoms.cell, atoms.pbc)[1] - _needed(numbers)
     return float(near.min()) if near.size else np.inf
 
 
 def _make_room(wanting: list[_Dangling], atoms: Atoms) -> None:
     """Tilt hydrogens that are crowded, first come first tilted, until none is or nothing helps."""
     for _ in range(SWEEPS):
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < CROWDED]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
         if not crowded:
             return
         for one in crowded:
             rooms = [_room(one, places, wanting, atoms) for _, places in one.ways]
-            enough = [k for k, room in enumerate(rooms) if room >= CROWDED]
+            enough = [k for k, room in enumerate(rooms) if room >= 0]
             one.way = enough[0] if enough else int(np.argmax(rooms))
 
 
@@ -195,7 +204,7 @@ def _settle(wanting: list[_Dangling], atoms: Atoms) -> tuple[list[tuple[list[int
     shared: list[tuple[list[int], Floats]] = []
     dropped: list[int] = []
     while True:
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < CROWDED]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
         if not crowded:
             return shared, dropped
         one = min(crowded, key=lambda c: _room(c, c.places, wanting, atoms))
@@ -227,8 +236,10 @@ def _bridge(one: _Dangling, other: _Dangling, wanting: list[_Dangling], atoms: A
     place = middle + (height * lean / length if length > 1e-6 else 0.0)
     rest = np.delete(atoms.positions, [one.atom, other.atom], axis=0)
     standing = np.vstack([rest, *(o.places for o in wanting if o is not one and o is not other)])
-    near = get_distances(place, standing, atoms.cell, atoms.pbc)[1]
-    return np.asarray(place) if near.min() >= CROWDED else None
+    numbers = np.ones(len(standing), dtype=int)
+    numbers[: len(rest)] = np.delete(atoms.numbers, [one.atom, other.atom])
+    near = get_distances(place, standing, atoms.cell, atoms.pbc)[1][0] - _needed(numbers)
+    return np.asarray(place) if near.min(initial=0.0) >= 0 else None
 
 
 def _named(atoms: Atoms, which: list[int]) -> str:
