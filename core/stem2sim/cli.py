@@ -38,6 +38,7 @@ BuilderFlag = Annotated[list[str] | None, typer.Option("--builder", help="Builde
 SimulatorFlag = Annotated[list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat in sequence.")]
 EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the simulators that take one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
+Allow = Annotated[list[str] | None, typer.Option("--allow", help="Check of the structure that may fail: close.")]
 Force = Annotated[bool, typer.Option("--force", help="Accept a frame that is foreign to the segmenter.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
 
@@ -59,12 +60,13 @@ def run(
     engine: EngineFlag = None,
     assignments: Set = None,
     force: Force = False,
+    allow: Allow = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline: image to report. What is already done is skipped."""
     flags = _flags(segmenter, builder, simulator)
-    _work(input, out, flags, engine, _forced(assignments, force), "report", json, verbose)
+    _work(input, out, flags, engine, _forced(assignments, force, allow), "report", json, verbose)
 
 
 @app.command()
@@ -89,11 +91,14 @@ def build(
     builder: BuilderFlag = None,
     assignments: Set = None,
     force: Force = False,
+    allow: Allow = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Build structures from an image or an atoms table."""
-    _work(input, out, _flags(segmenter, builder, None), None, _forced(assignments, force), "build", json, verbose)
+    _work(
+        input, out, _flags(segmenter, builder, None), None, _forced(assignments, force, allow), "build", json, verbose
+    )
 
 
 @app.command()
@@ -250,8 +255,9 @@ def schema() -> None:
     _print_json(config_schema())
 
 
-def _forced(assignments: list[str] | None, force: bool) -> list[str]:
-    return [*(assignments or []), *(["segment.force=true"] if force else [])]
+def _forced(assignments: list[str] | None, force: bool, allow: list[str] | None = None) -> list[str]:
+    more = ["segment.force=true"] if force else []
+    return [*(assignments or []), *more, *([f"allow={allow}"] if allow else [])]
 
 
 def _flags(segmenter: str | None, builder: list[str] | None, simulator: list[str] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stem2sim.files import fingerprint
 from stem2sim.readers import ImageSource
 from stem2sim.registry import HOOKS, installed
 from stem2sim.stages import Builder, Engine, Segmenter, Simulator, Stage
+from stem2sim.validation import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Config(BaseModel):
     segment: SerializeAsAny[Segmenter] | None = None
     build: tuple[SerializeAsAny[Builder], ...] = ()
     simulate: tuple[SerializeAsAny[Simulator], ...] = ()
+    allow: tuple[str, ...] = ()
 
     def to_toml(self) -> str:
         """Return the resolved config: every option with its value."""
@@ -117,7 +119,7 @@ def read_config(tree: dict[str, Any]) -> Config:
     Raises:
         BadInput: an unknown section, stage, option or value; the message names the place and what is accepted.
     """
-    sections = ["image", "structure", *SECTIONS]
+    sections = ["image", "structure", *SECTIONS, "allow"]
     unknown = sorted(set(tree) - set(sections))
     if unknown:
         raise BadInput(
@@ -143,7 +145,20 @@ def read_config(tree: dict[str, Any]) -> Config:
             raise BadInput(_explained(problem, "image", ImageSource)) from problem
     if isinstance(segment, Segmenter) and segment.needs_image and image is None:
         raise BadInput(f"segmenter '{segment.name}' needs an image: give [image] path = \"...\", or an image file")
-    return Config.model_validate({"image": image, "structure": start, "segment": segment, **lists})
+    allow = _allowed(tree.get("allow", []))
+    return Config.model_validate({"image": image, "structure": start, "segment": segment, **lists, "allow": allow})
+
+
+def _allowed(given: Any) -> list[str]:
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadInput(f'allow is a list of checks, such as ["close"], got {given!r}')
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown:
+        raise BadInput(
+            f"allow: no check named '{unknown[0]}'; checks: {', '.join(CHECKS)}{nearest(unknown[0], CHECKS)}"
+        )
+    return names
 
 
 def read_engine(given: Any) -> Engine:
@@ -268,6 +283,11 @@ def schema() -> dict[str, Any]:
             "segment": of["segment"],
             "build": {"type": "array", "items": of["build"]},
             "simulate": {"type": "array", "items": of["simulate"]},
+            "allow": {
+                "type": "array",
+                "items": {"enum": CHECKS},
+                "description": "checks of the structure whose errors do not stop the run",
+            },
         },
         "$defs": {kind: {"oneOf": options} if options else {"not": {}} for kind, options in kinds.items()},
     }

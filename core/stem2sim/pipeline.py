@@ -19,6 +19,7 @@ from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFold
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
+from stem2sim.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -187,10 +188,12 @@ def _build(
     done = []
     for branch in branches:
         step = _named("structure", branch.label)
-        inputs = fingerprint("cell", branch.inputs)
+        inputs = fingerprint("cell", branch.inputs, *config.allow)
 
         def finish(branch: _Branch = branch, step: str = step) -> list[Path]:
             structure = branch.structure.in_a_cell()
+            structure = structure.model_copy(update={"checks": validate(structure, segmentation)})
+            _stop_on_errors(structure, config.allow)
             structure.check_distances()
             structure.write(folder.path / f"{step}.extxyz")
             return [folder.path / f"{step}.extxyz"]
@@ -200,7 +203,15 @@ def _build(
         done.append(_Branch(branch.label, inputs, Structure.read(file), file.name, step))
     for finding in dict.fromkeys(f for branch in done for f in branch.structure.findings):
         log.info("  %s", finding)
+    for check in dict.fromkeys(c for branch in done for c in branch.structure.checks if c.severity != "note"):
+        log.warning("  %s: %s", check.check, check.text)
     return done
+
+
+def _stop_on_errors(structure: Structure, allow: Sequence[str]) -> None:
+    for one in structure.checks:
+        if one.severity == "error" and one.check not in allow:
+            raise BadInput(f"{one.text}; --allow {one.check} accepts it")
 
 
 def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome) -> None:

@@ -161,6 +161,7 @@ class Report(BaseModel):
                 source = structure.atoms.arrays["source"]
                 parts.append(_picture(figures.patch(self.image, self.segmentation.atoms, source), "Where it lies."))
             listed = "".join(f"<li>{_text(f)}</li>" for f in structure.findings)
+            listed += "".join(f"<li><b>{c.severity}</b> ({c.check}): {_text(c.text)}</li>" for c in structure.checks)
             out.append(_section(f"Structure to simulate ({_text(name)})", "".join(parts) + f"<ul>{listed}</ul>"))
         return out
 

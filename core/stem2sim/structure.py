@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
+from stem2sim.validation import Finding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,7 @@ class Structure(BaseModel):
     charge: int = Field(0, description="total charge [e]")
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
     findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
+    checks: tuple[Finding, ...] = Field((), description="what validation found, the worst first")
     label: str = Field("", description="tells the variants of one builder apart, such as the site of an ad-atom")
 
     @classmethod
@@ -105,6 +107,7 @@ class Structure(BaseModel):
             "label": self.label,
             "history": list(self.history),
             "findings": list(self.findings),
+            "checks": [one.model_dump() for one in self.checks],
             "constraints": [c.todict() for c in atoms.constraints],
         }
         atoms.set_constraint()
@@ -143,7 +146,7 @@ class Structure(BaseModel):
                 atoms.set_constraint([dict2constraint(c) for c in notes.pop("constraints")])
             return cls(
                 atoms=atoms,
-                **{name: notes[name] for name in ("charge", "label", "history", "findings") if name in notes},
+                **{name: notes[name] for name in ("charge", "label", "history", "findings", "checks") if name in notes},
             )
         except (ValueError, TypeError, KeyError) as problem:
             raise BadInput(

@@ -20,13 +20,13 @@ from tests.conftest import NOTHING, SHARED, flake, table_of
 
 from stem2sim.bonds import bonds, neighbours
 from stem2sim.errors import BadInput
+from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim_hterm.calibrate import Calibrate
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.constrain import Constrain
 from stem2sim_hterm.edges import edge_atoms, outer_edge
-from stem2sim_hterm.honeycomb import fit_honeycomb
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.periodic import Periodic

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from stem2sim.errors import BadInput
+from stem2sim.honeycomb import rows_of
 from stem2sim.lattice import DISAGREEMENT, metric_by_neighbours
 from stem2sim.stages import Builder
-from stem2sim_hterm.honeycomb import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

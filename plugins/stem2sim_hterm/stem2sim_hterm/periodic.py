@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stem2sim.errors import BadInput
+from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
-from stem2sim_hterm.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,176 @@
+"""Whether a structure is one that an engine should be given: what is wrong with it, atom by atom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from ase.data import covalent_radii
+from pydantic import BaseModel, ConfigDict, Field
+
+from stem2sim.bonds import REACH, bond_vectors, neighbours, pairs_within
+from stem2sim.honeycomb import ON_SITE, fit_honeycomb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+CLASHING, SHORT = 0.6, 0.85
+"""Of the sum of covalent radii: two atoms closer than the first are an error, than the second a warning."""
+
+VALENCES = {"H": (1, 1), "B": (2, 4), "C": (3, 4), "N": (2, 4), "O": (1, 2), "Si": (3, 4), "P": (3, 5), "S": (1, 6)}
+"""Fewest and most neighbours that a species usually has."""
+
+LEAST_GAP = 8.0
+"""[Å]; with less vacuum, a structure feels its own image in a periodic engine."""
+
+UNCERTAIN = 0.9
+"""A species less probable than this is uncertain."""
+
+GRAPHENE = 2.46
+"""[Å]"""
+
+SHEET = 30
+"""Carbon atoms that make a sheet whose sites can be counted."""
+
+MOST = 12
+"""Atoms or pairs named in one finding; all of them are in its list of atoms."""
+
+
+class Finding(BaseModel):
+    """One thing that is, or may be, wrong with a structure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check: str = Field(description="what was checked, in one word: what --allow takes")
+    severity: Literal["error", "warning", "note"]
+    text: str
+    atoms: tuple[int, ...] = Field((), description="numbers of the atoms that it is about")
+
+
+CHECKS = ["close", "short", "isolated", "coordination", "vacuum", "electrons", "species", "lattice"]
+"""Every check, by the word that names it."""
+
+
+def validate(structure: Structure, segmentation: Segmentation | None = None) -> tuple[Finding, ...]:
+    """Return everything that a reader of the results, or an engine, should be warned of, the worst first.
+
+    Args:
+        structure: in its cell.
+        segmentation: what its atoms were found as, where they were.
+    """
+    atoms = structure.atoms
+    found = [*_distances(atoms), *_coordination(atoms), *_vacuum(atoms), *_lattice(atoms)]
+    if structure.multiplicity > 1:
+        text = f"{structure.electrons} electrons at charge {structure.charge}: odd, at least a doublet"
+        found.append(Finding(check="electrons", severity="warning", text=text))
+    if segmentation is not None:
+        found += _species(atoms, segmentation)
+    order = ("error", "warning", "note")
+    return tuple(sorted(found, key=lambda one: order.index(one.severity)))
+
+
+def _named(atoms: Atoms, which: list[int]) -> str:
+    named = ", ".join(f"{atoms[k].symbol} {k}" for k in which[:MOST])
+    return named + (f" and {len(which) - MOST} more" if len(which) > MOST else "")
+
+
+def _distances(atoms: Atoms) -> Iterator[Finding]:
+    radii = covalent_radii[atoms.numbers]
+    i, j, d = pairs_within(atoms, SHORT * radii)
+    once = i <= j
+    i, j, d = i[once], j[once], d[once]
+    clash = d < CLASHING * (radii[i] + radii[j])
+    for check, chosen, limit in (("close", clash, CLASHING), ("short", ~clash, SHORT)):
+        if not chosen.any():
+            continue
+        pairs = sorted(zip(d[chosen].tolist(), i[chosen].tolist(), j[chosen].tolist(), strict=True))
+        told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
+        more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
+        yield Finding(
+            check=check,
+            severity="error" if check == "close" else "warning",
+            text=f"closer than {limit:g} of the sum of their covalent radii: {told}{more}",
+            atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
+        )
+
+
+def _coordination(atoms: Atoms) -> Iterator[Finding]:
+    near = neighbours(atoms)
+    counts = [len(n) for n in near]
+    alone = [k for k, n in enumerate(counts) if n == 0]
+    if alone and len(atoms) > 1:
+        text = f"without any neighbour: {_named(atoms, alone)}"
+        yield Finding(check="isolated", severity="warning", text=text, atoms=tuple(alone))
+    symbols = atoms.get_chemical_symbols()
+    usual = {s: VALENCES.get(s, (0, 99)) for s in set(symbols)}
+    few = [k for k, n in enumerate(counts) if 0 < n < usual[symbols[k]][0]]
+    many = [k for k, n in enumerate(counts) if n > usual[symbols[k]][1]]
+    for which, said in ((few, "fewer"), (many, "more")):
+        if which:
+            text = f"{said} neighbours than usual: {_named(atoms, which)}"
+            yield Finding(check="coordination", severity="warning", text=text, atoms=tuple(which))
+    table = Counter(zip(symbols, counts, strict=True))
+    told = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
+    yield Finding(check="coordination", severity="note", text=f"neighbours: {told}")
+
+
+def _vacuum(atoms: Atoms) -> Iterator[Finding]:
+    if atoms.cell.rank < 3:
+        return
+    heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(atoms.cell)), axis=0)
+    share = atoms.get_scaled_positions(wrap=False)
+    joined = (bond_vectors(atoms)[2] != 0).any(axis=0)  # bonded to its own image: no vacuum is wanted there
+    for axis in range(3):
+        gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
+        if not joined[axis] and gap < LEAST_GAP:
+            text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, under {LEAST_GAP:g} Å: periodic engines feel the image"
+            yield Finding(check="vacuum", severity="warning", text=text)
+
+
+def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
+    shares, source = segmentation.atoms.shares, atoms.arrays.get("source")
+    if not shares or source is None:
+        return
+    largest = np.max(list(shares.values()), axis=0)
+    doubtful = [int(k) for k in np.flatnonzero(source >= 0) if largest[source[k]] < UNCERTAIN]
+    if doubtful:
+        text = f"species less certain than {UNCERTAIN:g}: {_named(atoms, doubtful)}"
+        yield Finding(check="species", severity="warning", text=text, atoms=tuple(doubtful))
+
+
+def _lattice(atoms: Atoms) -> Iterator[Finding]:
+    """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
+    heavy = np.flatnonzero(atoms.numbers != 1)
+    if atoms.pbc.any() or (atoms.numbers == 6).sum() < SHEET:
+        return
+    xy = atoms.positions[heavy, :2]
+    lattice = fit_honeycomb(xy, xy.mean(axis=0), GRAPHENE)
+    if lattice is None:
+        return
+    sites, off = lattice.sites(xy)
+    on = off < ON_SITE * lattice.bond_length
+    taken: dict[tuple[int, ...], list[int]] = {}
+    for site, k in zip(sites[on].tolist(), heavy[on].tolist(), strict=True):
+        taken.setdefault(tuple(site), []).append(k)
+    doubled = sorted(k for group in taken.values() if len(group) > 1 for k in group)
+    if doubled:
+        text = f"two atoms on one lattice site: {_named(atoms, doubled)}"
+        yield Finding(check="lattice", severity="warning", text=text, atoms=tuple(doubled))
+    around: Counter[tuple[int, ...]] = Counter()
+    for i, j, s in taken:
+        for a, b in ((0, 0), (1, 0), (0, 1)):
+            around[(i - a, j - b, 1) if s == 0 else (i + a, j + b, 0)] += 1
+    empty = np.array([site for site, count in around.items() if count == 3 and site not in taken], dtype=int)
+    if len(empty):
+        places = lattice.at(empty.reshape(-1, 3))
+        free = [p for p in places if np.hypot(*(xy - p).T).min() > REACH * 0.76]  # an atom off its site fills it too
+        if free:
+            told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in free[:MOST])
+            text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}"
+            yield Finding(check="lattice", severity="warning", text=text)

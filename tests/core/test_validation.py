@@ -1,0 +1,157 @@
+"""Laws of validation: what is wrong is named, what is right is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import NOTHING, flake, table_of
+
+from stem2sim.segmentation import Segmentation
+from stem2sim.structure import Structure
+from stem2sim.validation import CHECKS, Finding, validate
+from stem2sim_hterm.cell import Cell
+from stem2sim_hterm.hterm import Hterm
+from stem2sim_hterm.patch import Patch
+from stem2sim_hterm.periodic import Periodic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stem2sim.stages import Builder
+
+
+def stem2sim(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def built(structure: Structure, *builders: Builder) -> Structure:
+    for builder in builders:
+        (structure,) = builder.build(structure, NOTHING)
+    return structure
+
+
+def found(structure: Structure, check: str, severity: str = "") -> list[Finding]:
+    return [f for f in validate(structure) if f.check == check and severity in ("", f.severity)]
+
+
+@settings(max_examples=20)
+@given(angle=st.floats(0, 60), size=st.integers(20, 60), noise=st.floats(0, 0.03), seed=st.integers(0, 99))
+def test_a_closed_flake_has_nothing_wrong_with_it(angle: float, size: int, noise: float, seed: int) -> None:
+    """Whatever its angle, size and noise: notes at most, and that its electrons may be odd."""
+    sheet = flake(18, angle)
+    sheet.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(sheet.atoms), 2))
+    made = built(sheet, Patch(size=size, center=(9, 9)), Hterm()).in_a_cell()
+    assert {f.check for f in validate(made) if f.severity != "note"} <= {"electrons"}
+    (note,) = found(made, "coordination")
+    assert (
+        note.text
+        == f"neighbours: C with 3: {(made.atoms.numbers == 6).sum()}, H with 1: {(made.atoms.numbers == 1).sum()}"
+    )
+    periodic = built(flake(60, angle), Periodic(repeats=(5, 5), center=(30, 30)))
+    assert {f.severity for f in validate(periodic)} == {"note"}
+
+
+@given(distance=st.floats(0.3, 2.5), across=st.booleans())
+def test_two_atoms_too_close_are_an_error_across_borders_too(distance: float, across: bool) -> None:
+    """Under 0.6 of the covalent sum (C-C 0.91 Å) an error, to 0.85 (1.29 Å) a warning, both with the atoms' numbers."""
+    pair = Atoms("C2", positions=[[5, 5, 5], [5 + distance, 5, 5]], cell=[20, 20, 20], pbc=across)
+    if across:
+        pair.positions[0, 0], pair.positions[1, 0] = 0.1, 20.1 - distance
+    close, short = found(Structure(atoms=pair), "close"), found(Structure(atoms=pair), "short")
+    if abs(distance - 0.912) > 1e-3 and abs(distance - 1.292) > 1e-3:
+        assert bool(close) == (distance < 0.912)
+        assert bool(short) == (0.912 < distance < 1.292)
+    for one in close + short:
+        assert one.atoms == (0, 1)
+        assert "C 0 - C 1 " in one.text
+        assert one.severity == ("error" if one in close else "warning")
+
+
+def test_every_kind_of_fault_is_named() -> None:
+    """Lone atoms, too few and too many neighbours, little vacuum, odd electrons, doubled and empty sites."""
+    whole = built(flake(24, 5), Patch(size=80, center=(12, 12)), Hterm())
+    assert not found(whole.in_a_cell(), "lattice")
+    xy = whole.atoms.positions[:, :2]
+    middle = int(np.argmin(np.hypot(*(xy - 12).T)))
+    holed = whole.atoms.copy()
+    del holed[middle]
+    missing = Structure(atoms=holed).in_a_cell()
+    (empty,) = found(missing, "lattice")
+    assert "single lattice sites without an atom" in empty.text
+    (few,) = found(missing, "coordination", "warning")
+    assert len(few.atoms) == 3
+    doubled = whole.atoms.copy()
+    doubled.extend(Atoms("C", positions=[whole.atoms.positions[middle] + [0.3, 0, 0]]))
+    texts = [f.text for f in found(Structure(atoms=doubled).in_a_cell(), "lattice")]
+    assert texts == [f"two atoms on one lattice site: C {middle}, C {len(doubled) - 1}"]
+    lone = whole.atoms.copy()
+    lone.extend(Atoms("C", positions=[[60.0, 60.0, 0]]))
+    (alone,) = found(Structure(atoms=lone).in_a_cell(), "isolated")
+    assert alone.atoms == (len(lone) - 1,)
+    assert not found(Structure(atoms=Atoms("Cr", cell=[20, 20, 20], positions=[[1, 1, 1]])), "isolated")
+    tight = built(whole, Cell(vacuum=(10, 3, 10)))
+    assert [f.text for f in found(tight, "vacuum")] == [
+        "6.0 Å of vacuum along b, under 8 Å: periodic engines feel the image"
+    ]
+    charged = whole.in_a_cell().model_copy(update={"charge": 1})
+    assert found(charged, "electrons")[0].text.endswith("at charge 1: odd, at least a doublet")
+
+
+def test_a_species_in_doubt_is_named() -> None:
+    """By what the segmenter thought of it; added atoms are not in doubt."""
+    whole = built(flake(16), Patch(size=30), Hterm()).in_a_cell()
+    count = int(whole.atoms.arrays["source"].max()) + 1
+    share = np.full(count, 0.99)
+    doubtful = int(whole.atoms.arrays["source"][4])
+    share[doubtful] = 0.6
+    table = table_of(np.zeros((count, 2))).model_copy(update={"shares": {"C": share, "Si": 1 - share}})
+    (one,) = [f for f in validate(whole, Segmentation(atoms=table)) if f.check == "species"]
+    assert one.atoms == (4,)
+
+
+def test_checks_travel_with_the_structure(tmp_path: Path) -> None:
+    whole = built(flake(16), Patch(size=30), Hterm()).in_a_cell()
+    checked = whole.model_copy(update={"checks": validate(whole)})
+    checked.write(tmp_path / "checked.extxyz")
+    assert Structure.read(tmp_path / "checked.extxyz").checks == checked.checks
+    assert {f.check for f in checked.checks} <= set(CHECKS)
+
+
+def test_an_error_stops_the_run_and_allow_accepts_it(tmp_path: Path) -> None:
+    """With the reason and the atoms' numbers, exit code 2, one line; what is allowed is still told, on the page too."""
+    table = tmp_path / "atoms.csv"
+    sheet = flake(10, 0).atoms.positions[:, :2]
+    last = sheet[np.argmax(sheet[:, 0])]
+    rows = [*(f"{x:.4f},{y:.4f},C" for x, y in sheet), f"{last[0] + 1.0:.4f},{last[1]:.4f},Si"]
+    table.write_text("\n".join(["x,y,species", *rows]) + "\n")
+    command = ["build", str(table), "--builder", "place", "--out", str(tmp_path / "run")]
+    refused = stem2sim(*command)
+    assert refused.returncode == 2
+    assert " - Si " in refused.stderr
+    assert "--allow close accepts it" in refused.stderr
+    accepted = stem2sim(*command, "--allow", "close")
+    assert accepted.returncode == 0, accepted.stderr
+    structure = Structure.read(next((tmp_path / "run").glob("structure*.extxyz")))
+    assert structure.checks[0].severity == "error"
+    unknown = stem2sim(*command, "--allow", "clsoe")
+    assert unknown.returncode == 2
+    assert "no check named 'clsoe'" in unknown.stderr
+    assert json.loads(stem2sim("schema").stdout)["properties"]["allow"]["items"]["enum"] == CHECKS
+
+
+@pytest.mark.parametrize("text", ["allow = 3", "allow = [1]"])
+def test_a_bad_list_of_what_to_allow_is_one_line(text: str, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(f'{text}\n[segment]\nuse = "atoms-table"\npath = "atoms.csv"\n')
+    told = stem2sim("build", config)
+    assert told.returncode == 2
+    assert "allow is a list of checks" in told.stderr
