@@ -140,6 +140,34 @@ def track(
 
 
 @app.command()
+def export(
+    input: Annotated[Path, typer.Argument(help="A run folder, or a structure file that ASE reads.")],
+    file: Annotated[Path, typer.Argument(help="File to write: POSCAR, or a name in .vasp, .gen, .cif, .extxyz.")],
+    verbose: Verbose = False,
+) -> None:
+    """Write a structure for another program."""
+    from stem2sim.export import export as export_structure
+    from stem2sim.export import format_of
+    from stem2sim.runfolder import RunFolder
+    from stem2sim.structure import Structure
+
+    with _console(verbose):
+        format_of(file)
+        if file.exists():
+            raise BadInput(f"{file} is there already; choose another name")
+        source = input
+        if input.is_dir():
+            made = RunFolder(input).structures()
+            if len(made) != 1:
+                names = ", ".join(one.name for one in made) or "none"
+                raise BadInput(f"{input} has {len(made)} structures ({names}); give the file of one of them")
+            source = made[0]
+        for lost in export_structure(Structure.read(source), file):
+            typer.echo(f"warning: {lost}", err=True)
+    typer.echo(file)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")], json: Json = False, verbose: Verbose = False
 ) -> None:

@@ -22,5 +22,6 @@ def stem2sim_builders() -> list[type[Builder]]:
     from stem2sim_hterm.periodic import Periodic
     from stem2sim_hterm.place import Place
     from stem2sim_hterm.ripple import Ripple
+    from stem2sim_hterm.sample import Sample
 
-    return [Place, Calibrate, Patch, Periodic, Hterm, Cell, Adsorb, Ripple, Constrain]
+    return [Place, Calibrate, Patch, Sample, Periodic, Hterm, Cell, Adsorb, Ripple, Constrain]

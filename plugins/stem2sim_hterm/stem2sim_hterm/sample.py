@@ -1,0 +1,131 @@
+"""Structures that the frame allows as well: drawn from what the segmenter was unsure of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.spatial import cKDTree
+
+from stem2sim.bonds import apart
+from stem2sim.errors import BadInput
+from stem2sim.stages import Builder
+from stem2sim.structure import CLOSEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+Floats = NDArray[np.float64]
+
+WITHIN = 2.0
+"""[Å]; a doubtful atom with two atoms of the structure this near lies within it, and may come in."""
+
+
+class Sample(Builder):
+    """Draw structures from the uncertainties: positions, species, and whether doubtful atoms are there."""
+
+    name: ClassVar[str] = "sample"
+
+    count: int = Field(5, ge=1, le=1000, description="structures; 1 is the mean structure, nothing drawn")
+    seed: int = Field(0, ge=0, description="another seed draws others")
+    least_probability: float = Field(0.3, ge=0, le=1, description="atoms less probable than this never come in")
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield `count` structures, labelled sample-1 and so on; what differs from the mean is among their findings.
+
+        x and y of each atom are drawn from a normal distribution of its `position_std`, its species from the species
+        probabilities, and whether it is there from its probability; of two atoms that come closer than 0.9 Å, the
+        more probable one stays.
+
+        Raises:
+            BadInput: atoms that were not measured (hydrogen, ad-atoms), or whose uncertainty is not known.
+        """
+        atoms, table = structure.atoms, segmentation.atoms
+        source = atoms.arrays.get("source")
+        if source is None or len(atoms) == 0 or not len(table):
+            raise BadInput("sample draws from measured atoms; put it after place, and before hterm")
+        if (source < 0).any() or source.max() >= len(table):
+            raise BadInput("sample draws measured atoms only; put it before the steps that add others, such as hterm")
+        if self.count == 1:
+            yield structure.after(self.provenance(), atoms.copy(), "the mean structure").model_copy(
+                update={"label": "mean"}
+            )
+            return
+        std = atoms.arrays.get("position_std", np.full(len(atoms), np.nan))
+        if not np.isfinite(std).all():
+            raise BadInput(f"position_std is not known for {int((~np.isfinite(std)).sum())} of {len(atoms)} atoms")
+        rows, places, scale = self._candidates(atoms, segmentation)
+        widths = np.nan_to_num(table.position_std[rows]) * scale
+        likely = table.probability[rows]
+        for number in range(1, self.count + 1):
+            rng = np.random.default_rng([self.seed, number])
+            there = rng.random(len(rows)) < likely
+            xy = places + rng.normal(size=places.shape) * widths[:, None]
+            species = _drawn(segmentation, rows, rng)
+            kept = np.flatnonzero(there)
+            if len(kept) == 0:
+                raise BadInput(f"no atom came into sample {number}: all probabilities are low")
+            kept = kept[apart(xy[kept], likely[kept], CLOSEST)]
+            height = np.full(len(kept), atoms.positions[:, 2].mean())
+            drawn = Atoms(species[kept].tolist(), positions=np.column_stack([xy[kept], height]))
+            drawn.set_cell(atoms.cell)
+            drawn.pbc = atoms.pbc
+            drawn.set_array("source", rows[kept].astype(int))
+            drawn.set_array("probability", likely[kept])
+            drawn.set_array("position_std", widths[kept])
+            told = _differences(atoms, drawn)
+            made = structure.after(self.provenance(), drawn, f"sample {number}: {told}")
+            made.check_distances()
+            yield made.model_copy(update={"label": f"sample-{number}"})
+
+    def _candidates(self, atoms: Atoms, segmentation: Segmentation) -> tuple[NDArray[np.int64], Floats, float]:
+        """Rows of the table that may be in, where they stand in the structure, and its scale over the frame's."""
+        table = segmentation.atoms
+        source = atoms.arrays["source"]
+        frame, here = table.positions, atoms.positions[:, :2]
+        terms = np.column_stack([frame[source], np.ones(len(source))])
+        if np.linalg.matrix_rank(terms - [*terms.mean(axis=0)[:2], 0]) < 3:
+            matrix, offset = np.eye(2), here.mean(axis=0) - frame[source].mean(axis=0)
+        else:  # place took out the scan's stretch: doubtful atoms follow
+            fitted, *_ = np.linalg.lstsq(terms, here, rcond=None)
+            matrix, offset = fitted[:2], fitted[2]
+        places = frame @ matrix + offset
+        places[source] = here
+        other = np.setdiff1d(np.flatnonzero(table.probability >= self.least_probability), source)
+        known = [str(s) in atomic_numbers for s in table.species[other]]
+        other = other[np.array(known, dtype=bool)]
+        near = cKDTree(here).query_ball_point(places[other], WITHIN, return_length=True) if len(other) else np.zeros(0)
+        rows = np.concatenate([source, other[np.asarray(near) >= 2]]).astype(np.int64)
+        return rows, places[rows], float(np.sqrt(abs(np.linalg.det(matrix))))
+
+
+def _drawn(segmentation: Segmentation, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.str_]:
+    """Species by their probabilities; the one found where no probabilities are known."""
+    found, shares = segmentation.atoms.species[rows], segmentation.atoms.shares
+    if not shares:
+        return found
+    names = np.array(list(shares))
+    table = np.cumsum([share[rows] for share in shares.values()], axis=0)
+    pick = (rng.random(len(rows)) * table[-1] > table).sum(axis=0)
+    return np.asarray(names[np.minimum(pick, len(names) - 1)])
+
+
+def _differences(mean: Atoms, drawn: Atoms) -> str:
+    before = dict(zip(mean.arrays["source"].tolist(), mean.get_chemical_symbols(), strict=True))
+    after = dict(zip(drawn.arrays["source"].tolist(), drawn.get_chemical_symbols(), strict=True))
+    gone, come = len(set(before) - set(after)), len(set(after) - set(before))
+    other = sum(after[row] != symbol for row, symbol in before.items() if row in after)
+    moved = [
+        drawn.positions[k] - mean.positions[j]
+        for k, row in enumerate(drawn.arrays["source"].tolist())
+        for j in np.flatnonzero(mean.arrays["source"] == row)
+    ]
+    rms = float(np.sqrt((np.array(moved) ** 2).sum(axis=1).mean())) if moved else 0.0
+    return f"atoms left out {gone}, come in {come}, of another species {other}, moved by {rms:.3f} Å rms"
