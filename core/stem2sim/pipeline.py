@@ -192,9 +192,9 @@ def _build(
 
         def finish(branch: _Branch = branch, step: str = step) -> list[Path]:
             structure = branch.structure.in_a_cell()
+            structure.check_distances()
             structure = structure.model_copy(update={"checks": validate(structure, segmentation)})
             _stop_on_errors(structure, config.allow)
-            structure.check_distances()
             structure.write(folder.path / f"{step}.extxyz")
             return [folder.path / f"{step}.extxyz"]
 
@@ -204,7 +204,7 @@ def _build(
     for finding in dict.fromkeys(f for branch in done for f in branch.structure.findings):
         log.info("  %s", finding)
     for check in dict.fromkeys(c for branch in done for c in branch.structure.checks if c.severity != "note"):
-        log.warning("  %s: %s", check.check, check.text)
+        log.warning("%s: %s", check.check, check.text)
     return done
 
 
