@@ -225,9 +225,7 @@ def test_a_periodic_cell_keeps_the_defect() -> None:
     there = sheet.atoms.positions[[int(np.flatnonzero(sheet.atoms.arrays["source"] == s)[0]) for s in source]]
     near = np.linalg.norm(there[:, None] - there[None], axis=2) < 4
     assert np.allclose(here[near], np.linalg.norm(there[:, None] - there[None], axis=2)[near], atol=1e-6)
-    vectors = made.atoms.positions[1] - made.atoms.positions[0]
     assert np.linalg.det(np.asarray(made.atoms.cell)) > 0
-    assert np.isfinite(vectors).all()
 
 
 @pytest.mark.parametrize(
@@ -309,9 +307,7 @@ def test_what_is_held_does_not_move(tmp_path: Path) -> None:
         [c.todict() for c in made.atoms.constraints], default=str
     )
     before = atoms.positions.copy()
-    atoms.positions[:, 2] += 0.0
     atoms.calc = EMT()
-    atoms.rattle(0.0)
     moved = atoms.positions + np.random.default_rng(0).normal(0, 0.1, before.shape)
     atoms.set_positions(moved)
     assert np.array_equal(atoms.positions[held], before[held])
