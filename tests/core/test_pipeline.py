@@ -258,7 +258,7 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
     out = tmp_path / "run"
     command = [
         *(sys.executable, "-m", "stem2sim.cli", "run", str(table), "--out", str(out)),
-        *("--set", "build.1.size=10", "--set", "simulate.1.steps=200", "--set", "simulate.0.fmax=0.05"),
+        *("--set", "build.1.size=10", "--set", "simulate.1.steps=600", "--set", "simulate.0.fmax=0.05"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
