@@ -27,9 +27,8 @@ from ase.io import read
 from atomai.utils import ase_obj_basic
 
 from stem2sim.bonds import bonds, neighbours, pairs_within
-from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
-from stem2sim.testing import graphene_sheet
+from stem2sim.testing import graphene_sheet, segmentation_of
 from stem2sim_hterm.calibrate import Calibrate
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.hterm import Hterm
@@ -40,24 +39,11 @@ from stem2sim_hterm.place import Place
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from stem2sim.segmentation import Segmentation
     from stem2sim.stages import Builder
 
 CLASH = 1.2
 """[Å]"""
-
-
-def table_of(atoms: Atoms) -> Segmentation:
-    """Return what a segmenter would give for these atoms."""
-    n = len(atoms)
-    table = AtomsTable(
-        x=atoms.positions[:, 0],
-        y=atoms.positions[:, 1],
-        species=np.array(atoms.get_chemical_symbols()),
-        probability=np.ones(n),
-        position_std=np.full(n, 0.05),
-        entropy=np.zeros(n),
-    )
-    return Segmentation(atoms=table)
 
 
 def chain(found: Segmentation, *builders: Builder) -> Structure:
@@ -94,7 +80,7 @@ def clashes(atoms: Atoms) -> int:
 def paper(file: Path) -> bool:
     """Time the whole way, and say what came out."""
     atoms = one(file)
-    found = table_of(atoms)
+    found = segmentation_of(atoms)
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as name:
         for _ in range(3):
@@ -129,7 +115,7 @@ def random_frames(count: int) -> bool:
         for _ in range(count):
             sheet = graphene_sheet(30, float(rng.uniform(0, 60)))
             sheet.positions[:, :2] += rng.uniform(0, 2.5, 2) + rng.normal(0, 0.05 / np.sqrt(2), (len(sheet), 2))
-            found, measured = table_of(sheet), clashes(sheet)
+            found, measured = segmentation_of(sheet), clashes(sheet)
             flake = chain(found, Place(), Hterm(), Cell())
             wrong["close pairs"] += clashes(flake.atoms) > measured
             low, high = sheet.positions.min(axis=0)[:2] + 2.5, sheet.positions.max(axis=0)[:2] - 2.5

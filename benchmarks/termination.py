@@ -9,6 +9,7 @@ or formed. Exits 1 if two hydrogens are closer than 1.5 Å, a carbon was forgott
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -68,7 +69,7 @@ def tried(name: str, flake: Structure, steps: int) -> bool:
     closest = float((hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min())
     told = " ".join(made.findings)
     lacking = [k for k, near in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(near) != 3]
-    forgotten = [k for k in lacking if f"C {k}" not in told]
+    forgotten = [k for k in lacking if not re.search(rf"\bC {k}\b", told)]
     with tempfile.TemporaryDirectory() as folder:
         (relaxed,) = read_engine({"use": "xtb", "max_steps": steps}).simulate(made, Path(folder))
     before, after = bonded(made), bonded(relaxed.structure)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
+
+    from stem2sim.stages import Builder
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -89,3 +93,16 @@ def benzene() -> Atoms:
     from ase.build import molecule
 
     return molecule("C6H6")
+
+
+def built(structure: Structure, *builders: Builder) -> Structure:
+    """Return what a chain of builders that yield one structure each makes of a structure."""
+    for builder in builders:
+        (structure,) = builder.build(structure, NOTHING)
+    return structure
+
+
+def stem2sim(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell would."""
+    command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)

@@ -55,6 +55,11 @@ def bond_vectors(
     return i, j, shift, vectors
 
 
+def bonded_across(atoms: Atoms) -> NDArray[np.bool_]:
+    """Return (3,) along which vectors of the cell bonds cross its border: a flake in a periodic box has none."""
+    return np.asarray((bond_vectors(atoms)[2] != 0).any(axis=0))
+
+
 def neighbours(atoms: Atoms) -> list[list[int]]:
     """Return the bonded neighbours of every atom."""
     near: list[list[int]] = [[] for _ in atoms]

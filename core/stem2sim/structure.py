@@ -30,6 +30,17 @@ ADDED = -1
 """In the array `source`: an atom that a builder added, not one from the atoms table."""
 
 
+def extended(atoms: Atoms, added: Atoms) -> Atoms:
+    """Return atoms with others that a builder added: certain, not measured, and so without a position error."""
+    whole: Atoms = atoms.copy()
+    more = added.copy()
+    for name, value in (("source", ADDED), ("probability", 1.0), ("position_std", np.nan)):
+        if whole.has(name):
+            more.set_array(name, np.full(len(more), value))
+    whole.extend(more)
+    return whole
+
+
 class Structure(BaseModel):
     """Atoms in the frame's own axes: x along columns, y down rows, z along the beam into the page (right-handed).
 

@@ -53,15 +53,19 @@ def graphene_image(width: float = 20.0, pixel_size: float = 0.1, dose: float = 3
     return Image(pixels=pixels, pixel_size=pixel_size, source="graphene through the forward model")
 
 
-def graphene_segmentation(width: float = 16.0) -> Segmentation:
-    """Return the atoms of perfect graphene over a square of that width [Å], all certain."""
-    xyz = graphene_sheet(width).positions
-    n = len(xyz)
+def segmentation_of(atoms: Atoms) -> Segmentation:
+    """Return what a segmenter that is sure of everything gives for these atoms: x, y [Å] and species."""
+    n = len(atoms)
     table = AtomsTable(
-        x=xyz[:, 0], y=xyz[:, 1], species=np.full(n, "C"), probability=np.ones(n), position_std=np.full(n, 0.05),
-        entropy=np.zeros(n),
+        x=atoms.positions[:, 0], y=atoms.positions[:, 1], species=np.array(atoms.get_chemical_symbols()),
+        probability=np.ones(n), position_std=np.full(n, 0.05), entropy=np.zeros(n),
     )  # fmt: skip
     return Segmentation(atoms=table)
+
+
+def graphene_segmentation(width: float = 16.0) -> Segmentation:
+    """Return the atoms of perfect graphene over a square of that width [Å], all certain."""
+    return segmentation_of(graphene_sheet(width))
 
 
 def check_stage(stage: Stage) -> None:

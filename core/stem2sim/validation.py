@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import covalent_radii
 from pydantic import BaseModel, ConfigDict, Field
 
-from stem2sim.bonds import REACH, bond_vectors, neighbours, pairs_within
+from stem2sim.bonds import REACH, bonded_across, neighbours, pairs_within
 from stem2sim.honeycomb import ON_SITE, fit_honeycomb
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _vacuum(atoms: Atoms) -> Iterator[Finding]:
         return
     heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(atoms.cell)), axis=0)
     share = atoms.get_scaled_positions(wrap=False)
-    joined = (bond_vectors(atoms)[2] != 0).any(axis=0)  # bonded to its own image: no vacuum is wanted there
+    joined = bonded_across(atoms)  # no vacuum is wanted there
     for axis in range(3):
         gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
         if not joined[axis] and gap < LEAST_GAP:
@@ -147,7 +147,7 @@ def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
 def _lattice(atoms: Atoms) -> Iterator[Finding]:
     """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
     heavy = np.flatnonzero(atoms.numbers != 1)
-    if atoms.pbc.any() or (atoms.numbers == 6).sum() < SHEET:
+    if (atoms.numbers == 6).sum() < SHEET or bonded_across(atoms).any():
         return
     xy = atoms.positions[heavy, :2]
     lattice = fit_honeycomb(xy, xy.mean(axis=0), GRAPHENE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.conftest import ROOT, flake, table_of
+from tests.conftest import ROOT, flake, stem2sim, table_of
 
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
@@ -20,12 +20,6 @@ from stem2sim.testing import graphene_image
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def stem2sim(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command as a shell would."""
-    command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixInternals
 from ase.io import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import NOTHING, flake
+from tests.conftest import NOTHING, flake, stem2sim
 
 from stem2sim.errors import BadInput
 from stem2sim.export import export
@@ -91,10 +89,6 @@ def test_what_a_format_cannot_hold_is_told_or_refused(tmp_path: Path) -> None:
 def test_the_command_exports_a_run(tmp_path: Path) -> None:
     table = tmp_path / "atoms.csv"
     table.write_text("x,y,species\n" + "".join(f"{x:.4f},{y:.4f},C\n" for x, y in flake(10).atoms.positions[:, :2]))
-
-    def stem2sim(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     run = tmp_path / "run"
     assert stem2sim("build", table, "--out", run).returncode == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import NOTHING, flake, table_of
+from tests.conftest import built, flake, stem2sim, table_of
 
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
@@ -24,19 +22,6 @@ from stem2sim_hterm.periodic import Periodic
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from stem2sim.stages import Builder
-
-
-def stem2sim(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def built(structure: Structure, *builders: Builder) -> Structure:
-    for builder in builders:
-        (structure,) = builder.build(structure, NOTHING)
-    return structure
 
 
 def found(structure: Structure, check: str, severity: str = "") -> list[Finding]:

@@ -13,7 +13,7 @@ from ase.geometry import get_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.conftest import NOTHING, flake
+from tests.conftest import NOTHING, built, flake
 
 from stem2sim.adsorption import adsorption_energies
 from stem2sim.bonds import bonds
@@ -32,14 +32,6 @@ from stem2sim_xtb.xtb import Xtb
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from stem2sim.stages import Builder
-
-
-def built(structure: Structure, *builders: Builder) -> Structure:
-    for builder in builders:
-        (structure,) = builder.build(structure, NOTHING)
-    return structure
 
 
 def small_flake(size: int = 54) -> Structure:

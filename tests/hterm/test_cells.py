@@ -16,7 +16,7 @@ from ase.optimize import BFGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.conftest import NOTHING, SHARED, flake, table_of
+from tests.conftest import SHARED, built, flake, table_of
 
 from stem2sim.bonds import bonds, neighbours
 from stem2sim.errors import BadInput
@@ -35,14 +35,6 @@ from stem2sim_hterm.ripple import Ripple
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from stem2sim.stages import Builder
-
-
-def built(structure: Structure, *builders: Builder) -> Structure:
-    for builder in builders:
-        (structure,) = builder.build(structure, NOTHING)
-    return structure
 
 
 def without(structure: Structure, *places: tuple[float, float]) -> Structure:
@@ -288,6 +280,9 @@ def test_the_rim_is_told_from_a_hole() -> None:
     assert (edge & middle).sum() >= 6
     assert not (rim & middle).any()
     assert np.array_equal(rim[~middle], edge[~middle])
+    boxed = built(Structure(atoms=holed), Cell(parameters=(50, 50, 30, 90, 90, 90))).atoms
+    assert boxed.pbc.all()
+    assert np.array_equal(outer_edge(boxed), rim)
     ribbon = graphene_nanoribbon(4, 3, type="zigzag", vacuum=6)
     ribbon.rotate(90, "x", rotate_cell=True)
     assert outer_edge(ribbon).sum() == edge_atoms(ribbon).sum() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -327,7 +328,7 @@ def test_around_any_hole_hydrogens_have_room_and_no_carbon_is_forgotten(
     assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
     lacking = [k for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(n) != 3]
     told = " ".join(f for f in made.findings if "without hydrogen" in f or "shared" in f)
-    assert all(f"C {k}" in told for k in lacking)
+    assert all(re.search(rf"\bC {k}\b", told) for k in lacking)
 
 
 def test_where_no_tilt_helps_two_carbons_share_a_hydrogen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from tests.conftest import stem2sim
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
@@ -25,12 +24,6 @@ from stem2sim_unet.unet import Unet
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def stem2sim(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    command = [sys.executable, "-m", "stem2sim.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def small(path: Path, classes: int = 3, **options: object) -> UnetNetwork:

@@ -18,7 +18,7 @@ from stem2sim.adsorption import ADSORBATE, SURFACE
 from stem2sim.bonds import bonds
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim.structure import ADDED, VACUUM, Structure
+from stem2sim.structure import VACUUM, Structure, extended
 from stem2sim_hterm.edges import edge_atoms
 from stem2sim_hterm.rings import rings
 
@@ -161,12 +161,7 @@ class Adsorb(Builder):
             needed = vectors[..., 2] + np.sqrt(np.clip(reach**2 - aside**2, 0, None))
             lift = float(np.max(needed[aside < reach], initial=0.0))
         added.positions[:, 2] += lift
-        for name, value in (("source", ADDED), ("probability", 1.0), ("position_std", np.nan)):
-            if atoms.has(name):
-                added.set_array(name, np.full(len(added), value))
-        whole: Atoms = atoms.copy()
-        whole.extend(added)
-        return whole, lift
+        return extended(atoms, added), lift
 
 
 def _every_site(atoms: Atoms) -> Iterator[Site]:

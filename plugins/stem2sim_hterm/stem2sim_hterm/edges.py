@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stem2sim.bonds import neighbours, pairs_within
+from stem2sim.bonds import bonded_across, neighbours, pairs_within
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +52,6 @@ def outer_edge(atoms: Atoms) -> NDArray[np.bool_]:
 
 def _open(atoms: Atoms) -> NDArray[np.float64]:
     """Directions in x, y, as rows, in which the sheet ends."""
-    repeated = np.asarray(atoms.cell)[atoms.pbc][:, :2].reshape(-1, 2)
+    repeated = np.asarray(atoms.cell)[bonded_across(atoms)][:, :2].reshape(-1, 2)
     directions, lengths, _ = np.linalg.svd(repeated.T @ repeated)
     return np.asarray(directions.T[lengths < 1e-6])

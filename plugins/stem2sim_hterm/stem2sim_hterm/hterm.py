@@ -15,7 +15,7 @@ from pydantic import Field
 from stem2sim.bonds import REACH, neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim.structure import ADDED, Structure
+from stem2sim.structure import Structure, extended
 from stem2sim_hterm.edges import outer_edge
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ class Hterm(Builder):
         if bare + dropped:
             findings.append(f"edge atoms left without hydrogen: {_named(atoms, sorted(bare + dropped))}")
         places = np.array([p for one in wanting for p in one.places] + [p for _, p in shared]).reshape(-1, 3)
-        made = structure.after(self.provenance(), _with_hydrogen(atoms, places), *findings)
+        made = structure.after(
+            self.provenance(), extended(atoms, Atoms(f"H{len(places)}", positions=places)), *findings
+        )
         made.check_distances()
         parity = "even" if made.electrons % 2 == 0 else "odd"
         counted = (
@@ -244,15 +246,3 @@ def _bridge(one: _Dangling, other: _Dangling, wanting: list[_Dangling], atoms: A
 
 def _named(atoms: Atoms, which: list[int]) -> str:
     return ", ".join(f"{atoms[k].symbol} {k}" for k in which)
-
-
-def _with_hydrogen(atoms: Atoms, places: Floats) -> Atoms:
-    whole: Atoms = atoms.copy()
-    if len(places) == 0:
-        return whole
-    added = Atoms(f"H{len(places)}", positions=places)
-    for name, value in (("source", ADDED), ("probability", 1.0), ("position_std", np.nan)):
-        if whole.has(name):
-            added.set_array(name, np.full(len(added), value))
-    whole.extend(added)
-    return whole
