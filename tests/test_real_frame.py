@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from scipy.spatial import Delaunay
+from skimage.feature import peak_local_max
 
 from stem2sim.bonds import bond_lengths
 from stem2sim.structure import Structure
+from tests.conftest import stem2sim, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stem2sim.segmentation import AtomsTable
 
 
 @pytest.mark.slow
@@ -41,3 +47,44 @@ def test_a_real_frame_from_pixels_to_dynamics(stem: Path, tmp_path: Path) -> Non
     assert series["time [fs]"][-1] == 100
     assert np.mean(series["temperature [K]"][25:]) == pytest.approx(300, abs=90)
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def columns_of(pixels: np.ndarray, pixel_size: float) -> AtomsTable:
+    """Molybdenum where the frame is bright, S2 in the middle of the brighter kind of triangle between three of them."""
+    smooth = ndimage.gaussian_filter(pixels, 2.8)
+    peaks = peak_local_max(smooth - ndimage.gaussian_filter(pixels, 25), min_distance=5, exclude_border=8)
+    metal = peaks[:, ::-1].astype(float)
+    corners = metal[Delaunay(metal).simplices]
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2) * pixel_size
+    corners = corners[((sides > 2.4) & (sides < 4.0)).all(axis=1)]
+    middle = corners.mean(axis=1)
+    # the two kinds point up and down
+    up = np.sort(corners[:, :, 1], axis=1)
+    up = up[:, 1] - up[:, 0] > up[:, 2] - up[:, 1]
+    bright = [smooth[tuple(np.rint(middle[kind][:, ::-1]).astype(int).T)].mean() for kind in (up, ~up)]
+    sulphur = middle[up if bright[0] > bright[1] else ~up]
+    species = np.array(["Mo"] * len(metal) + ["S2"] * len(sulphur))
+    return table_of(np.vstack([metal, sulphur]) * pixel_size).model_copy(update={"species": species})
+
+
+def test_molybdenum_disulphide_from_a_table_of_columns(stem: Path, tmp_path: Path) -> None:
+    """A real frame whose scan is stretched by 16 to 19 %: found, taken out, and two sulphur atoms in each column."""
+    table = columns_of(np.load(stem / "mos2_v_doped.npy"), 90 / 512)
+    (tmp_path / "columns.csv").write_text(table.to_csv())
+    (tmp_path / "run.toml").write_text(
+        '[segment]\nuse = "atoms-table"\npath = "columns.csv"\n[[build]]\nuse = "place"\n[[build]]\nuse = "calibrate"\n'
+        'lattice_constant = 3.16\napply = true\n[[build]]\nuse = "patch"\nsize = 120\ncontains = "any"\n'
+    )
+    done = stem2sim("build", tmp_path / "run.toml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "run").glob("structure*.extxyz")
+    structure = Structure.read(file)
+    said = next(finding for finding in structure.findings if "calls for" in finding)
+    assert 16 <= float(said.split("a stretch of ")[1].split(" %")[0]) <= 19
+    atoms = structure.atoms
+    assert set(atoms.symbols) == {"Mo", "S"}
+    assert 1.5 < atoms.symbols.count("S") / atoms.symbols.count("Mo") < 2.5
+    kinds = bond_lengths(atoms)
+    assert np.median(kinds["Mo-S"]) == pytest.approx(2.41, abs=0.04)
+    assert {check.severity for check in structure.checks} <= {"note", "warning"}
+    assert any("Mo with" in check.text and "S with" in check.text for check in structure.checks)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULTS: dict[str, Any] = {
     "segment": {"use": "unet"},
-    "build": [{"use": "place"}, {"use": "patch"}, {"use": "hterm"}],
+    "build": [{"use": "place"}, {"use": "patch"}, {"use": "hterm"}, {"use": "ripple"}],
     "simulate": [{"use": "xtb"}, {"use": "aimd", "temperature": 300, "engine": {"use": "xtb"}}],
 }
 """What runs on an image when nothing else is asked for."""
@@ -69,8 +69,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
     try:
-        for section in ("image", "segment"):
-            part = tree.get(section)
+        listed = [step for s in ("build", "simulate") if isinstance(tree.get(s), list) for step in tree[s]]
+        for part in (tree.get("image"), tree.get("segment"), *listed):
             if isinstance(part, dict) and isinstance(part.get("path"), str):
                 part["path"] = str((folder / part["path"]).resolve())
         if isinstance(tree.get("structure"), str):

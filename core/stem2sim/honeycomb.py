@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,10 @@ SEED = 8.0
 
 GROWTH = 1.4
 """By which that part grows: an error of the vectors must not come to a whole period at its rim."""
+
+
+FILLED = 0.67
+"""Of a bond length: an atom this close to a site fills it, off site as it is."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,40 @@ def fit_honeycomb(xy: Floats, centre: Floats, lattice_constant: float) -> Honeyc
         if radius >= away.max():
             return best
         radius *= GROWTH
+
+
+@dataclass(frozen=True)
+class Occupation:
+    """How atoms share the sites of a honeycomb; atoms off their sites and in defects have no part in it."""
+
+    doubled: list[list[int]]
+    """Atoms that share one site."""
+    empty: Floats
+    """(sites, 2) x, y of sites without an atom, with all three neighbours there [Å]."""
+
+
+def occupation(xy: Floats, lattice_constant: float) -> Occupation | None:
+    """Return which sites of the atoms' honeycomb are taken twice, and which are empty; None where there is none.
+
+    Args:
+        xy: (atoms, 2) [Å].
+        lattice_constant: expected, within a quarter [Å].
+    """
+    lattice = fit_honeycomb(xy, xy.mean(axis=0), lattice_constant)
+    if lattice is None:
+        return None
+    sites, off = lattice.sites(xy)
+    on = np.flatnonzero(off < ON_SITE * lattice.bond_length)
+    taken: dict[tuple[int, ...], list[int]] = {}
+    for site, k in zip(sites[on].tolist(), on.tolist(), strict=True):
+        taken.setdefault(tuple(site), []).append(k)
+    around: Counter[tuple[int, ...]] = Counter()
+    for i, j, s in taken:
+        for a, b in ((0, 0), (1, 0), (0, 1)):
+            around[(i - a, j - b, 1) if s == 0 else (i + a, j + b, 0)] += 1
+    empty = [site for site, count in around.items() if count == 3 and site not in taken]
+    places = lattice.at(np.array(empty, dtype=np.int64).reshape(-1, 3))
+    if len(places):
+        nearest, _ = cKDTree(xy).query(places)
+        places = places[nearest > FILLED * lattice.bond_length]
+    return Occupation([group for group in taken.values() if len(group) > 1], places)

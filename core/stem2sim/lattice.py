@@ -37,6 +37,10 @@ FEWEST_BONDS = 24
 """Bonds that a metric is read from; its three numbers then have an error of a per cent or two."""
 
 
+WHOLE_BOND = 0.25
+"""Of a bond length: what is closer to it than this is a bond, short or long. The mean of all of them is the scale."""
+
+
 class Lattice(BaseModel):
     """A hexagonal lattice found in a frame, against its reference lattice constant."""
 
@@ -164,34 +168,60 @@ def metric_by_neighbours(positions: Floats, metric: Floats, bond_length: float) 
         metric: (2, 2) symmetric first guess, from pixels to Å.
         bond_length: of the material in projection [Å].
 
-    Each bond v must obey v·M·v = bond length², which is linear in M, the square of the metric. It is asked for on
-    average in every direction: least squares would shrink the metric, as noise of v stands on both sides. Bonds that
-    stay more than 12 % off (defects, edges, strays) have no say.
+    Each vector v must obey v·M·v = length², which is linear in M, the square of the metric. It is asked for on average
+    in every direction: least squares would shrink the metric, as noise of v stands on both sides. Bonds that stay more
+    than 12 % off (defects, edges, strays) have no say.
+
+    Bonds come first, for they are told apart from all else by their length. But where the two sites of the honeycomb
+    are seen a little aside of each other, as Mo and S2 are, three bonds take that for a stretch. So the stretch is read
+    from atoms that have a neighbour in common, which are one lattice vector apart, and only the scale from bonds.
     """
     if len(positions) < 4:
         return None
     _, near = cKDTree(positions @ metric.T).query(positions @ metric.T, k=4)
-    vectors = (positions[near[:, 1:]] - positions[:, None]).reshape(-1, 2)
-    terms = np.column_stack([vectors[:, 0] ** 2, 2 * vectors[:, 0] * vectors[:, 1], vectors[:, 1] ** 2])
+    bonds = positions[near[:, 1:]] - positions[:, None]
+    vectors = bonds.reshape(-1, 2)
     best = metric
-    for reach in (0.35, 0.25, 0.18, 0.12, 0.12, 0.12):
+    for reach in (0.35, 0.25, 0.18, 0.12, 0.12):
         lengths = np.linalg.norm(vectors @ best.T, axis=1) / bond_length
         # the scale first: a guess that is far off would call every bond a defect
         typical = float(np.median(lengths[np.abs(lengths - np.median(lengths)) < 0.3])) if reach == 0.35 else 1.0
-        used = np.abs(lengths / typical - 1) < reach
-        if used.sum() < FEWEST_BONDS:
+        stepped = _metric_step(vectors[np.abs(lengths / typical - 1) < reach], best, bond_length)
+        if stepped is None:
             return None
-        # a bond's own length has no part in its weight, and its length counts, not the square, which noise adds more
-        # to: Newton's step for mean length = bond length, as |v| + v·dM·v / 2|v|
-        length = lengths[used] * bond_length
-        weights = terms[used] / length[:, None] ** 2
-        square = np.linalg.solve(weights.T @ (terms[used] / length[:, None]), weights.T @ (2 * bond_length - length))
-        matrix = np.array([[square[0], square[1]], [square[1], square[2]]])
-        values, axes = np.linalg.eigh(matrix)
-        if values[0] <= 0:
+        best = stepped
+    one, two = np.array([(0, 1), (0, 2), (1, 2)]).T
+    good = np.abs(np.linalg.norm(bonds @ best.T, axis=2) / bond_length - 1) < 0.12
+    periods = (bonds[:, one] - bonds[:, two])[good[:, one] & good[:, two]]
+    for _ in range(3):
+        lengths = np.linalg.norm(periods @ best.T, axis=1) / (np.sqrt(3) * bond_length)
+        stepped = _metric_step(periods[np.abs(lengths - 1) < 0.12], best, np.sqrt(3) * bond_length)
+        if stepped is None:
             return None
-        best = (axes * np.sqrt(values)) @ axes.T
+        best = stepped
+    for _ in range(3):
+        lengths = np.linalg.norm(vectors @ best.T, axis=1) / bond_length
+        best = best / lengths[np.abs(lengths - 1) < WHOLE_BOND].mean()
     return best
+
+
+def _metric_step(vectors: Floats, metric: Floats, length: float) -> Floats | None:
+    """A metric in which vectors (n, 2) have this mean length [Å] in every direction, or None if they cannot tell."""
+    if len(vectors) < FEWEST_BONDS:
+        return None
+    terms = np.column_stack([vectors[:, 0] ** 2, 2 * vectors[:, 0] * vectors[:, 1], vectors[:, 1] ** 2])
+    # a vector's own length has no part in its weight, and its length counts, not the square, which noise adds more to:
+    # Newton's step for mean length = length, as |v| + v·dM·v / 2|v|
+    now = np.linalg.norm(vectors @ metric.T, axis=1)
+    weights = terms / now[:, None] ** 2
+    normal = weights.T @ (terms / now[:, None])
+    if np.linalg.matrix_rank(normal) < 3:  # all in a row say nothing about the other directions
+        return None
+    square = np.linalg.solve(normal, weights.T @ (2 * length - now))
+    values, axes = np.linalg.eigh(np.array([[square[0], square[1]], [square[1], square[2]]]))
+    if values[0] <= 0:
+        return None
+    return np.asarray((axes * np.sqrt(values)) @ axes.T)
 
 
 def lattice_of(metric: Floats, lattice_constant: float) -> Lattice:

@@ -127,7 +127,7 @@ def _step(
 
 
 def _inputs(stage: Stage, *parts: str) -> str:
-    return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts)
+    return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts, stage.input_fingerprint())
 
 
 def _given(file: Path, structure: Structure) -> tuple[Segmentation, _Branch]:
@@ -139,7 +139,7 @@ def _given(file: Path, structure: Structure) -> tuple[Segmentation, _Branch]:
 def _segment(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> tuple[Segmentation, _Branch]:
     assert config.segment is not None  # read_config: a config without a segmenter starts from a structure
     segmenter = config.segment
-    inputs = _inputs(segmenter, image.fingerprint() if image else "", segmenter.input_fingerprint())
+    inputs = _inputs(segmenter, image.fingerprint() if image else "")
     target = folder.path / SEGMENTATION
 
     def work() -> list[Path]:

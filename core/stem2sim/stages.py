@@ -7,10 +7,12 @@ folder it is given, and gives the same result for the same seed.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from ase.filters import FrechetCellFilter
 from ase.io import Trajectory
 from ase.optimize import BFGS, FIRE, LBFGS
 from pydantic import (
@@ -24,6 +26,8 @@ from pydantic import (
     model_serializer,
 )
 
+from stem2sim.bonds import bonded_across
+from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim.simulation import SimulationResult
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
     from stem2sim.image import Image
@@ -67,6 +72,10 @@ class Stage(BaseModel, ABC):
         """Return name, options and version: enough to run this stage again."""
         return {**self.model_dump(mode="json"), "version": self.distribution()}
 
+    def input_fingerprint(self) -> str:
+        """Return a hash of whatever is read besides input and options (a table, a weights file); '' for nothing."""
+        return ""
+
 
 class Segmenter(Stage):
     """Finds atoms in an image."""
@@ -83,10 +92,6 @@ class Segmenter(Stage):
         Raises:
             BadInput: no atoms found, or a frame this segmenter cannot read.
         """
-
-    def input_fingerprint(self) -> str:
-        """Return a hash of whatever is read besides image and options (a table, a weights file); '' for nothing."""
-        return ""
 
 
 class Builder(Stage):
@@ -136,6 +141,8 @@ class Engine(Simulator):
         "bfgs", description="how to relax; lbfgs saves memory beyond 500 atoms"
     )
 
+    relax_cell: bool = Field(False, description="relax the cell as well, along the vectors that bonds repeat along")
+
     @abstractmethod
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
         """Return a fresh ASE calculator for this structure, closed when the context ends.
@@ -152,6 +159,7 @@ class Engine(Simulator):
         """Relax (or evaluate) with ASE; constraints of the structure hold."""
         structure = self.adopt(structure)
         structure.check_distances()
+        strains = _strains(structure.atoms) if self.relax_cell else None
         with self.calculator(structure, workdir) as calculator:
             atoms = structure.atoms.copy()
             atoms.calc = calculator
@@ -159,14 +167,17 @@ class Engine(Simulator):
                 yield self._result(structure, atoms, True, "energy and forces of the given structure", {}, None)
                 return
             series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
+            moving = atoms if strains is None else FrechetCellFilter(atoms, mask=strains)
             with (
                 Trajectory(workdir / "relaxation.traj", "w", atoms) as trajectory,
                 track(f"{self.name}: relaxation", self.max_steps) as advance,
-                OPTIMISERS[self.optimiser](atoms, logfile=str(workdir / "relaxation.log")) as optimiser,
+                warnings.catch_warnings(),
+                OPTIMISERS[self.optimiser](moving, logfile=str(workdir / "relaxation.log")) as optimiser,
             ):
+                warnings.filterwarnings("ignore", "logm result may be inaccurate")  # by 1e-12, of a cell's strain
 
                 def note() -> None:
-                    force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+                    force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
                     series["energy [eV]"].append(float(atoms.get_potential_energy()))
                     series["largest force [eV/Å]"].append(force)
                     trajectory.write()
@@ -181,6 +192,10 @@ class Engine(Simulator):
                 + ("within" if converged else f"not converged: max_steps = {self.max_steps} reached before")
                 + f" fmax = {self.fmax} eV/Å"
             )
+            if strains is not None:
+                stretch = np.linalg.svd(np.linalg.solve(structure.atoms.cell, atoms.cell), compute_uv=False)
+                reason += f"; cell vectors {', '.join(f'{a:.3f}' for a in atoms.cell.lengths())} Å, stretched by up to "
+                reason += f"{100 * max(stretch - 1, key=abs):+.2f} %"
             yield self._result(structure, atoms, converged, reason, series, "relaxation.traj")
 
     def _result(
@@ -205,6 +220,21 @@ class Engine(Simulator):
             observables=series,
             made_by=self.provenance(),
         )
+
+
+def _strains(atoms: Atoms) -> list[bool]:
+    """Strains (xx, yy, zz, yz, xz, xy) that leave the vacuum beside a sheet, or a ribbon, as it is."""
+    if atoms.constraints:
+        raise BadInput("relax_cell moves every atom, but some are held in place; leave one of the two out")
+    joined = bonded_across(atoms)
+    if not joined.any():
+        raise BadInput("relax_cell has no cell to relax: bonds repeat along none of its vectors; put periodic before")
+    along = (np.abs(np.asarray(atoms.cell)[joined]) > 1e-6).any(axis=0)
+    across = (np.abs(np.asarray(atoms.cell)[~joined]) > 1e-6).any(axis=0)
+    if (along & across).any():
+        raise BadInput("relax_cell takes a cell whose vacuum is at right angles to the rest, along x, y or z")
+    x, y, z = along.tolist()
+    return [x, y, z, y and z, x and z, x and y]
 
 
 def _engine(value: Any) -> Any:

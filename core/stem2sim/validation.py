@@ -10,18 +10,24 @@ from ase.data import covalent_radii
 from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.bonds import REACH, bonded_across, neighbours, pairs_within
-from stem2sim.honeycomb import ON_SITE, fit_honeycomb
+from stem2sim.honeycomb import occupation
+from stem2sim.lattice import GRAPHENE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
 CLASHING, SHORT = 0.6, 0.85
 """Of the sum of covalent radii: two atoms closer than the first are an error, than the second a warning."""
+
+LONG = 1.5
+"""Of the sum of covalent radii: further apart than a bond (`bonds.REACH`) yet closer than this, two atoms that both
+lack a neighbour are a bond that is stretched or broken. Second neighbours in graphene are at 1.62."""
 
 VALENCES = {"H": (1, 1), "B": (2, 4), "C": (3, 4), "N": (2, 4), "O": (1, 2), "Si": (3, 4), "P": (3, 5), "S": (1, 6)}
 """Fewest and most neighbours that a species usually has."""
@@ -32,8 +38,8 @@ LEAST_GAP = 8.0
 UNCERTAIN = 0.9
 """A species less probable than this is uncertain."""
 
-GRAPHENE = 2.46
-"""[Å]"""
+IN_THE_SHEET = 1.0
+"""[Å]; an atom further from its middle is adsorbed on it."""
 
 SHEET = 30
 """Carbon atoms that make a sheet whose sites can be counted."""
@@ -53,7 +59,7 @@ class Finding(BaseModel):
     atoms: tuple[int, ...] = Field((), description="numbers of the atoms that it is about")
 
 
-CHECKS = ["close", "short", "isolated", "coordination", "vacuum", "electrons", "species", "lattice"]
+CHECKS = ["close", "short", "long", "isolated", "coordination", "vacuum", "electrons", "species", "lattice"]
 """Every check, by the word that names it."""
 
 
@@ -115,9 +121,27 @@ def _coordination(atoms: Atoms) -> Iterator[Finding]:
         if which:
             text = f"{said} neighbours than usual: {_named(atoms, which)}"
             yield Finding(check="coordination", severity="warning", text=text, atoms=tuple(which))
+    wanting = np.array([n < usual[symbol][0] for n, symbol in zip(counts, symbols, strict=True)], dtype=bool)
+    yield from _stretched(atoms, near, wanting)
     table = Counter(zip(symbols, counts, strict=True))
     told = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
     yield Finding(check="coordination", severity="note", text=f"neighbours: {told}")
+
+
+def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Pairs that would complete each other, a little too far apart to count as bonded; no second neighbours."""
+    i, j, d = pairs_within(atoms, LONG * covalent_radii[atoms.numbers])
+    apart = [
+        (r, a, b)
+        for r, a, b in zip(d.tolist(), i.tolist(), j.tolist(), strict=True)
+        if a < b and wanting[a] and wanting[b] and b not in near[a] and not set(near[a]) & set(near[b])
+    ]
+    if apart:
+        told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in sorted(apart)[:MOST])
+        text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {told}"
+        yield Finding(
+            check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))
+        )
 
 
 def _vacuum(atoms: Atoms) -> Iterator[Finding]:
@@ -146,31 +170,20 @@ def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
 
 def _lattice(atoms: Atoms) -> Iterator[Finding]:
     """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
-    heavy = np.flatnonzero(atoms.numbers != 1)
+    z = atoms.positions[:, 2]
+    heavy = np.flatnonzero((atoms.numbers != 1) & (np.abs(z - np.median(z)) < IN_THE_SHEET))
     if (atoms.numbers == 6).sum() < SHEET or bonded_across(atoms).any():
         return
     xy = atoms.positions[heavy, :2]
-    lattice = fit_honeycomb(xy, xy.mean(axis=0), GRAPHENE)
-    if lattice is None:
+    found = occupation(xy, GRAPHENE)
+    if found is None:
         return
-    sites, off = lattice.sites(xy)
-    on = off < ON_SITE * lattice.bond_length
-    taken: dict[tuple[int, ...], list[int]] = {}
-    for site, k in zip(sites[on].tolist(), heavy[on].tolist(), strict=True):
-        taken.setdefault(tuple(site), []).append(k)
-    doubled = sorted(k for group in taken.values() if len(group) > 1 for k in group)
+    doubled = sorted(int(heavy[k]) for group in found.doubled for k in group)
     if doubled:
         text = f"two atoms on one lattice site: {_named(atoms, doubled)}"
         yield Finding(check="lattice", severity="warning", text=text, atoms=tuple(doubled))
-    around: Counter[tuple[int, ...]] = Counter()
-    for i, j, s in taken:
-        for a, b in ((0, 0), (1, 0), (0, 1)):
-            around[(i - a, j - b, 1) if s == 0 else (i + a, j + b, 0)] += 1
-    empty = np.array([site for site, count in around.items() if count == 3 and site not in taken], dtype=int)
-    if len(empty):
-        places = lattice.at(empty.reshape(-1, 3))
-        free = [p for p in places if np.hypot(*(xy - p).T).min() > REACH * 0.76]  # an atom off its site fills it too
-        if free:
-            told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in free[:MOST])
-            text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}"
-            yield Finding(check="lattice", severity="warning", text=text)
+    if len(found.empty):
+        told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in found.empty[:MOST])
+        more = f" and {len(found.empty) - MOST} more" if len(found.empty) > MOST else ""
+        text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}{more}"
+        yield Finding(check="lattice", severity="warning", text=text)

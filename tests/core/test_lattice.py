@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stem2sim.forward import Probe, Scan
+from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.lattice import find_lattice, lattice_of, measured_pixel_size, metric_by_neighbours
 from stem2sim.testing import graphene_sheet
 
@@ -55,9 +56,31 @@ def test_neighbours_give_the_metric(parts: tuple[float, float, float], start: fl
     assert np.abs(found - metric).max() < 0.015 * size
 
 
+@settings(max_examples=20, deadline=None)
+@given(parts=metrics, aside=st.floats(0, 0.08), turn=st.floats(0, 360), angle=st.floats(0, 60))
+def test_one_kind_of_site_seen_aside_is_no_stretch(
+    parts: tuple[float, float, float], aside: float, turn: float, angle: float
+) -> None:
+    """As a tilted column of S2 beside Mo: three bonds would take a shift by 0.08 Å for a stretch of 7 %."""
+    xx, xy, yy = parts
+    metric = np.array([[xx, xy], [xy, yy]])
+    true = graphene_sheet(24, angle).positions[:, :2]
+    lattice = fit_honeycomb(true, true.mean(axis=0), 2.46)
+    assert lattice is not None
+    second = lattice.sites(true)[0][:, 2] == 1
+    shifted = true + aside * second[:, None] * [np.cos(np.radians(turn)), np.sin(np.radians(turn))]
+    size = float(np.sqrt(np.linalg.det(metric)))
+    found = metric_by_neighbours(shifted @ np.linalg.inv(metric).T, size * np.eye(2), BOND)
+    assert found is not None
+    largest, smallest = np.linalg.svd(found @ np.linalg.inv(metric), compute_uv=False)
+    assert largest / smallest - 1 < 0.002
+
+
 def test_too_few_atoms_say_nothing() -> None:
     assert metric_by_neighbours(graphene_sheet(4).positions[:, :2], np.eye(2), BOND) is None
     assert metric_by_neighbours(np.zeros((1, 2)), np.eye(2), BOND) is None
+    in_a_row = BOND * np.column_stack([np.arange(40), np.zeros(40)])
+    assert metric_by_neighbours(in_a_row, np.eye(2), BOND) is None
 
 
 @pytest.mark.parametrize("pixel_size", [0.04, 0.1, 0.2])

@@ -13,7 +13,7 @@ from ase.geometry import get_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.conftest import NOTHING, built, flake
+from tests.conftest import NOTHING, built, flake, stem2sim
 
 from stem2sim.adsorption import adsorption_energies
 from stem2sim.bonds import bonds
@@ -142,18 +142,57 @@ def test_fragments_stand_on_their_heaviest_atom(what: str, atoms: int) -> None:
 
 def test_adsorbing_conforms_and_refuses_what_cannot_be(tmp_path: Path) -> None:
     check_builder(Adsorb(), small_flake(24), NOTHING)
-    with pytest.raises(ValidationError, match="is no element, no molecule that ASE knows, and no file"):
+    with pytest.raises(ValidationError, match="is no element and no molecule that ASE knows; path takes"):
         Adsorb(what="Unobtainium")
     with pytest.raises(BadInput, match=r"no structure file at .*guest\.xyz"):
-        list(Adsorb(what=str(tmp_path / "guest.xyz")).build(small_flake(24), NOTHING))
+        list(Adsorb(path=tmp_path / "guest.xyz").build(small_flake(24), NOTHING))
     with pytest.raises(BadInput, match=r"no hole site within 2 Å of x = "):
         list(Adsorb(sites=("hole",)).build(small_flake(24), NOTHING))
     with pytest.raises(BadInput, match="no atoms to adsorb on"):
         list(Adsorb().build(Structure.empty(), NOTHING))
     given_as_file = tmp_path / "guest.xyz"
     given_as_file.write_text("2\n\nO 0 0 0\nH 0 0 0.97\n")
-    (made,) = Adsorb(what=str(given_as_file), sites=("hollow",), references=False).build(small_flake(24), NOTHING)
+    (made,) = Adsorb(path=given_as_file, sites=("hollow",), references=False).build(small_flake(24), NOTHING)
     assert made.atoms.get_chemical_symbols()[-2:] == ["O", "H"]
+
+
+def test_a_fragment_binds_by_its_anchor_and_is_tried_in_every_orientation() -> None:
+    """Carbon down though oxygen is heavier; four turns of water are one molecule turned; an atom has no turns."""
+    flat = small_flake(24)
+    (upright,) = Adsorb(what="CO", anchor="C", turns=4, sites=("hollow",), references=False).build(flat, NOTHING)
+    carbon, oxygen = (next(a for a in upright.atoms[len(flat.atoms) :] if a.symbol == s) for s in ("C", "O"))
+    assert carbon.position[2] < oxygen.position[2]
+    with pytest.raises(BadInput, match="anchor = 'N', but CO has only"):
+        list(Adsorb(what="CO", anchor="N").build(flat, NOTHING))
+    turned = list(Adsorb(what="H2O", anchor="H", turns=4, sites=("hollow",), references=False).build(flat, NOTHING))
+    assert [one.label for one in turned] == [f"hollow-{degrees}deg" for degrees in (0, 90, 180, 270)]
+    first, *rest = (one.atoms.positions[len(flat.atoms) :] for one in turned)
+    anchor = int(np.argmin(first[:, 2]))
+    for quarter, other in enumerate(rest, start=1):
+        back = np.linalg.matrix_power(np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]), quarter)
+        assert (other - other[anchor]) @ back.T == pytest.approx(first - first[anchor], abs=1e-9)
+
+
+def test_a_charge_stays_with_the_surface() -> None:
+    """What is adsorbed brings none: the free adsorbate is neutral, or the energy would have no definition."""
+    charged = small_flake(24).model_copy(update={"charge": 1})
+    made = list(Adsorb(what="Cr", sites=("hollow",)).build(charged, NOTHING))
+    assert [(one.label, one.charge) for one in made] == [("surface", 1), ("adsorbate", 0), ("hollow", 1)]
+
+
+def test_another_file_is_another_input(tmp_path: Path) -> None:
+    """A relative path counts from the config; the step runs again when the file changes, and only then."""
+    (tmp_path / "guest.xyz").write_text("1\n\nCr 0 0 0\n")
+    small_flake(24).write(tmp_path / "flake.extxyz")
+    config = tmp_path / "run.toml"
+    config.write_text('structure = "flake.extxyz"\n[[build]]\nuse = "adsorb"\npath = "guest.xyz"\nsites = ["hollow"]\n')
+    adsorbed = []
+    for guest in ("Cr", "Cr", "Fe"):
+        (tmp_path / "guest.xyz").write_text(f"1\n\n{guest} 0 0 0\n")
+        done = stem2sim("build", config, "--out", tmp_path / "run")
+        assert done.returncode == 0, done.stderr
+        adsorbed.append(Structure.read(tmp_path / "run" / "structure-hollow.extxyz").atoms.symbols[-1])
+    assert adsorbed == ["Cr", "Cr", "Fe"]
 
 
 def test_an_adsorption_energy_has_one_definition() -> None:

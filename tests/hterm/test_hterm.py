@@ -16,6 +16,7 @@ from tests.conftest import NOTHING, flake, table_of
 from stem2sim.bonds import bonds, neighbours
 from stem2sim.config import read_engine
 from stem2sim.errors import BadInput
+from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.lattice import lattice_of
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
@@ -24,6 +25,7 @@ from stem2sim_hterm import hterm
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
+from stem2sim_hterm.sample import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,9 +102,73 @@ def test_the_centre_of_a_patch_is_a_place_in_the_frame() -> None:
     assert wanted in patch.atoms.arrays["source"]
 
 
-def test_a_column_of_several_atoms_is_not_placed() -> None:
-    with pytest.raises(BadInput, match="S2: a column of several atoms"):
-        place(table_of(np.array([[0.0, 0], [3, 0]]), species="S2"))
+def mos2(width: float = 24.0, angle: float = 8.0) -> AtomsTable:
+    """Return the columns of a sheet of MoS2, a = 3.16 Å: molybdenum on one site of a honeycomb, S2 on the other."""
+    sheet = graphene_sheet(width, angle)
+    xy = sheet.positions[:, :2] * 3.16 / 2.46
+    first = fit_honeycomb(xy, xy.mean(axis=0), 3.16).sites(xy)[0][:, 2] == 0
+    return table_of(xy).model_copy(update={"species": np.where(first, "Mo", "S2")})
+
+
+def test_a_column_of_two_is_two_atoms_above_each_other() -> None:
+    """Trigonal prisms: six sulphur atoms at 2.40 Å round each molybdenum (in the crystal 2.41), S-S 3.13 Å apart."""
+    table = mos2()
+    made = place(table)
+    count = table.counts()
+    assert made.atoms.get_chemical_formula("hill") == f"Mo{count['Mo']}S{2 * count['S2']}"
+    metal, sulphur = made.atoms[made.atoms.symbols == "Mo"], made.atoms[made.atoms.symbols == "S"]
+    assert np.abs(metal.positions[:, 2]).max() == 0
+    assert np.abs(sulphur.positions[:, 2]) == pytest.approx(np.full(len(sulphur), 1.565))
+    middle = int(np.argmin(np.hypot(*(metal.positions[:, :2] - metal.positions[:, :2].mean(axis=0)).T)))
+    away = np.sort(np.linalg.norm(sulphur.positions - metal.positions[middle], axis=1))
+    assert away[:6] == pytest.approx(np.full(6, np.hypot(3.16 / np.sqrt(3), 1.565)), abs=1e-3)
+    assert away[6] > 3.5
+    assert np.array_equal(table.positions[made.atoms.arrays["source"]], made.atoms.positions[:, :2])
+    assert f"{count['S2']} S2" in made.findings[0]
+    with pytest.raises(BadInput, match=r"O2: a column of several atoms, .* such as columns = \{ O2 = 3\.1 \} \[Å\]"):
+        place(table_of(np.array([[0.0, 0], [3, 0]]), species="O2"))
+    apart = place(table_of(np.array([[0.0, 0], [3, 0]]), species="O2"), columns={"O2": 2.4})
+    assert np.sort(apart.atoms.positions[:, 2]) == pytest.approx([-1.2, -1.2, 1.2, 1.2])
+
+
+def test_a_sulphur_alone_stands_where_one_of_a_pair_would() -> None:
+    table = mos2()
+    lone = int(np.flatnonzero(table.species == "S2")[3])
+    species = table.species.copy()
+    species[lone] = "S"
+    made = place(table.model_copy(update={"species": species}))
+    at = made.atoms.positions[made.atoms.arrays["source"] == lone]
+    assert at[:, 2] == pytest.approx([-1.565])
+    assert made.findings[0].endswith("; 1 S alone, put above the sheet")
+
+
+@settings(max_examples=15)
+@given(size=st.integers(12, 60), x=st.floats(8, 22), y=st.floats(8, 22))
+def test_a_patch_does_not_split_a_column(size: int, x: float, y: float) -> None:
+    table = mos2()
+    found = Segmentation(atoms=table)
+    (made,) = Patch(size=size, center=(x, y)).build(place(table), found)
+    _, counts = np.unique(made.atoms.arrays["source"][made.atoms.symbols == "S"], return_counts=True)
+    assert set(counts.tolist()) <= {2}
+    assert len(made.atoms) <= size
+
+
+def test_samples_of_columns_are_columns() -> None:
+    """A pair moves as one; with a share of lone sulphur it loses an atom as often as that share says."""
+    table = mos2(14)
+    pairs = table.species == "S2"
+    shares = {"Mo": 1.0 - pairs, "S2": 0.8 * pairs, "S": 0.2 * pairs}
+    found = Segmentation(atoms=table.model_copy(update={"shares": shares}))
+    drawn = list(Sample(count=30).build(place(found.atoms), found))
+    single = total = 0
+    for one in drawn:
+        sulphur = one.atoms[one.atoms.symbols == "S"]
+        for row in np.unique(sulphur.arrays["source"]):
+            at = sulphur.positions[sulphur.arrays["source"] == row]
+            assert np.ptp(at[:, :2], axis=0).max() == 0
+            assert np.sort(at[:, 2]) == pytest.approx([-1.565, 1.565][: len(at)])
+            single, total = single + (len(at) == 1), total + 1
+    assert single / total == pytest.approx(0.2, abs=0.04)
 
 
 @settings(max_examples=25)

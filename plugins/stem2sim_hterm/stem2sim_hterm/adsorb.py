@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
@@ -20,7 +21,7 @@ from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM, Structure, extended
 from stem2sim_hterm.edges import edge_atoms
-from stem2sim_hterm.rings import rings
+from stem2sim_hterm.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +33,6 @@ Kind = Literal["top", "bridge", "hollow", "hole", "edge"]
 
 FRAGMENTS = {"CH2": "CH2_s3B1d"}
 """Short names of fragments that ASE's collection has in several states: the ground state."""
-
-LARGEST_RING = 8
-"""Atoms; a wider ring is a hole."""
 
 SURROUNDINGS, ALIKE = 4.0, 0.15
 """[Å]; two sites whose surroundings up to the first differ by less than the second are the same site."""
@@ -54,9 +52,10 @@ class Adsorb(Builder):
 
     name: ClassVar[str] = "adsorb"
 
-    what: str = Field(
-        "Cr", description="an element, a molecule that ASE knows (CH, CH2, CH3, ...), or a structure file"
-    )
+    what: str = Field("Cr", description="an element, or a molecule that ASE knows (CH, CH2, CH3, ...)")
+    path: Path | None = Field(None, description="structure file of what is adsorbed, in place of `what`")
+    anchor: str | None = Field(None, description="species of its atom that binds; left out, the heaviest")
+    turns: int = Field(1, ge=1, le=12, description="orientations on each site, equal parts of a full turn apart")
     sites: tuple[Kind, ...] = Field(
         ("top", "bridge", "hollow"), min_length=1, description="kinds: top, bridge, hollow, hole, edge"
     )
@@ -74,8 +73,10 @@ class Adsorb(Builder):
     @model_validator(mode="after")
     def _known(self) -> Self:
         named = self.what in atomic_numbers or FRAGMENTS.get(self.what, self.what) in g2.names
-        if not named and not Path(self.what).suffix:
-            raise ValueError(f"what = '{self.what}' is no element, no molecule that ASE knows, and no file")
+        if not named:
+            raise ValueError(
+                f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
+            )
         return self
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
@@ -83,8 +84,10 @@ class Adsorb(Builder):
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to adsorb on; put place before adsorb")
         guest = self._guest()
-        sites = self._sites(structure.atoms)
-        whole = [self._placed(structure.atoms, guest, site) for site in sites]
+        # an ad-atom, or what stands upright, is the same whichever way it is turned
+        turns = 1 if np.allclose(guest.positions[:, :2], 0, atol=1e-3) else self.turns
+        sites = [(site, turn * 360 / turns) for site in self._sites(structure.atoms) for turn in range(turns)]
+        whole = [self._placed(structure.atoms, guest, *site) for site in sites]
         surface = structure.atoms.copy()
         if surface.cell.rank < 3:
             _same_box(surface, [atoms for atoms, _ in whole])
@@ -94,14 +97,17 @@ class Adsorb(Builder):
             alone.set_cell(surface.cell)
             alone.pbc = surface.pbc
             alone.positions += np.asarray(surface.cell).sum(axis=0) / 2
-            yield self._made(structure, alone, ADSORBATE, f"{self.what} by itself, in the surface's box")
-        count = {kind: sum(site.kind == kind for site in sites) for kind in self.sites}
+            free = self._made(structure, alone, ADSORBATE, f"{self._named} by itself, in the surface's box")
+            yield free.model_copy(update={"charge": 0})
+        count = {kind: sum(site.kind == kind for site, _ in sites) // turns for kind in self.sites}
         numbers = dict.fromkeys(self.sites, 0)
-        for site, (atoms, lift) in zip(sites, whole, strict=True):
-            numbers[site.kind] += 1
+        for (site, turn), (atoms, lift) in zip(sites, whole, strict=True):
+            numbers[site.kind] += turn == 0
             label = site.kind if count[site.kind] == 1 else f"{site.kind}-{numbers[site.kind]}"
             named = ", ".join(f"{structure.atoms[k].symbol} {k}" for k in site.atoms)
-            told = f"{self.what} at the {label} site ({named}), {lift:.2f} Å above it"
+            told = f"{self._named} at the {label} site ({named}), {lift:.2f} Å above it"
+            if turns > 1:
+                label, told = f"{label}-{turn:.0f}deg", f"{told}, turned by {turn:.0f}°"
             made = self._made(structure, atoms, label, told)
             made.check_distances()
             yield made
@@ -109,14 +115,25 @@ class Adsorb(Builder):
     def _made(self, structure: Structure, atoms: Atoms, label: str, told: str) -> Structure:
         return structure.after(self.provenance(), atoms, told).model_copy(update={"label": label})
 
+    def input_fingerprint(self) -> str:
+        """Return the hash of the structure file."""
+        return sha256(self.path.read_bytes()).hexdigest() if self.path is not None and self.path.is_file() else ""
+
+    @property
+    def _named(self) -> str:
+        return self.what if self.path is None else self.path.name
+
     def _guest(self) -> Atoms:
-        """The adsorbate, its heaviest atom at the origin and the others above it."""
-        if self.what in atomic_numbers:
+        """The adsorbate, its anchor at the origin and the others above it."""
+        if self.path is None and self.what in atomic_numbers:
             return Atoms(self.what, positions=[[0.0, 0.0, 0.0]])
         name = FRAGMENTS.get(self.what, self.what)
-        guest = molecule(name) if name in g2.names else Structure.read(Path(self.what)).atoms
+        guest = molecule(name) if self.path is None else Structure.read(self.path).atoms
         guest = Atoms(guest.numbers, guest.positions)
-        anchor = int(np.argmax(guest.numbers))
+        anchors = [k for k, symbol in enumerate(guest.symbols) if self.anchor in (None, symbol)]
+        if not anchors:
+            raise BadInput(f"anchor = '{self.anchor}', but {self._named} has only {', '.join(set(guest.symbols))}")
+        anchor = max(anchors, key=lambda k: (guest.numbers[k], -k))
         guest.positions -= guest.positions[anchor]
         rest = np.delete(guest.positions, anchor, axis=0)
         if len(rest):
@@ -148,9 +165,10 @@ class Adsorb(Builder):
             )
         return kept
 
-    def _placed(self, atoms: Atoms, guest: Atoms, site: Site) -> tuple[Atoms, float]:
-        """The surface with the adsorbate above a site, and how far above [Å]."""
+    def _placed(self, atoms: Atoms, guest: Atoms, site: Site, turn: float) -> tuple[Atoms, float]:
+        """The surface with the adsorbate above a site, turned about z [degrees], and how far above [Å]."""
         added = guest.copy()
+        added.rotate(turn, "z")
         added.positions += site.at
         if self.height is not None:
             lift = self.height

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import rows_of
 from stem2sim.lattice import DISAGREEMENT, metric_by_neighbours
 from stem2sim.stages import Builder
+from stem2sim_hterm.columns import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,17 +40,18 @@ class Calibrate(Builder):
             raise BadInput("there are no atoms to calibrate; put place before calibrate")
         if atoms.pbc.any():
             raise BadInput("the structure is in a periodic cell already; put calibrate before the step that made it")
-        heavy = atoms.numbers != 1
-        metric = metric_by_neighbours(atoms.positions[heavy, :2], np.eye(2), self.lattice_constant / np.sqrt(3))
+        xy = atoms.positions[atoms.numbers != 1, :2]
+        xy = xy[apart(xy, np.ones(len(xy)), ALIKE)]
+        metric = metric_by_neighbours(xy, np.eye(2), self.lattice_constant / np.sqrt(3))
         if metric is None:
             raise BadInput(
-                f"no honeycomb of {self.lattice_constant:g} Å among {int(heavy.sum())} atoms: too few of their "
+                f"no honeycomb of {self.lattice_constant:g} Å among {len(xy)} atoms: too few of their "
                 "neighbours are one bond length apart; check lattice_constant and the pixel size"
             )
         largest, smallest = np.linalg.svd(metric, compute_uv=False)
         scale = float(np.sqrt(largest * smallest))
         shear = float(metric[0, 1] / scale)
-        angle = rows_of(atoms.positions[heavy, :2] @ metric.T, self.lattice_constant / np.sqrt(3))
+        angle = rows_of(xy @ metric.T, self.lattice_constant / np.sqrt(3))
         said = (
             f"the lattice (a = {self.lattice_constant:g} Å) calls for {100 * (scale - 1):+.1f} % in scale, a stretch "
             f"of {100 * (largest / smallest - 1):.1f} % between directions and a shear of {100 * shear:+.1f} %; "

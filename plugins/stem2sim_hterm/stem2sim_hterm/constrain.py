@@ -13,6 +13,7 @@ from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim_hterm.edges import outer_edge
+from stem2sim_hterm.region import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Axes = Literal["xyz", "xy", "z"]
 
 
-class Constrain(Builder):
+class Constrain(Region, Builder):
     """Hold atoms in place: the perimeter, hydrogen, a species, a region, or what was seen for certain."""
 
     name: ClassVar[str] = "constrain"
@@ -37,9 +38,6 @@ class Constrain(Builder):
     )
     axes: Axes = Field("xyz", description="motion that is held; xy leaves z free")
     species: tuple[str, ...] | None = Field(None, description="of what is held, only these")
-    box: tuple[float, float, float, float] | None = Field(
-        None, description="of what is held, only within x from, x to, y from, y to [Å]"
-    )
     least_probability: float | None = Field(None, ge=0, le=1, description="of what is held, only atoms this probable")
 
     @model_validator(mode="after")
@@ -47,8 +45,6 @@ class Constrain(Builder):
         unknown = sorted(set(self.species or ()) - set(atomic_numbers))
         if unknown:
             raise ValueError(f"no such species: {', '.join(unknown)}")
-        if self.box is not None and not (self.box[0] < self.box[1] and self.box[2] < self.box[3]):
-            raise ValueError(f"a box runs from less to more in x and in y, got {self.box} Å")
         return self
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
@@ -76,9 +72,7 @@ class Constrain(Builder):
             held = perimeter(atoms)
         if self.species is not None:
             held &= np.isin(atoms.get_chemical_symbols(), self.species)
-        if self.box is not None:
-            x, y = atoms.positions[:, 0], atoms.positions[:, 1]
-            held &= (x >= self.box[0]) & (x <= self.box[1]) & (y >= self.box[2]) & (y <= self.box[3])
+        held &= self.inside(atoms.positions[:, :2])
         if self.least_probability is not None:
             held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
         return held
@@ -86,7 +80,7 @@ class Constrain(Builder):
     def _described(self) -> str:
         said = [{"perimeter": "on the perimeter", "hydrogen": "hydrogen", "all": "any"}[self.hold]]
         said += [f"of species {', '.join(self.species)}"] if self.species is not None else []
-        said += ["in the box"] if self.box is not None else []
+        said += [f"in the {self.shape}"] if self.shape else []
         said += [f"at least {self.least_probability} probable"] if self.least_probability is not None else []
         return ", ".join(said)
 

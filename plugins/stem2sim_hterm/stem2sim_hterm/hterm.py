@@ -81,6 +81,8 @@ class Hterm(Builder):
         "remove", description="atoms with a single neighbour, and chains of them: strays, or to be terminated as well"
     )
 
+    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the terminated structure; what was removed, tilted, shared or left bare is among its findings."""
         if len(structure.atoms) == 0:
@@ -115,6 +117,7 @@ class Hterm(Builder):
             self.provenance(), extended(atoms, Atoms(f"H{len(places)}", positions=places)), *findings
         )
         made.check_distances()
+        made = made if self.charge is None else made.model_copy(update={"charge": self.charge})
         parity = "even" if made.electrons % 2 == 0 else "odd"
         counted = (
             f"hydrogens added: {len(places)}; {made.electrons} electrons at charge {made.charge}: {parity}, "

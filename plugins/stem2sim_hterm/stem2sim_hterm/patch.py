@@ -1,105 +1,314 @@
-"""A part of the frame, small enough for an engine."""
+"""Parts of the frame, small enough for an engine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from ase.data import atomic_numbers
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
 
 from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
+from stem2sim_hterm.edges import outer_edge
+from stem2sim_hterm.region import Point, Region
+from stem2sim_hterm.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
-    from numpy.typing import NDArray
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
+Floats = NDArray[np.float64]
 
-class Patch(Builder):
-    """Cut out a connected patch of atoms: the most certain one, or the one around a point."""
+FEATURES = ("impurity", "hole", "edge", "any")
+
+USUAL = 60
+"""Atoms: a minute of tight binding."""
+
+TRIED = 40
+"""Centres whose patches are cut and compared, of those with the best surroundings."""
+
+WHOLE = 0.4
+"""[Å]; the mean of a disc of atoms lies no further off its centre while none is missing."""
+
+BORDER = 4.0
+"""[Å]; an edge nearer than this to the frame's own border may be where the frame ends, not the sheet."""
+
+NEARBY = 13
+"""Atoms around one, itself included, whose doubt counts: it, its neighbours, theirs, and the next."""
+
+
+@dataclass(frozen=True)
+class _Centre:
+    """Where a patch may be cut."""
+
+    at: Floats
+    """(2,) x, y in the structure [Å]."""
+    must: tuple[int, ...]
+    """Atoms without which it would not hold the feature."""
+    named: str
+    room: float = np.inf
+    """To where the frame ends [Å]."""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A patch, by its atoms."""
+
+    kept: list[int]
+    where: str
+    told: tuple[str, ...] = ()
+
+
+class Patch(Region, Builder):
+    """Cut out connected patches of atoms: the most certain ones, the least certain, around points, or a region."""
 
     name: ClassVar[str] = "patch"
 
-    size: int = Field(60, ge=6, description="most atoms in the patch")
-    center: tuple[float, float] | None = Field(None, description="x, y of the patch's centre in the frame [Å]")
+    size: int | None = Field(
+        None, ge=6, description=f"most atoms in a patch; left out, {USUAL}, and in a region all of them"
+    )
+    center: Point | tuple[Point, ...] | None = Field(
+        None, description="x, y of the patch's centre in the frame, or a list of such, one for each patch [Å]"
+    )
     contains: str = Field(
         "impurity",
-        description="what the patch is centred on: a species, 'impurity' (the rarest species, where there are several)"
-        " or 'any'",
+        description="what the patch is centred on: a species, 'impurity' (the rarest species, where there are several),"
+        " 'hole', 'edge' (of the sheet, not of the frame) or 'any'",
     )
+    by: Literal["certainty", "uncertainty"] = Field(
+        "certainty", description="the surroundings with the highest joint probability, or the place to look at again"
+    )
+    count: int = Field(1, ge=1, description="patches, none of which share an atom")
+    unit: Literal["angstrom", "pixel"] = Field("angstrom", description="of center and region")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.contains not in ("impurity", "any") and self.contains not in atomic_numbers:
-            raise ValueError(f"contains must be 'impurity', 'any' or a species such as 'Si', got '{self.contains}'")
+        if self.contains not in FEATURES and self.contains not in atomic_numbers:
+            allowed = ", ".join(f"'{feature}'" for feature in FEATURES)
+            raise ValueError(f"contains must be {allowed} or a species such as 'Si', got '{self.contains}'")
+        if self.shape and (self.center is not None or self.count > 1):
+            raise ValueError(f"a {self.shape} is one patch, without a center or a count")
+        if self.center is not None and self.count > 1:
+            raise ValueError("count is for patches that are sought; give a list of centers instead")
         return self
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the patch, atoms with fewer than two neighbours in it left behind."""
+        """Yield the patches, atoms with fewer than two neighbours in them left behind.
+
+        Raises:
+            BadInput: a place outside the atoms, more atoms than there are, no such feature, too few bonded atoms.
+        """
         atoms = structure.atoms
         if len(atoms) == 0:
             raise BadInput("there are no atoms to cut a patch from; put place before patch")
-        xy = _in_the_frame(atoms, segmentation)
+        if self.size is not None and self.size > len(atoms):
+            raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; a smaller size would do")
         near = neighbours(atoms)
-        if self.center is not None:
-            centre = np.array(self.center)
-            low, high = xy.min(axis=0), xy.max(axis=0)
-            if (centre < low).any() or (centre > high).any():
-                raise BadInput(
-                    f"center {tuple(self.center)} Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
-                    f"and y {low[1]:.1f} to {high[1]:.1f} Å"
-                )
-            kept = _cut(xy, near, centre, self.size)
-            findings: list[str] = []
-            finding = f"patch around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å"
+        frame = _in_the_frame(atoms, segmentation)
+        if self.shape:
+            cuts = [self._region(atoms, near, frame / self._unit(segmentation))]
+        elif self.center is not None:
+            cuts = [self._around(point, near, frame) for point in self._points(segmentation)]
         else:
-            chosen, kept, findings = self._most_certain(atoms, near)
-            centre = xy[chosen]
-            where = f"{atoms[chosen].symbol} at x = {centre[0]:.2f}, y = {centre[1]:.2f} Å"
-            finding = f"patch around {where}, the most certain one"
-        if len(kept) < 6:
-            raise BadInput(
-                f"only {len(kept)} connected atoms around x = {centre[0]:.2f}, y = {centre[1]:.2f} Å; "
-                "choose another center, or check the pixel size (bonded C-C is under 1.9 Å)"
-            )
-        patch = atoms[kept]
-        probability = atoms.arrays.get("probability", np.ones(len(atoms)))[kept]
-        finding += f": {len(kept)} of {len(atoms)} atoms, least probability {probability.min():.3f}"
-        yield structure.after(self.provenance(), patch, *findings, finding)
+            cuts = self._sought(atoms, near, frame, segmentation)
+        probability = atoms.arrays.get("probability", np.ones(len(atoms)))
+        for number, cut in enumerate(cuts, start=1):
+            kept = _whole_columns(atoms, cut.kept)
+            if len(kept) < 6:
+                raise BadInput(
+                    f"only {len(kept)} connected atoms {cut.where}; choose another place or size, or check the pixel "
+                    "size (bonded C-C is under 1.9 Å)"
+                )
+            least, joint = probability[kept].min(), np.prod(probability[kept])
+            sure = f"least probability {least:.3f}, joint {joint:.2g}"
+            told = f"patch {cut.where}: {len(kept)} of {len(atoms)} atoms, {sure}"
+            made = structure.after(self.provenance(), atoms[kept], *cut.told, told)
+            yield made.model_copy(update={"label": f"patch-{number}"}) if len(cuts) > 1 else made
 
-    def _most_certain(self, atoms: Atoms, near: list[list[int]]) -> tuple[int, list[int], list[str]]:
-        """The atom of the wanted kind with the most certain surroundings, the patch around it, and what to tell."""
-        symbols = np.array(atoms.get_chemical_symbols())
-        wanted = self.contains
-        if wanted == "impurity":
+    def _unit(self, segmentation: Segmentation) -> float:
+        """[Å] of the unit that places are given in."""
+        if self.unit == "angstrom":
+            return 1.0
+        if segmentation.pixel_size is None:
+            raise BadInput("the pixel size is not known here; give center and region in Å, with unit = 'angstrom'")
+        return segmentation.pixel_size
+
+    def _points(self, segmentation: Segmentation) -> Floats:
+        return np.array(self.center, dtype=float).reshape(-1, 2) * self._unit(segmentation)
+
+    def _region(self, atoms: Atoms, near: list[list[int]], xy: Floats) -> _Cut:
+        inside = np.flatnonzero(self.inside(xy))
+        low, high = xy.min(axis=0), xy.max(axis=0)
+        if len(inside) == 0:
+            raise BadInput(
+                f"no atom within the {self.shape}; they span x {low[0]:.1f} to {high[0]:.1f} and y {low[1]:.1f} to "
+                f"{high[1]:.1f} {'Å' if self.unit == 'angstrom' else 'pixels'}"
+            )
+        kept = two_core(near, set(inside.tolist()))
+        parts: list[set[int]] = []
+        while rest := kept - set().union(*parts):
+            parts.append(_connected(near, kept, min(rest)))
+        largest = sorted(parts[int(np.argmax([len(part) for part in parts]))]) if parts else []
+        if self.size is not None and len(largest) > self.size:
+            raise BadInput(f"the {self.shape} holds {len(largest)} connected atoms, more than size = {self.size}")
+        more = f"{len(kept) - len(largest)} atoms in the {self.shape} are not connected with these, and left out"
+        return _Cut(largest, f"within the {self.shape}", (more,) if len(parts) > 1 else ())
+
+    def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> _Cut:
+        low, high = frame.min(axis=0), frame.max(axis=0)
+        if (at < low).any() or (at > high).any():
+            raise BadInput(
+                f"center ({at[0]:.1f}, {at[1]:.1f}) Å is outside the atoms, which span x {low[0]:.1f} to "
+                f"{high[0]:.1f} Å and y {low[1]:.1f} to {high[1]:.1f} Å"
+            )
+        return _Cut(_cut(frame, near, at, self.size or USUAL), f"around x = {at[0]:.2f}, y = {at[1]:.2f} Å")
+
+    def _sought(self, atoms: Atoms, near: list[list[int]], frame: Floats, segmentation: Segmentation) -> list[_Cut]:
+        """As many patches as asked for, the best first, and where each lies."""
+        kind = self._kind(atoms)
+        found: list[_Cut] = []
+        used: set[int] = set()
+        while len(found) < self.count:
+            more: tuple[str, ...] = ()
+            best = self._best(kind, atoms, near, frame, segmentation, used)
+            if best is None and self.contains == "impurity" and kind != "any":
+                more = (f"no {kind} has two bonded neighbours: the patch is centred on another atom",)
+                best = self._best("any", atoms, near, frame, segmentation, used)
+            if best is None and not found:
+                raise BadInput(self._nothing(kind))
+            if best is None:
+                raise BadInput(
+                    f"only {len(found)} of {self.count} patches fit, with contains = '{self.contains}' and no atom in "
+                    "two of them; a smaller count or size would do"
+                )
+            centre, kept = best
+            x, y = frame[list(centre.must)].mean(axis=0)
+            found.append(_Cut(kept, f"around {centre.named} at x = {x:.2f}, y = {y:.2f} Å, the {self._most} one", more))
+            used |= set(kept)
+        return found
+
+    @property
+    def _most(self) -> str:
+        return "most certain" if self.by == "certainty" else "least certain"
+
+    def _kind(self, atoms: Atoms) -> str:
+        """What to centre on: impurity stands for the rarest species."""
+        symbols = atoms.get_chemical_symbols()
+        if self.contains == "impurity":
             kinds, counts = np.unique(symbols, return_counts=True)
-            wanted = str(kinds[np.argmin(counts)]) if len(kinds) > 1 else "any"
-        if wanted not in symbols and wanted != "any":
-            raise BadInput(f"no {wanted} among the atoms; there are {', '.join(sorted(set(symbols)))}")
-        ranked = [(wanted, k) for k in _by_certainty(atoms, near, wanted, self.size)]
-        if self.contains == "impurity" and wanted != "any":
-            ranked += [("any", k) for k in _by_certainty(atoms, near, "any", self.size)]
-        for kind, chosen in ranked:
-            kept = _cut(atoms.positions[:, :2], near, atoms.positions[chosen, :2], self.size)
-            if chosen in kept:
-                told = f"no {wanted} has two bonded neighbours: the patch is centred on another atom"
-                return chosen, kept, [told] if kind != wanted else []
-        what = "an atom" if wanted == "any" else wanted
-        raise BadInput(
-            f"no patch of up to {self.size} atoms holds {what} with two bonded neighbours; "
-            "choose another size, or contains = 'any', or check the pixel size"
+            return str(kinds[np.argmin(counts)]) if len(kinds) > 1 else "any"
+        if self.contains not in FEATURES and self.contains not in symbols:
+            raise BadInput(f"no {self.contains} among the atoms; there are {', '.join(sorted(set(symbols)))}")
+        return self.contains
+
+    def _nothing(self, kind: str) -> str:
+        size = self.size or USUAL
+        if kind == "hole":
+            return (
+                f"no patch of up to {size} atoms holds a hole (a ring of more than {LARGEST_RING} atoms) with its rim"
+            )
+        if kind == "edge":
+            return f"no edge of the sheet is {BORDER:g} Å or more from where the frame ends"
+        what = "an atom" if kind == "any" else kind
+        return (
+            f"no patch of up to {size} atoms holds {what} with two bonded neighbours; choose another size, or contains "
+            "= 'any', or check the pixel size"
         )
 
+    def _best(
+        self,
+        kind: str,
+        atoms: Atoms,
+        near: list[list[int]],
+        frame: Floats,
+        segmentation: Segmentation,
+        used: set[int],
+    ) -> tuple[_Centre, list[int]] | None:
+        """The centre of this kind with the best surroundings, and the patch around it, without the atoms used."""
+        free = two_core(near, set(range(len(atoms))) - used)
+        left = [[n for n in bonded if n in free] if k in free else [] for k, bonded in enumerate(near)]
+        centres = [c for c in _centres(kind, atoms, near, frame, segmentation) if free.issuperset(c.must)]
+        if not centres:
+            return None
+        size, xy = min(self.size or USUAL, len(atoms)), atoms.positions[:, :2]
+        score = self._scores(centres, atoms, near, segmentation, size)
+        log_probability = _log_probability(atoms)
+        most = TRIED if self.by == "certainty" else 1
+        tried: list[tuple[_Centre, list[int]]] = []
+        for k in np.argsort(-score, kind="stable").tolist():
+            kept = _cut(xy, left, centres[k].at, size)
+            if set(kept).issuperset(centres[k].must):
+                tried.append((centres[k], kept))
+            if len(tried) == most:
+                break
+        # the first of equals, which has the best surroundings
+        return max(tried, key=lambda one: (len(one[1]), float(log_probability[one[1]].sum())), default=None)
 
-def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> NDArray[np.float64]:
+    def _scores(
+        self,
+        centres: list[_Centre],
+        atoms: Atoms,
+        near: list[list[int]],
+        segmentation: Segmentation,
+        size: int,
+    ) -> Floats:
+        """How good the surroundings of each centre are: probable and whole, or doubtful."""
+        xy, at = atoms.positions[:, :2], np.array([centre.at for centre in centres])
+        tree = cKDTree(xy)
+        away, around = tree.query(at, k=size)
+        away, around = away.reshape(len(at), size), around.reshape(len(at), size)
+        worth = _log_probability(atoms)
+        room = np.array([centre.room for centre in centres])
+        if np.isfinite(room).all():  # an edge: of the disc round it, at least a half is missing anyway
+            missing = np.clip(1 - room / np.maximum(away[:, -1], 1e-9), 0, None)
+        else:
+            # the frame's border cuts the disc of nearest atoms: the further its mean is off centre, the more is missing
+            missing = np.clip(np.hypot(*(xy[around].mean(axis=1) - at).T) - WHOLE, 0, None)
+            # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
+            worth = worth - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
+        if self.by == "uncertainty":
+            doubt = -_log_probability(atoms) + _entropy(atoms, segmentation)
+            return np.asarray(doubt[around[:, : min(NEARBY, size)]].mean(axis=1) - 0.1 * missing)
+        return np.asarray(worth[around].mean(axis=1) - missing)
+
+
+def _centres(
+    kind: str, atoms: Atoms, near: list[list[int]], frame: Floats, segmentation: Segmentation
+) -> list[_Centre]:
+    """Every place of a kind, whether or not a patch fits there."""
+    xy, symbols = atoms.positions[:, :2], atoms.get_chemical_symbols()
+    if kind == "hole":
+        core = np.array(sorted(two_core(near, set(range(len(atoms))))), dtype=int)  # what hangs into a hole is no rim
+        holes = [ring for ring in rings(atoms[core]) if len(ring) > LARGEST_RING]
+        rims = [tuple(int(k) for k in core[list(hole.atoms)]) for hole in holes]
+        named = [f"a hole with {len(set(rim))} atoms round it" for rim in rims]
+        return [_Centre(h.centre[:2], rim, n) for h, rim, n in zip(holes, rims, named, strict=True)]
+    if kind == "edge":
+        low, high = _extent(frame, segmentation)
+        room = np.minimum(frame - low, high - frame).min(axis=1)
+        chosen = np.flatnonzero(outer_edge(atoms) & (room > BORDER))
+        return [_Centre(xy[k], (int(k),), f"the edge of the sheet ({symbols[k]} {k})", float(room[k])) for k in chosen]
+    return [_Centre(xy[k], (k,), symbols[k]) for k in range(len(atoms)) if kind in ("any", symbols[k])]
+
+
+def _extent(frame: Floats, segmentation: Segmentation) -> tuple[Floats, Floats]:
+    """Where the frame begins and ends [Å]; where its atoms do, if no more is known."""
+    if segmentation.mean is not None and segmentation.pixel_size is not None:
+        rows, columns = segmentation.mean.shape[1:]
+        return np.zeros(2), np.array([columns - 1, rows - 1]) * segmentation.pixel_size
+    return frame.min(axis=0), frame.max(axis=0)
+
+
+def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> Floats:
     """x, y [Å] as the frame shows them: the structure may be on another scale."""
     source = atoms.arrays.get("source")
     if source is None or len(source) == 0 or not 0 <= source.min() <= source.max() < len(segmentation.atoms):
@@ -107,26 +316,20 @@ def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> NDArray[np.float6
     return np.asarray(segmentation.atoms.positions[source])
 
 
-def _by_certainty(atoms: Atoms, near: list[list[int]], kind: str, size: int) -> list[int]:
-    """Atoms of a kind that have two neighbours, those with the most probable and least cut surroundings first."""
-    bonded = two_core(near, set(range(len(atoms))))
-    symbols = atoms.get_chemical_symbols()
-    candidates = np.array([k for k in sorted(bonded) if kind in ("any", symbols[k])], dtype=int)
-    if len(candidates) == 0:
-        return []
-    probability = np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)
-    # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
-    score = np.log(probability) - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
-    xy = atoms.positions[:, :2]
-    count = min(size, len(atoms))
-    around = cKDTree(xy).query(xy[candidates], k=count)[1].reshape(len(candidates), count)
-    # the frame's border cuts the disc of nearest atoms: the further its mean lies off centre, the more is missing
-    off_centre = np.hypot(*(xy[around].mean(axis=1) - xy[candidates]).T)
-    order = np.argsort(off_centre - score[around].mean(axis=1), kind="stable")
-    return [int(k) for k in candidates[order]]
+def _log_probability(atoms: Atoms) -> Floats:
+    return np.asarray(np.log(np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)))
 
 
-def _cut(xy: NDArray[np.float64], near: list[list[int]], centre: NDArray[np.float64], size: int) -> list[int]:
+def _entropy(atoms: Atoms, segmentation: Segmentation) -> Floats:
+    """Doubt about the species [nat]."""
+    source = atoms.arrays.get("source", np.full(len(atoms), -1))
+    entropy = segmentation.atoms.entropy
+    if len(entropy) == 0:
+        return np.zeros(len(atoms))
+    return np.where(source >= 0, np.nan_to_num(entropy)[np.clip(source, 0, len(entropy) - 1)], 0.0)
+
+
+def _cut(xy: Floats, near: list[list[int]], centre: Floats, size: int) -> list[int]:
     """Of the nearest atoms, as many as leave a connected patch of at most `size` in which each has two neighbours."""
     order = np.argsort(np.hypot(*(xy - centre).T), kind="stable")
     best: list[int] = []
@@ -149,3 +352,12 @@ def _connected(near: list[list[int]], kept: set[int], start: int) -> set[int]:
         front = [n for n in {n for k in front for n in near[k]} if n in kept and n not in found]
         found.update(front)
     return found
+
+
+def _whole_columns(atoms: Atoms, kept: list[int]) -> list[int]:
+    """Without the atoms whose column stays behind in part."""
+    source = atoms.arrays.get("source")
+    if source is None:
+        return kept
+    behind = set(np.delete(source, kept).tolist()) - {-1}
+    return [k for k in kept if int(source[k]) not in behind]

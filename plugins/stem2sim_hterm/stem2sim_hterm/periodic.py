@@ -36,7 +36,7 @@ class Periodic(Builder):
     vacuum: float = Field(VACUUM, gt=0, description="above, and below, the sheet [Å]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the cell, periodic in the plane; how well its borders match is among its findings."""
+        """Yield the cell, with vacuum above and below; how well its borders match is among its findings."""
         n, m = self.repeats
         if min(n, m) < 2:
             raise BadInput(f"repeats must be at least 2 along both vectors, got {n} x {m}")
@@ -65,7 +65,7 @@ class Periodic(Builder):
         made.positions[:, :2] = (made.positions[:, :2] - lattice.origin) @ turned
         height = float(np.ptp(made.positions[:, 2])) + 2 * self.vacuum
         made.set_cell([[*(n * ideal[0]), 0], [*(m * ideal[1]), 0], [0, 0, height]])
-        made.pbc = (True, True, False)
+        made.pbc = True  # along the vacuum too: periodic engines know no other cell
         made.center(axis=2)
         made.wrap()
         apart = self._mismatch(xy, lattice, whole, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST, Structure
+from stem2sim_hterm.columns import standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,9 @@ class Place(Builder):
     overlap: Literal["error", "keep-likelier"] = Field(
         "error", description="two atoms closer than 0.9 Å: stop, or keep the more probable one"
     )
-
+    columns: dict[str, float] = Field(
+        {}, description="column of several atoms -> their distance along the beam [Å]; S2, Se2 and Te2 are known"
+    )
     scale: Literal["lattice", "stated"] = Field(
         "lattice",
         description="take out the scale and stretch that the frame's lattice calls for, where one was found; "
@@ -39,7 +43,7 @@ class Place(Builder):
     )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield one flat structure, without a cell: x along columns, y down rows, z = 0; nothing is turned."""
+        """Yield one structure, without a cell: x along columns, y down rows, nothing turned; z = 0 but in columns."""
         table = segmentation.atoms
         kept = np.flatnonzero(table.probability >= self.least_probability)
         if len(kept) == 0:
@@ -54,21 +58,21 @@ class Place(Builder):
             kept = kept[apart(table.positions[kept], table.probability[kept], CLOSEST)]
             if len(kept) < before:
                 findings.append(f"closer than {CLOSEST} Å to a likelier atom and left out: {before - len(kept)}")
-        columns = sorted({str(s) for s in table.species[kept]} - set(atomic_numbers))
-        if columns:
-            raise BadInput(
-                f"{', '.join(columns)}: a column of several atoms, whose heights the frame does not show; "
-                "place takes columns of one atom"
-            )
+        names = [str(s) for s in table.species]
+        column, symbols, z = standing([names[k] for k in kept], set(names), self.columns)
+        if len(column) > len(kept):
+            several = Counter(names[k] for k in kept if names[k] not in atomic_numbers)
+            told = ", ".join(f"{count} {name}" for name, count in sorted(several.items()))
+            lone = Counter(names[k] for k, at in zip(kept[column], z, strict=True) if at and names[k] in atomic_numbers)
+            told += "".join(f"; {count} {name} alone, put above the sheet" for name, count in sorted(lone.items()))
+            findings.append(f"columns of several atoms, whose heights are those of the perfect material: {told}")
         stretch, said = self._stretch(segmentation)
         findings += [said] if said else []
-        atoms = Atoms(
-            symbols=[str(s) for s in table.species[kept]],
-            positions=np.column_stack([table.positions[kept] @ stretch.T, np.zeros(len(kept))]),
-        )
-        atoms.set_array("source", kept.astype(int))
-        atoms.set_array("probability", table.probability[kept])
-        atoms.set_array("position_std", table.position_std[kept] * np.sqrt(np.linalg.det(stretch)))
+        rows = kept[column]
+        atoms = Atoms(symbols, positions=np.column_stack([table.positions[rows] @ stretch.T, z]))
+        atoms.set_array("source", rows.astype(int))
+        atoms.set_array("probability", table.probability[rows])
+        atoms.set_array("position_std", table.position_std[rows] * np.sqrt(np.linalg.det(stretch)))
         made = structure.after(self.provenance(), atoms, *findings)
         made.check_distances()
         yield made

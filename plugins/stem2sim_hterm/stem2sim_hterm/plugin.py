@@ -21,7 +21,10 @@ def stem2sim_builders() -> list[type[Builder]]:
     from stem2sim_hterm.patch import Patch
     from stem2sim_hterm.periodic import Periodic
     from stem2sim_hterm.place import Place
+    from stem2sim_hterm.repair import Drop, Fill, Merge
     from stem2sim_hterm.ripple import Ripple
     from stem2sim_hterm.sample import Sample
 
-    return [Place, Calibrate, Patch, Sample, Periodic, Hterm, Cell, Adsorb, Ripple, Constrain]
+    return [
+        Place, Calibrate, Merge, Drop, Fill, Patch, Sample, Periodic, Hterm, Cell, Adsorb, Ripple, Constrain,
+    ]  # fmt: skip

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LARGEST_RING = 8
+"""Atoms; a wider ring is a hole."""
+
+
 @dataclass(frozen=True)
 class Ring:
     """A face of the sheet: atoms one bond apart, round an empty middle."""

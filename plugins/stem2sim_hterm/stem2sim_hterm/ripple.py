@@ -26,7 +26,7 @@ class Ripple(Builder):
 
     name: ClassVar[str] = "ripple"
 
-    amplitude: float = Field(0.05, gt=0, le=0.05, description="largest displacement along z [Å]")
+    amplitude: float = Field(0.05, ge=0, le=0.05, description="largest displacement along z; 0 for none [Å]")
     seed: int = Field(0, ge=0, description="another seed is another ripple")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
@@ -15,6 +14,8 @@ from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST
+from stem2sim_hterm.columns import standing
+from stem2sim_hterm.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,9 @@ class Sample(Builder):
         if not np.isfinite(std).all():
             raise BadInput(f"position_std is not known for {int((~np.isfinite(std)).sum())} of {len(atoms)} atoms")
         rows, places, scale = self._candidates(atoms, segmentation)
+        kinds, middle = {str(s) for s in table.species} | set(table.shares), float(np.median(atoms.positions[:, 2]))
+        placed = [step["columns"] for step in structure.history if step.get("use") == Place.name]
+        separations: dict[str, float] = placed[-1] if placed else {}
         widths = np.nan_to_num(table.position_std[rows]) * scale
         likely = table.probability[rows]
         for number in range(1, self.count + 1):
@@ -73,13 +77,14 @@ class Sample(Builder):
             if len(kept) == 0:
                 raise BadInput(f"no atom came into sample {number}: all probabilities are low")
             kept = kept[apart(xy[kept], likely[kept], CLOSEST)]
-            height = np.full(len(kept), atoms.positions[:, 2].mean())
-            drawn = Atoms(species[kept].tolist(), positions=np.column_stack([xy[kept], height]))
+            column, symbols, z = standing(species[kept].tolist(), kinds, separations)
+            which = kept[column]
+            drawn = Atoms(symbols, positions=np.column_stack([xy[which], middle + z]))
             drawn.set_cell(atoms.cell)
             drawn.pbc = atoms.pbc
-            drawn.set_array("source", rows[kept].astype(int))
-            drawn.set_array("probability", likely[kept])
-            drawn.set_array("position_std", widths[kept])
+            drawn.set_array("source", rows[which].astype(int))
+            drawn.set_array("probability", likely[which])
+            drawn.set_array("position_std", widths[which])
             told = _differences(atoms, drawn)
             made = structure.after(self.provenance(), drawn, f"sample {number}: {told}")
             made.check_distances()
@@ -88,8 +93,9 @@ class Sample(Builder):
     def _candidates(self, atoms: Atoms, segmentation: Segmentation) -> tuple[NDArray[np.int64], Floats, float]:
         """Rows of the table that may be in, where they stand in the structure, and its scale over the frame's."""
         table = segmentation.atoms
-        source = atoms.arrays["source"]
-        frame, here = table.positions, atoms.positions[:, :2]
+        first = np.sort(np.unique(atoms.arrays["source"], return_index=True)[1])  # a column is one row
+        source = atoms.arrays["source"][first]
+        frame, here = table.positions, atoms.positions[first, :2]
         terms = np.column_stack([frame[source], np.ones(len(source))])
         if np.linalg.matrix_rank(terms - [*terms.mean(axis=0)[:2], 0]) < 3:
             matrix, offset = np.eye(2), here.mean(axis=0) - frame[source].mean(axis=0)
@@ -99,8 +105,6 @@ class Sample(Builder):
         places = frame @ matrix + offset
         places[source] = here
         other = np.setdiff1d(np.flatnonzero(table.probability >= self.least_probability), source)
-        known = [str(s) in atomic_numbers for s in table.species[other]]
-        other = other[np.array(known, dtype=bool)]
         near = cKDTree(here).query_ball_point(places[other], WITHIN, return_length=True) if len(other) else np.zeros(0)
         rows = np.concatenate([source, other[np.asarray(near) >= 2]]).astype(np.int64)
         return rows, places[rows], float(np.sqrt(abs(np.linalg.det(matrix))))
@@ -118,14 +122,20 @@ def _drawn(segmentation: Segmentation, rows: NDArray[np.int64], rng: np.random.G
 
 
 def _differences(mean: Atoms, drawn: Atoms) -> str:
-    before = dict(zip(mean.arrays["source"].tolist(), mean.get_chemical_symbols(), strict=True))
-    after = dict(zip(drawn.arrays["source"].tolist(), drawn.get_chemical_symbols(), strict=True))
-    gone, come = len(set(before) - set(after)), len(set(after) - set(before))
-    other = sum(after[row] != symbol for row, symbol in before.items() if row in after)
-    moved = [
-        drawn.positions[k] - mean.positions[j]
-        for k, row in enumerate(drawn.arrays["source"].tolist())
-        for j in np.flatnonzero(mean.arrays["source"] == row)
-    ]
-    rms = float(np.sqrt((np.array(moved) ** 2).sum(axis=1).mean())) if moved else 0.0
-    return f"atoms left out {gone}, come in {come}, of another species {other}, moved by {rms:.3f} Å rms"
+    before, after = _columns(mean), _columns(drawn)
+    stayed = sorted(set(before) & set(after))
+    other = sum(before[row][0] != after[row][0] for row in stayed)
+    moved = np.array([after[row][1] - before[row][1] for row in stayed]).reshape(-1, 2)
+    rms = float(np.sqrt((moved**2).sum(axis=1).mean())) if stayed else 0.0
+    return (
+        f"atoms left out {len(set(before) - set(after))}, come in {len(set(after) - set(before))}, of another species "
+        f"{other}, moved by {rms:.3f} Å rms"
+    )
+
+
+def _columns(atoms: Atoms) -> dict[int, tuple[str, Floats]]:
+    """Row of the atoms table -> what stands there, and where."""
+    found: dict[int, tuple[str, Floats]] = {}
+    for row, symbol, place in zip(atoms.arrays["source"], atoms.symbols, atoms.positions[:, :2], strict=True):
+        found[int(row)] = found.get(int(row), ("", place))[0] + symbol, place
+    return found

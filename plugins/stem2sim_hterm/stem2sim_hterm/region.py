@@ -1,0 +1,53 @@
+"""A part of the plane: a box, a circle or a polygon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from matplotlib.path import Path as Outline
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Point = tuple[float, float]
+
+
+class Region(BaseModel):
+    """Options of a builder that acts on a part of the plane."""
+
+    model_config = ConfigDict(frozen=True)
+
+    box: tuple[float, float, float, float] | None = Field(None, description="within x from, x to, y from, y to [Å]")
+    circle: tuple[float, float, float] | None = Field(None, description="within x, y of a centre, and a radius [Å]")
+    polygon: tuple[Point, ...] | None = Field(
+        None, min_length=3, description="within a line through these x, y and back to the first [Å]"
+    )
+
+    @model_validator(mode="after")
+    def _one_that_is(self) -> Self:
+        given = [name for name in ("box", "circle", "polygon") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"a region has one shape, got {' and '.join(given)}")
+        if self.box is not None and not (self.box[0] < self.box[1] and self.box[2] < self.box[3]):
+            raise ValueError(f"a box runs from less to more in x and in y, got {self.box} Å")
+        if self.circle is not None and self.circle[2] <= 0:
+            raise ValueError(f"the radius of a circle must be positive, got {self.circle[2]} Å")
+        return self
+
+    @property
+    def shape(self) -> str:
+        """What the region is; '' where none was given."""
+        return next((name for name in ("box", "circle", "polygon") if getattr(self, name) is not None), "")
+
+    def inside(self, xy: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return (points,) which of them (points, 2) are within the region; all of them where none was given."""
+        if self.box is not None:
+            low, high = np.array(self.box).reshape(2, 2).T
+            return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
+        if self.circle is not None:
+            return np.asarray(np.hypot(*(xy - self.circle[:2]).T) <= self.circle[2])
+        if self.polygon is not None:
+            return np.asarray(Outline([*self.polygon, self.polygon[0]], closed=True).contains_points(xy))
+        return np.ones(len(xy), dtype=bool)

@@ -1,0 +1,144 @@
+"""Repairs of what was measured, each only where it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from pydantic import Field, field_validator
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from stem2sim.bonds import bonds
+from stem2sim.errors import BadInput
+from stem2sim.honeycomb import occupation
+from stem2sim.stages import Builder
+from stem2sim.structure import extended
+from stem2sim_hterm.columns import ALIKE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+
+class Merge(Builder):
+    """Make one atom of those that were found twice: at their mean, of the likelier one's species."""
+
+    name: ClassVar[str] = "merge"
+
+    distance: float = Field(1.0, gt=0, le=1.2, description="atoms closer than this in the plane are one [Å]")
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the structure with one atom, or column, for each group of close ones; which ones is told."""
+        atoms = _flat(structure, self.name)
+        column = _columns(atoms)
+        first = np.unique(column, return_index=True)[1]
+        xy = atoms.positions[first, :2]
+        pairs = cKDTree(xy).query_pairs(self.distance, output_type="ndarray")
+        _, group = _groups(len(xy), pairs[:, 0], pairs[:, 1])
+        probability = atoms.arrays.get("probability", np.ones(len(atoms)))[first]
+        made, gone, told = atoms.copy(), np.zeros(len(xy), dtype=bool), []
+        for one in np.unique(group[np.unique(pairs)]):
+            members = np.flatnonzero(group == one)
+            likeliest = members[np.argmax(probability[members])]
+            weights = np.clip(probability[members], 1e-6, None)
+            made.positions[column == likeliest, :2] = weights @ xy[members] / weights.sum()
+            gone[members] = members != likeliest
+            told.append(" + ".join(f"{atoms[int(first[k])].symbol} {first[k]}" for k in members))
+        said = f"atoms found twice and merged: {', '.join(told)}" if told else "no two atoms to merge"
+        yield structure.after(self.provenance(), made[~gone[column]], f"{said} (closer than {self.distance:g} Å)")
+
+
+class Drop(Builder):
+    """Leave out strays: atoms, and small groups of them, that are bonded to nothing else."""
+
+    name: ClassVar[str] = "drop"
+
+    smallest: int = Field(6, ge=2, description="atoms; bonded groups of fewer are left out")
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the structure without its strays; which ones is told.
+
+        Raises:
+            BadInput: nothing would be left.
+        """
+        atoms = structure.atoms
+        i, j, _ = bonds(atoms)
+        count, group = _groups(len(atoms), i, j)
+        kept = np.bincount(group, minlength=count)[group] >= self.smallest
+        if not kept.any():
+            raise BadInput(
+                f"no group of {self.smallest} bonded atoms among {len(atoms)}; check the pixel size (bonded C-C is "
+                "under 1.9 Å), or put place before drop"
+            )
+        strays = ", ".join(f"{atoms[int(k)].symbol} {k}" for k in np.flatnonzero(~kept))
+        said = f"strays left out: {strays}" if strays else "no strays"
+        yield structure.after(self.provenance(), atoms[kept], said)
+
+
+class Fill(Builder):
+    """Put an atom on every single lattice site that has none, though all of its neighbours are there."""
+
+    name: ClassVar[str] = "fill"
+
+    lattice_constant: float = Field(2.46, gt=0, description="of the honeycomb [Å]")
+    species: str = Field("C", description="of the atoms put in")
+
+    @field_validator("species")
+    @classmethod
+    def _known(cls, species: str) -> str:
+        if species not in atomic_numbers:
+            raise ValueError(f"'{species}' is no element")
+        return species
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        """Yield the filled structure; atoms put in have a probability of 0, for nobody saw them.
+
+        Raises:
+            BadInput: atoms without a honeycomb of this constant.
+        """
+        atoms = _flat(structure, self.name)
+        found = occupation(atoms.positions[:, :2], self.lattice_constant)
+        if found is None:
+            raise BadInput(
+                f"no honeycomb of {self.lattice_constant:g} Å among {len(atoms)} atoms; check lattice_constant, or put "
+                "calibrate before fill"
+            )
+        places = np.column_stack([found.empty, np.full(len(found.empty), np.median(atoms.positions[:, 2]))])
+        made = extended(atoms, Atoms([self.species] * len(places), positions=places))
+        if made.has("probability"):
+            made.arrays["probability"][len(atoms) :] = 0.0
+        told = ", ".join(f"x {x:.2f} y {y:.2f} Å" for x, y in found.empty)
+        said = (
+            f"vacant sites filled with {self.species}, which was not seen there: {told}" if told else "no vacant site"
+        )
+        yield structure.after(self.provenance(), made, said)
+
+
+def _flat(structure: Structure, name: str) -> Atoms:
+    """The atoms of a sheet as it was measured: no cell, no hydrogen."""
+    atoms: Atoms = structure.atoms
+    if len(atoms) == 0:
+        raise BadInput(f"there are no atoms to repair; put place before {name}")
+    if atoms.pbc.any() or (atoms.numbers == 1).any():
+        raise BadInput(f"{name} repairs a sheet as it was measured; put it before hterm and before any cell")
+    return atoms
+
+
+def _columns(atoms: Atoms) -> NDArray[np.int64]:
+    """Number of the column that each atom stands in."""
+    pairs = cKDTree(atoms.positions[:, :2]).query_pairs(ALIKE, output_type="ndarray")
+    above = np.abs(np.diff(atoms.positions[pairs, 2], axis=1)).reshape(-1) > ALIKE
+    return _groups(len(atoms), *pairs[above].T)[1]
+
+
+def _groups(count: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+    number, group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)
+    return int(number), np.asarray(group, dtype=np.int64)
