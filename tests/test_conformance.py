@@ -36,7 +36,9 @@ def test_segmenters_conform(name: str, within: float) -> None:
     assert seen == pytest.approx(known, rel=within)
 
 
-@pytest.mark.parametrize("name", ["place", "calibrate", "patch", "hterm", "cell", "ripple", "constrain"])
+@pytest.mark.parametrize(
+    "name", ["place", "calibrate", "merge", "drop", "fill", "patch", "hterm", "cell", "ripple", "constrain"]
+)
 def test_builders_conform(name: str) -> None:
     builder = installed().find("builder", name)()
     check_builder(builder, flake(16), graphene_segmentation(16))  # type: ignore[arg-type]

@@ -50,6 +50,10 @@ def _type(annotation: Any) -> str:
     if str(annotation).startswith("typing.Literal"):
         return " | ".join(f'"{choice}"' for choice in choices)
     inner = [choice for choice in choices if choice is not type(None)]
+    if get_origin(annotation) is dict:
+        return " to ".join(_type(one) for one in inner)
+    if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
+        return f"[{_type(inner[0])}, ...]"
     if get_origin(annotation) is tuple:
         return f"[{', '.join(_type(one) for one in inner)}]"
     return " or ".join(_type(one) for one in inner)
@@ -60,6 +64,8 @@ def _toml(value: Any) -> str:
         return "none"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml(str(key))} = {_toml(one)}' for key, one in value.items())}}}"
     return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
 
 

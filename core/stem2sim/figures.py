@@ -1,9 +1,9 @@
-"""Figures of the report. Each function returns one PNG picture."""
+"""Figures of the report. Each function returns one PNG picture; those of the frame also where its axes lie in it."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -36,6 +36,9 @@ PANEL = 4.3
 DOTS = 140
 """Per inch."""
 
+PADDING = 0.05
+"""Inches."""
+
 
 def _figure(panels: int, ratio: float = 1.0, width: float = PANEL) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width * panels, width * ratio), layout="constrained")
@@ -49,8 +52,35 @@ def _figure(panels: int, ratio: float = 1.0, width: float = PANEL) -> tuple[Figu
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=0.05)
+    figure.savefig(buffer, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=PADDING)
     return buffer.getvalue()
+
+
+class Panel(NamedTuple):
+    """Axes in a picture: left, top, right, bottom as shares of its width and height, and x, y there [Å]."""
+
+    box: tuple[float, float, float, float]
+    data: tuple[float, float, float, float]
+
+
+def _mapped(figure: Figure, axes: Sequence[Axes]) -> tuple[bytes, list[Panel]]:
+    """The picture, and its axes, for whoever wants to know what a point of it shows."""
+    png = _png(figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    whole = figure.get_tightbbox(canvas.get_renderer()).padded(PADDING)  # type: ignore[no-untyped-call]
+    panels = []
+    for axis in axes:
+        inside = axis.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+        corners = axis.transData.inverted().transform(axis.transAxes.transform([[0, 1], [1, 0]]))
+        box = (
+            (inside.x0 - whole.x0) / whole.width,
+            (whole.y1 - inside.y1) / whole.height,
+            (inside.x1 - whole.x0) / whole.width,
+            (whole.y1 - inside.y0) / whole.height,
+        )
+        panels.append(Panel(box, tuple(corners.ravel().tolist())))
+    return png, panels
 
 
 def _show(axis: Axes, pixels: NDArray[np.float32], pixel_size: float, **how: Any) -> AxesImage:
@@ -72,7 +102,7 @@ def _colour(species: str) -> str:
     return COLOURS.get(element, to_hex(jmol_colors[atomic_numbers.get(element, 0)]))
 
 
-def frame(image: Image, atoms: AtomsTable) -> bytes:
+def frame(image: Image, atoms: AtomsTable) -> tuple[bytes, list[Panel]]:
     """The frame as it is, and with the atoms found over it."""
     figure, axes = _figure(2)
     for axis in axes:
@@ -87,7 +117,7 @@ def frame(image: Image, atoms: AtomsTable) -> bytes:
     axes[0].set_title("frame", fontsize=10)
     axes[1].set_title("atoms found", fontsize=10)
     axes[1].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, frameon=False)
-    return _png(figure)
+    return _mapped(figure, axes)
 
 
 def _marker(width: float) -> float:
@@ -116,7 +146,7 @@ def uncertainty(image: Image | None, found: Segmentation) -> bytes:
     return _png(figure)
 
 
-def patch(image: Image, atoms: AtomsTable, source: NDArray[np.int64]) -> bytes:
+def patch(image: Image, atoms: AtomsTable, source: NDArray[np.int64]) -> tuple[bytes, list[Panel]]:
     """The atoms that went into the structure, over the frame."""
     figure, (axis,) = _figure(1)
     _show(axis, image.pixels, image.pixel_size, **_grey(image.pixels))
@@ -128,7 +158,7 @@ def patch(image: Image, atoms: AtomsTable, source: NDArray[np.int64]) -> bytes:
         linewidths=0.4,
     )  # fmt: skip
     axis.set_title(f"{len(kept)} atoms of the frame in the structure", fontsize=10)
-    return _png(figure)
+    return _mapped(figure, [axis])
 
 
 def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:

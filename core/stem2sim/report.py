@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +27,9 @@ from stem2sim.runfolder import CONFIG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_DOUBTS = 8
 """Listed on the page; all of them are with the segmentation."""
@@ -116,7 +119,8 @@ class Report(BaseModel):
             return []
         parts = []
         if self.image:
-            parts.append(_picture(figures.frame(self.image, found.atoms), "The frame, and the atoms found in it."))
+            png, panels = figures.frame(self.image, found.atoms)
+            parts.append(_picture(png, "The frame, and the atoms found in it.", panels))
         caption = "Probability of each atom" + (
             ", and where the networks disagree about atom or background." if found.spread is not None else "."
         )
@@ -159,7 +163,8 @@ class Report(BaseModel):
             parts = []
             if self.image and self.segmentation and structure.atoms.has("source"):
                 source = structure.atoms.arrays["source"]
-                parts.append(_picture(figures.patch(self.image, self.segmentation.atoms, source), "Where it lies."))
+                png, panels = figures.patch(self.image, self.segmentation.atoms, source)
+                parts.append(_picture(png, "Where it lies.", panels))
             listed = "".join(f"<li>{_text(f)}</li>" for f in structure.findings)
             listed += "".join(f"<li><b>{c.severity}</b> ({c.check}): {_text(c.text)}</li>" for c in structure.checks)
             out.append(_section(f"Structure to simulate ({_text(name)})", "".join(parts) + f"<ul>{listed}</ul>"))
@@ -266,8 +271,11 @@ def _table(rows: dict[str, str]) -> str:
     return "<table>" + "".join(f"<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in rows.items()) + "</table>"
 
 
-def _picture(png: bytes, caption: str) -> str:
+def _picture(png: bytes, caption: str, panels: Sequence[figures.Panel] = ()) -> str:
+    """A figure; one with panels tells the place in the frame that is clicked on."""
     data = base64.b64encode(png).decode()
     width = int.from_bytes(png[16:20], "big") * 105 // figures.DOTS  # the PNG header: text of one size on every figure
-    image = f'<img alt="{_text(caption)}" width="{width}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>"
+    places = f' data-panels="{_text(json.dumps([[*one.box, *one.data] for one in panels]))}"' if panels else ""
+    image = f'<img alt="{_text(caption)}" width="{width}"{places} src="data:image/png;base64,{data}">'
+    more = " <output>Click on an atom for its place.</output>" if panels else ""
+    return f"<figure>{image}<figcaption>{_text(caption)}{more}</figcaption></figure>"

@@ -193,7 +193,13 @@ def test_a_run_folder_goes_on_from_verb_to_verb(tmp_path: Path) -> None:
     stem2sim("segment", config, "--set", "image.path=frames/f.npy", "--out", "v", cwd=tmp_path)
     built = json.loads(stem2sim("build", "v", "--json", cwd=tmp_path).stdout)
     assert built["steps"]["segment"] == "already done"
-    assert list(built["steps"])[1:] == ["build/01-place", "build/02-patch", "build/03-hterm", "structure"]
+    assert list(built["steps"])[1:] == [
+        "build/01-place",
+        "build/02-patch",
+        "build/03-hterm",
+        "build/04-ripple",
+        "structure",
+    ]
 
 
 def test_without_arguments_it_helps() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -8,8 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.db import connect
+from PIL import Image as PillowImage
+from tests.conftest import table_of
 
+from stem2sim import figures
 from stem2sim.config import read_config
+from stem2sim.image import Image
 from stem2sim.pipeline import run
 from stem2sim.testing import graphene_image
 
@@ -49,7 +54,8 @@ class Links(HTMLParser):
             assert given.get("alt"), "a picture needs words for those who cannot see it"
             self.pictures += 1
         self.fetched += [v for k, v in attrs if k in ("src", "href", "srcset") and v and not v.startswith("data:")]
-        assert tag not in ("script", "link", "iframe")
+        assert tag not in ("link", "iframe")
+        assert tag != "script" or not attrs, "the page's own, and none from elsewhere"
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -93,3 +99,23 @@ def test_versions_are_stated(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert re.search(r"stem2sim-xtb \d+\.\d+", page)
     assert re.search(r"tblite \d+\.\d+", page)
+
+
+@pytest.mark.parametrize(("column", "row"), [(10, 40), (57, 22), (33, 3)])
+def test_a_point_of_the_picture_is_a_place_in_the_frame(column: int, row: int) -> None:
+    """The one bright spot of a frame is found in the picture, and the panel's box leads back to its x and y."""
+    pixels = np.zeros((50, 64), dtype=np.float32)
+    pixels[row - 1 : row + 2, column - 1 : column + 2] = 1
+    image = Image(pixels=pixels, pixel_size=0.3)
+    png, panels = figures.frame(image, table_of(np.array([[9.0, 7.0]])))
+    drawn = np.asarray(PillowImage.open(io.BytesIO(png)).convert("L")).astype(float)
+    height, width = drawn.shape
+    for (left, top, right, bottom), (x0, y0, x1, y1) in panels:
+        rows, columns = (
+            slice(round(a), round(b)) for a, b in ((top * height, bottom * height), (left * width, right * width))
+        )
+        inside = drawn[rows, columns][6:-6, 6:-6]  # the frame line round it is bright as well
+        bright = np.argwhere(inside > 250).mean(axis=0) + 6.5
+        u, v = (columns.start + bright[1]) / width, (rows.start + bright[0]) / height
+        assert x0 + (u - left) / (right - left) * (x1 - x0) == pytest.approx(0.3 * column, abs=0.08)
+        assert y0 + (v - top) / (bottom - top) * (y1 - y0) == pytest.approx(0.3 * row, abs=0.08)

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import SHARED, built, flake, table_of
 
-from stem2sim.bonds import bonds, neighbours
+from stem2sim.bonds import bonds, neighbours, pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
+from stem2sim.testing import graphene_sheet, segmentation_of
 from stem2sim_hterm.calibrate import Calibrate
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.constrain import Constrain
@@ -75,6 +76,33 @@ def test_scale_and_stretch_are_found_and_corrected(
     off = max(abs(1 / np.sqrt(np.linalg.det(scan)) - 1), stretch - 1)
     if not 0.025 < off < 0.035:
         assert ("not corrected" in reported.findings[-1]) == (off > 0.03)
+
+
+@settings(max_examples=200)
+@given(
+    angle=st.floats(0, 60), x=st.floats(0, 2.5), y=st.floats(0, 2.5), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_perfect_graphene_stays_perfect(angle: float, x: float, y: float, seed: int) -> None:
+    """Any angle and offset, 0.05 Å of noise (rms): in any cell no close pair, no atom lost or added, no bare edge."""
+    sheet = graphene_sheet(24, angle)
+    noise = np.random.default_rng(seed).normal(0, 0.05 / np.sqrt(2), (len(sheet), 2))
+    sheet.positions[:, :2] = sheet.positions[:, :2] + (x, y) + noise
+    (placed,) = Place().build(Structure.empty(), segmentation_of(sheet))
+    closest = float(bonds(sheet)[2].min())
+    flake_in_a_box = built(placed, Hterm(), Cell())
+    cell = built(placed, Periodic(repeats=(3, 3), center=(12 + x, 12 + y)))
+    cube = built(placed, Patch(size=40, contains="any"), Hterm(), Cell(cubic=True, periodic=(True, True, True)))
+    for made in (flake_in_a_box, cell, cube):
+        heavy = made.atoms[made.atoms.numbers == 6]
+        assert len(pairs_within(heavy, min(closest, 1.2) - 0.05)[0]) == 0
+        bonded = {(s, len(near)) for s, near in zip(made.atoms.symbols, neighbours(made.atoms), strict=True)}
+        assert bonded <= {("C", 3), ("H", 1)}
+    source = flake_in_a_box.atoms.arrays["source"]
+    low, high = sheet.positions.min(axis=0)[:2] + 2.5, sheet.positions.max(axis=0)[:2] - 2.5
+    inside = ((sheet.positions[:, :2] > low) & (sheet.positions[:, :2] < high)).all(axis=1)
+    assert set(np.flatnonzero(inside).tolist()) <= set(source.tolist())
+    assert len(cell.atoms) == 18
+    assert cell.atoms.arrays["source"].min() >= 0
 
 
 @pytest.mark.parametrize("angle", [0.0, 17.0, 41.5])
@@ -148,6 +176,7 @@ def test_any_lattice_holds_the_flake_and_keeps_it(
     step = made.atoms.positions - small.atoms.positions
     assert np.ptp(step, axis=0) == pytest.approx([0, 0, 0], abs=1e-9)
     assert made.atoms.cell.volume > 0
+    assert made.atoms.pbc.all()
     by_vectors = built(small, Cell(vectors=tuple(map(tuple, np.asarray(made.atoms.cell)))))  # type: ignore[arg-type]
     assert by_vectors.atoms.positions == pytest.approx(made.atoms.positions)
 
@@ -268,6 +297,7 @@ def test_a_ripple_has_no_step_at_a_periodic_border() -> None:
     lengths = bonds(made)[2]
     assert len(lengths) == 3 * len(made) // 2
     assert lengths.max() < 1.43
+    assert np.array_equal(built(flat, Ripple(amplitude=0)).atoms.positions, flat.atoms.positions)
     with pytest.raises(ValidationError):
         Ripple(amplitude=0.06)
 

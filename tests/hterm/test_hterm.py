@@ -313,6 +313,16 @@ def test_parity_is_reported() -> None:
     assert Structure(atoms=odd).multiplicity == 2
 
 
+def test_a_charge_is_told_and_handed_on() -> None:
+    """To the engines, as the structure's own; the multiplicity follows from the electrons that are left."""
+    sheet = cut(flake(16), size=30, center=(8, 8))
+    neutral, cation = terminate(sheet), terminate(sheet, charge=1)
+    assert (neutral.charge, cation.charge) == (0, 1)
+    assert cation.electrons == neutral.electrons - 1
+    assert {neutral.multiplicity, cation.multiplicity} == {1, 2}
+    assert f"{cation.electrons} electrons at charge 1" in cation.findings[-1]
+
+
 def edge_with(symbol: str) -> tuple[Structure, int]:
     """A flake, one of its edge carbons exchanged."""
     whole = cut(flake(16), size=24, center=(8, 8))

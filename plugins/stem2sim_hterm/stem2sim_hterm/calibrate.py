@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
+
+log = logging.getLogger("stem2sim.hterm")
 
 
 class Calibrate(Builder):
@@ -64,5 +67,6 @@ class Calibrate(Builder):
                 made.arrays["position_std"] *= scale
             said += "; corrected"
         elif max(abs(scale - 1), largest / smallest - 1) > DISAGREEMENT:
-            said += "; not corrected: apply = true would do so"
+            said = f"bond lengths are off: {said}; not corrected, apply = true would do so"
+            log.warning("%s", said)
         yield structure.after(self.provenance(), made, said)

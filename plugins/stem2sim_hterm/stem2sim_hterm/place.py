@@ -34,7 +34,8 @@ class Place(Builder):
         "error", description="two atoms closer than 0.9 Å: stop, or keep the more probable one"
     )
     columns: dict[str, float] = Field(
-        {}, description="column of several atoms -> their distance along the beam [Å]; S2, Se2 and Te2 are known"
+        {},
+        description="distance of the atoms in a column of several, by its name; those in S2, Se2 and Te2 are known [Å]",
     )
     scale: Literal["lattice", "stated"] = Field(
         "lattice",

@@ -48,4 +48,5 @@ class Ripple(Builder):
         largest = float(np.abs(z).max())
         if largest > 0:
             atoms.positions[:, 2] += self.amplitude * z / largest
-        yield structure.after(self.provenance(), atoms, f"bent out of the plane by up to {self.amplitude} Å")
+        said = f"bent out of the plane by up to {self.amplitude} Å" if self.amplitude else "left flat, as asked"
+        yield structure.after(self.provenance(), atoms, said)
