@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import SHARED, built, flake, table_of
+from tests.hterm.test_hterm import mos2, place
 
 from stem2sim.bonds import bonds, neighbours, pairs_within
 from stem2sim.errors import BadInput
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 def without(structure: Structure, *places: tuple[float, float]) -> Structure:
     """Remove the atom next to each place."""
     atoms = structure.atoms.copy()
-    for place in places:
-        del atoms[int(np.argmin(np.hypot(*(atoms.positions[:, :2] - place).T)))]
+    for xy in places:
+        del atoms[int(np.argmin(np.hypot(*(atoms.positions[:, :2] - xy).T)))]
     return structure.model_copy(update={"atoms": atoms})
 
 
@@ -263,6 +264,30 @@ def test_a_periodic_cell_that_would_have_a_seam_is_refused(options: dict[str, An
     holed = without(flake(40, 5), *[(27 + dx, 20 + dy) for dx in range(3) for dy in range(3)])
     with pytest.raises(BadInput, match=said):
         built(holed, Periodic(**options))
+
+
+def test_without_a_centre_the_nearest_cell_without_a_seam_is_taken() -> None:
+    """A hole that the middle's border would cross: asked for there it is refused, else the cell lies beside it."""
+    holed = without(flake(60, 5), (36.5, 30), (36.5, 31.5))
+    with pytest.raises(BadInput, match="fewer repeats or another center would do"):
+        built(holed, Periodic(repeats=(5, 5), center=(30, 30)))
+    made = built(holed, Periodic(repeats=(5, 5)))
+    assert len(made.atoms) == 50
+    assert {len(near) for near in neighbours(made.atoms)} == {3}
+    source = np.isin(holed.atoms.arrays["source"], made.atoms.arrays["source"])
+    x, y = holed.atoms.positions[source, :2].mean(axis=0)
+    told = made.findings[-1].split("around ")[1].split(" Å")[0].replace("x = ", "").replace("y = ", "")
+    assert [float(part) for part in told.split(", ")] == pytest.approx([x, y], abs=0.8)
+    assert 1 < np.hypot(x - 30, y - 30) < 12
+
+
+def test_a_cell_of_columns_holds_both_atoms_of_each() -> None:
+    """MoS2: one molybdenum and two sulphur atoms in each period, each metal with six sulphur neighbours."""
+    made = built(place(mos2(60)), Periodic(repeats=(5, 4), lattice_constant=3.16)).atoms
+    assert made.get_chemical_formula() == "Mo20S40"
+    away = made.get_all_distances(mic=True)[made.symbols == "Mo"][:, made.symbols == "S"]
+    assert ((away > 2.39) & (away < 2.42)).sum(axis=1).tolist() == [6] * 20
+    assert np.sort(away, axis=1)[:, 6].min() > 3.5
 
 
 def test_a_honeycomb_is_fitted_from_its_middle_outwards() -> None:

@@ -8,16 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
+from stem2sim_hterm.columns import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
+
+FURTHEST = 15
+"""Periods that a cell may lie off the middle of the sheet, where its border would run through a defect there."""
 
 Floats = NDArray[np.float64]
 Site = tuple[int, int, int]
@@ -30,7 +35,7 @@ class Periodic(Builder):
 
     repeats: tuple[int, int] = Field((8, 8), description="lattice periods along the two vectors")
     center: tuple[float, float] | None = Field(
-        None, description="x, y of the cell's centre [Å]; left out, the middle of the structure"
+        None, description="x, y of the cell's centre; left out, the place nearest the middle that has no seam [Å]"
     )
     lattice_constant: float = Field(2.46, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
     vacuum: float = Field(VACUUM, gt=0, description="above, and below, the sheet [Å]")
@@ -51,11 +56,11 @@ class Periodic(Builder):
                 f"no honeycomb of {self.lattice_constant:g} Å around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å; "
                 "check lattice_constant, or choose another center"
             )
-        first = np.floor(lattice.periods(centre[None])[0] + 1 / 3 - np.array([n, m]) / 2 + 0.5).astype(int)
         sites, off = lattice.sites(xy)
         on = off < ON_SITE * lattice.bond_length
         whole = {(int(i), int(j), int(s)): k for k, (i, j, s) in enumerate(sites) if on[k]}
-        self._check_border(whole, first)
+        first = self._first(lattice, centre, whole)
+        centre = lattice.at(np.array([[*first, 0]]))[0] + (np.array([n, m]) / 2 - 1 / 3) @ lattice.vectors
         # an atom on a site belongs to that site's period, wherever it strays; others to the period they lie in
         period = np.where(on[:, None], sites[:, :2], np.floor(lattice.periods(xy) + 1 / 3))
         made = atoms[((period >= first) & (period < first + np.array([n, m]))).all(axis=1)]
@@ -68,12 +73,14 @@ class Periodic(Builder):
         made.pbc = True  # along the vacuum too: periodic engines know no other cell
         made.center(axis=2)
         made.wrap()
-        apart = self._mismatch(xy, lattice, whole, first)
+        mismatch = self._mismatch(xy, lattice, whole, first)
+        columns = len(apart(made.positions[:, :2], np.ones(len(made)), ALIKE))
+        counted = f"{len(made)} atoms" + (f" in {columns} columns" if columns < len(made) else "")
         cell = structure.after(
             self.provenance(),
             made,
-            f"periodic cell of {n} x {m} periods around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å: {len(made)} atoms, "
-            f"where the perfect sheet has {2 * n * m}; opposite borders differ by {apart:.3f} Å rms; strained by "
+            f"periodic cell of {n} x {m} periods around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å: {counted}, where "
+            f"the perfect sheet has {2 * n * m}; opposite borders differ by {mismatch:.3f} Å rms; strained by "
             f"{strain[0]:+.2f} and {strain[1]:+.2f} % to a = {self.lattice_constant:g} Å",
         )
         cell.check_distances()
@@ -91,19 +98,31 @@ class Periodic(Builder):
             )
         return centre
 
-    def _check_border(self, whole: dict[Site, int], first: NDArray[np.int64]) -> None:
-        """One period of perfect lattice on either side of the border, or there would be a seam."""
+    def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[Site, int]) -> NDArray[np.int64]:
+        """The first period of the cell along both vectors: round the centre asked for, or as near as has no seam."""
+        share = lattice.periods(centre[None])[0] + 1 / 3 - np.array(self.repeats) / 2
+        wanted: NDArray[np.int64] = np.floor(share + 0.5).astype(np.int64)
+        lacking, sites = self._lacking(wanted, whole)
+        if not lacking:
+            return wanted
+        if self.center is None:
+            steps = np.argwhere(np.ones((2 * FURTHEST + 1, 2 * FURTHEST + 1))) - FURTHEST
+            for step in steps[np.argsort(np.hypot(*(steps @ lattice.vectors).T), kind="stable")]:
+                if not self._lacking(wanted + step, whole)[0]:
+                    return np.asarray(wanted + step)
+        raise BadInput(
+            f"the border of the cell of {self.repeats[0]} x {self.repeats[1]} periods lacks {lacking} of {sites} "
+            "lattice sites: it runs outside the sheet or through a defect; fewer repeats"
+            + (" would do" if self.center is None else " or another center would do")
+        )
+
+    def _lacking(self, first: NDArray[np.int64], whole: dict[Site, int]) -> tuple[int, int]:
+        """Sites that lack an atom, of how many: one period of perfect lattice on either side, or there is a seam."""
         last = first + np.array(self.repeats) - 1
         ranges = [range(int(low) - 1, int(high) + 2) for low, high in zip(first, last, strict=True)]
         rims = [{r[0], r[1], r[-2], r[-1]} for r in ranges]
         border = [(i, j, s) for i in ranges[0] for j in ranges[1] for s in (0, 1) if i in rims[0] or j in rims[1]]
-        missing = sum(site not in whole for site in border)
-        if missing:
-            raise BadInput(
-                f"the border of the cell of {self.repeats[0]} x {self.repeats[1]} periods lacks {missing} of "
-                f"{len(border)} lattice sites: it runs outside the sheet or through a defect; fewer repeats or another "
-                "center would do"
-            )
+        return sum(site not in whole for site in border), len(border)
 
     def _mismatch(self, xy: Floats, lattice: Honeycomb, whole: dict[Site, int], first: NDArray[np.int64]) -> float:
         """How far atoms along one border are from those a whole cell away, rms [Å]."""
