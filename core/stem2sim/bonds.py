@@ -16,6 +16,10 @@ REACH = 1.25
 """Bonded up to this many times the sum of covalent radii: C-C 1.90, C-Si 2.34, C-H 1.34 Å. Measured positions scatter
 by up to 0.1 Å, and the next neighbours of graphene are at 2.46 Å."""
 
+BETWEEN = 0.8
+"""Two atoms are not bonded where a third stands between them, nearer than this share of their distance to both: Mo-Mo
+over S, or Si-Si over C. The sides of a ring of three are longer than that."""
+
 
 def pairs_within(atoms: Atoms, cutoff: float | NDArray[np.float64]) -> tuple[Any, Any, Any]:
     """Return i, j and distance [Å] of every pair closer than a cutoff, both ways, across periodic boundaries too.
@@ -39,9 +43,9 @@ def _boxed(atoms: Atoms) -> Atoms:
 
 def bonds(atoms: Atoms) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return i, j and length [Å] of every bond, once each (i < j), across periodic boundaries too."""
-    i, j, d = pairs_within(atoms, np.array(natural_cutoffs(atoms, mult=REACH)))
+    i, j, _, vectors = bond_vectors(atoms)
     once = i < j
-    return i[once], j[once], d[once]
+    return i[once], j[once], np.linalg.norm(vectors[once], axis=1)
 
 
 def bond_vectors(
@@ -52,12 +56,52 @@ def bond_vectors(
     The shift (bonds, 3) counts cells: j in that cell is the vector (bonds, 3) away from i.
     """
     i, j, shift, vectors = neighbor_list("ijSD", _boxed(atoms), np.array(natural_cutoffs(atoms, mult=REACH)))
-    return i, j, shift, vectors
+    bonded = ~_through_another(i, vectors)
+    return i[bonded], j[bonded], shift[bonded], vectors[bonded]
+
+
+def _through_another(i: NDArray[np.int64], vectors: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(pairs,) which of them, sorted by their first atom, have a third atom between."""
+    count = np.bincount(i, minlength=1)
+    first = np.cumsum(count) - count
+    degree = count[i]
+    long = np.repeat(np.arange(len(i)), degree)  # every pair, with every pair of the same first atom
+    short = np.arange(len(long)) - np.repeat(np.cumsum(degree) - degree, degree) + first[i[long]]
+    length = np.linalg.norm(vectors, axis=1)
+    limit = BETWEEN * length[long]
+    nearer = length[short] < limit
+    long, short, limit = long[nearer], short[nearer], limit[nearer]
+    between = np.linalg.norm(vectors[long] - vectors[short], axis=1) < limit
+    out = np.zeros(len(i), dtype=bool)
+    out[long[between]] = True
+    return out
 
 
 def bonded_across(atoms: Atoms) -> NDArray[np.bool_]:
-    """Return (3,) along which vectors of the cell bonds cross its border: a flake in a periodic box has none."""
-    return np.asarray((bond_vectors(atoms)[2] != 0).any(axis=0))
+    """Return (3,) along which vectors of the cell bonds go on without end: for a flake none, wherever it is wrapped."""
+    i, j, shift, _ = bond_vectors(atoms)
+    out = np.zeros(3, dtype=bool)
+    if not shift.any():
+        return out
+    after: list[list[tuple[int, NDArray[np.int64]]]] = [[] for _ in atoms]
+    for a, b, step in zip(i.tolist(), j.tolist(), shift, strict=True):
+        after[a].append((b, step))
+    cell: dict[int, NDArray[np.int64]] = {}  # in which each atom is, walking along bonds from the first of its group
+    for start in range(len(atoms)):
+        if start in cell:
+            continue
+        cell[start] = np.zeros(3, dtype=np.int64)
+        front = [start]
+        while front:
+            a = front.pop()
+            for b, step in after[a]:
+                there = cell[a] + step
+                if b not in cell:
+                    cell[b] = there
+                    front.append(b)
+                else:
+                    out |= there != cell[b]
+    return out
 
 
 def neighbours(atoms: Atoms) -> list[list[int]]:

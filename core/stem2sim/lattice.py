@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import linalg, ndimage, optimize, stats
+from scipy import linalg, ndimage, optimize
 from scipy.spatial import cKDTree
 
 GRAPHENE = 2.46
@@ -37,9 +37,9 @@ FEWEST_BONDS = 24
 """Bonds that a metric is read from; its three numbers then have an error of a per cent or two."""
 
 
-A_BOND, OUTER = 0.25, 1 / 3
-"""Within this share of its length a distance is a bond; the mean of their middle third is the scale. Atoms that a frame's
-border cuts, or that were found twice, lie on one side, impurities on the other."""
+A_BOND = 0.25
+"""Within this share of its length a distance is a bond; the mean of their middle third is the scale. Atoms that the
+frame's border cuts, or that were found twice, lie on one side, impurities on the other."""
 
 
 class Lattice(BaseModel):
@@ -201,7 +201,9 @@ def metric_by_neighbours(positions: Floats, metric: Floats, bond_length: float) 
             return None
         best = stepped
     lengths = np.linalg.norm(vectors @ best.T, axis=1) / bond_length
-    return np.asarray(best / stats.trim_mean(lengths[np.abs(lengths - 1) < A_BOND], OUTER))
+    lengths = np.sort(lengths[np.abs(lengths - 1) < A_BOND])
+    outer = len(lengths) // 3
+    return np.asarray(best / lengths[outer : len(lengths) - outer].mean())
 
 
 def _metric_step(vectors: Floats, metric: Floats, length: float) -> Floats | None:

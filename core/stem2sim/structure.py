@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
-from stem2sim.validation import Finding
+from stem2sim.validation import MOST, Finding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,19 +95,17 @@ class Structure(BaseModel):
         atoms.pbc = False
         return self.model_copy(update={"atoms": atoms})
 
-    def check_distances(self, closest: float = CLOSEST) -> None:
-        """Raise BadInput naming the closest pair of atoms if it is closer than `closest` [Å]."""
+    def check_distances(self, closest: float = CLOSEST, advice: str = "check positions, scale and cell") -> None:
+        """Raise BadInput naming the closest pairs of atoms if any is closer than `closest` [Å], and what would help."""
         i, j, d = pairs_within(self.atoms, closest)
-        if len(d) == 0:
+        once = i <= j
+        if not once.any():
             return
-        k = int(np.argmin(d))
+        pairs = sorted(zip(d[once].tolist(), i[once].tolist(), j[once].tolist(), strict=True))
         symbols = self.atoms.get_chemical_symbols()
-        pairs = len(d) // 2
-        raise BadInput(
-            f"atoms {i[k]} ({symbols[i[k]]}) and {j[k]} ({symbols[j[k]]}) are {d[k]:.2f} Å apart, under {closest} Å"
-            + (f" (and {pairs - 1} pairs more)" if pairs > 1 else "")
-            + "; check the pixel size, or let place keep the likelier one: overlap = 'keep-likelier'"
-        )
+        told = ", ".join(f"{symbols[a]} {a} - {symbols[b]} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
+        more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
+        raise BadInput(f"atoms closer than {closest:g} Å: {told}{more}; {advice}")
 
     def write(self, path: Path) -> None:
         """Write an extended XYZ file that holds all of it, atomically."""

@@ -95,7 +95,7 @@ def test_perfect_graphene_stays_perfect(angle: float, x: float, y: float, seed: 
     cube = built(placed, Patch(size=40, contains="any"), Hterm(), Cell(cubic=True, periodic=(True, True, True)))
     for made in (flake_in_a_box, cell, cube):
         heavy = made.atoms[made.atoms.numbers == 6]
-        assert len(pairs_within(heavy, min(closest, 1.2) - 0.05)[0]) == 0
+        assert len(pairs_within(heavy, min(closest, 1.2) - 1e-9)[0]) == 0
         bonded = {(s, len(near)) for s, near in zip(made.atoms.symbols, neighbours(made.atoms), strict=True)}
         assert bonded <= {("C", 3), ("H", 1)}
     source = flake_in_a_box.atoms.arrays["source"]
@@ -186,7 +186,7 @@ def test_any_lattice_holds_the_flake_and_keeps_it(
     ("options", "said"),
     [
         ({"edge": 6.0}, r"the cell cannot hold the structure: it takes .* Å along vector a, which is 6\.00 Å long"),
-        ({"parameters": (11.0, 30, 30, 90, 90, 90)}, "Å apart"),
+        ({"parameters": (11.0, 30, 30, 90, 90, 90)}, "across its border atoms meet"),
         ({"vectors": ((20, 0, 0), (40, 0, 0), (0, 0, 20))}, "vectors span no volume"),
         ({"vectors": ((0, 20, 0), (20, 0, 0), (0, 0, 20))}, "vectors are left-handed"),
         ({"parameters": (20, 20, 20, 10, 10, 170)}, "span no volume"),
@@ -202,7 +202,7 @@ def test_a_cell_that_cannot_be_is_one_line(options: dict[str, Any], said: str) -
 def test_a_cell_has_one_shape() -> None:
     with pytest.raises(ValidationError, match="one shape, got edge and cubic"):
         Cell(edge=10, cubic=True)
-    with pytest.raises(ValidationError, match="vacuum must not be negative"):
+    with pytest.raises(ValidationError, match="vacuum must be 0 to 1000 Å, got -1"):
         Cell(vacuum=-1)
     boxed = built(flake(8), Cell(vacuum=5))
     assert boxed.in_a_cell() is boxed
@@ -230,8 +230,8 @@ def test_a_periodic_cell_of_a_perfect_sheet_is_the_perfect_sheet(
     assert made.atoms.cell.lengths()[:2] == pytest.approx([2.46 * n, 2.46 * m])
     assert made.atoms.cell.angles()[2] == pytest.approx(60)
     assert made.atoms.cell.volume > 0
-    told = float(made.findings[-1].split("differ by ")[1].split(" ")[0])
-    assert told == pytest.approx(noise * 2, abs=noise + 0.003)
+    told = float(made.findings[-1].split("moved atoms by ")[1].split(" ")[0])
+    assert told == pytest.approx(noise * 0.7, abs=noise * 0.5 + 0.002)
 
 
 def test_a_periodic_cell_keeps_the_defect() -> None:
@@ -253,9 +253,10 @@ def test_a_periodic_cell_keeps_the_defect() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"repeats": (30, 30)}, r"the border of the cell of 30 x 30 periods lacks \d+ of \d+ lattice sites"),
+        ({"repeats": (14, 14)}, r"the border of the cell of 14 x 14 periods lacks \d+ of \d+ lattice sites"),
+        ({"repeats": (10**5, 10**5)}, "100000 x 100000 periods hold 20000000000 atoms, but there are only 603"),
         ({"center": (22.3, 20.0), "repeats": (4, 4)}, "runs outside the sheet or through a defect"),
-        ({"center": (90, 90)}, r"center 90\.0, 90\.0 Å is outside the atoms"),
+        ({"center": (90, 90)}, r"center \(90\.0, 90\.0\) Å is outside the atoms"),
         ({"repeats": (1, 4)}, "repeats must be at least 2"),
         ({"lattice_constant": 8.0}, r"no honeycomb of 8 Å|lacks"),
     ],

@@ -65,7 +65,7 @@ def test_improbable_atoms_are_left_out_and_told() -> None:
 
 def test_of_two_overlapping_atoms_the_likelier_stays() -> None:
     table = table_of(np.array([[0.0, 0], [0.5, 0], [3, 0]]), probability=np.array([0.7, 0.9, 0.8]))
-    with pytest.raises(BadInput, match=r"0\.50 Å apart"):
+    with pytest.raises(BadInput, match=r"C 0 - C 1 0\.50 Å; check the pixel size, or say what to do"):
         place(table)
     assert place(table, overlap="keep-likelier").atoms.arrays["source"].tolist() == [1, 2]
 
@@ -138,7 +138,7 @@ def test_a_sulphur_alone_stands_where_one_of_a_pair_would() -> None:
     species[lone] = "S"
     made = place(table.model_copy(update={"species": species}))
     at = made.atoms.positions[made.atoms.arrays["source"] == lone]
-    assert at[:, 2] == pytest.approx([-1.565])
+    assert at[:, 2] == pytest.approx([1.565])
     assert made.findings[0].endswith("; 1 S alone, put above the sheet")
 
 
@@ -166,7 +166,7 @@ def test_samples_of_columns_are_columns() -> None:
         for row in np.unique(sulphur.arrays["source"]):
             at = sulphur.positions[sulphur.arrays["source"] == row]
             assert np.ptp(at[:, :2], axis=0).max() == 0
-            assert np.sort(at[:, 2]) == pytest.approx([-1.565, 1.565][: len(at)])
+            assert np.sort(at[:, 2]) == pytest.approx([-1.565, 1.565][-len(at) :])
             single, total = single + (len(at) == 1), total + 1
     assert single / total == pytest.approx(0.2, abs=0.04)
 

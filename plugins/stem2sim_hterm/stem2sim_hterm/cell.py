@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim.structure import VACUUM
+from stem2sim.structure import CLOSEST, VACUUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 Vector = tuple[float, float, float]
+
+LARGEST = 1000.0
+"""[Å]; of a cell that any engine could hold."""
 
 FLATTEST = 1e-3
 """Least volume over the product of the three lengths: below it the vectors span no cell."""
@@ -31,7 +34,7 @@ class Cell(Builder):
 
     vacuum: float | Vector = Field(VACUUM, description="of a box, on each side: one number, or one for each axis [Å]")
     cubic: bool = Field(False, description="the smallest cube that leaves this vacuum")
-    edge: float | None = Field(None, gt=0, description="of a cube [Å]")
+    edge: float | None = Field(None, gt=0, le=LARGEST, description="of a cube [Å]")
     parameters: tuple[float, float, float, float, float, float] | None = Field(
         None, description="of any Bravais lattice: a, b, c [Å], alpha, beta, gamma [degrees]; a along x, b in the plane"
     )
@@ -46,8 +49,10 @@ class Cell(Builder):
         given += ["cubic"] if self.cubic else []
         if len(given) > 1:
             raise ValueError(f"a cell has one shape, got {' and '.join(given)}")
-        if min(self._vacuum) < 0:
-            raise ValueError(f"vacuum must not be negative, got {self.vacuum} Å")
+        if given and self.vacuum != VACUUM and not self.cubic:
+            raise ValueError(f"vacuum makes a box of its own; with {given[0]} leave it out")
+        if not 0 <= min(self._vacuum) <= max(self._vacuum) <= LARGEST:
+            raise ValueError(f"vacuum must be 0 to {LARGEST:g} Å, got {self.vacuum} Å")
         return self
 
     @property
@@ -70,7 +75,9 @@ class Cell(Builder):
         atoms.translate(cell.sum(axis=0) / 2 - (low + high) / 2)
         made = structure.after(self.provenance(), atoms, _told(cell, atoms.pbc))
         _check_room(cell, atoms.positions, atoms.pbc, extent)
-        made.check_distances()
+        made.check_distances(
+            advice="the cell cannot hold the structure: across its border atoms meet; a larger one would do"
+        )
         yield made
 
     def _cell(self, extent: np.ndarray) -> np.ndarray:
@@ -85,6 +92,9 @@ class Cell(Builder):
         if self.edge is not None:
             return np.eye(3) * self.edge
         box = extent + 2 * np.array(self._vacuum)
+        if box.min() < CLOSEST:
+            axis = "xyz"[int(box.argmin())]
+            raise BadInput(f"the box is {box.min():.2f} Å along {axis}: it needs vacuum there, the structure is flat")
         return np.eye(3) * float(box.max()) if self.cubic else np.diag(box)
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from stem2sim.errors import BadInput
+from stem2sim.structure import ADDED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from ase import Atoms
     from numpy.typing import NDArray
 
 SEPARATIONS = {"S2": 3.13, "Se2": 3.34, "Te2": 3.61}
@@ -30,15 +32,16 @@ class Standing(NamedTuple):
     """(atoms,) number of the column of each."""
     symbols: list[str]
     z: NDArray[np.float64]
-    """(atoms,) from the middle of the sheet [Å]."""
+    """(atoms,) from the middle of the sheet [Å]; above is towards larger z."""
 
 
 def standing(species: Sequence[str], kinds: Collection[str], separations: Mapping[str, float]) -> Standing:
-    """Return the atoms of columns: `S2` is two sulphur atoms, the first of them above.
+    """Return the atoms of columns: `S2` is two sulphur atoms above each other.
 
     Args:
         species: of each column.
-        kinds: species that the material has. A lone S where it has S2 is one of such a pair, the upper one.
+        kinds: species that the material has. A lone S where it has S2 is one of such a pair, the
+            upper one: which of the two is missing cannot be seen.
         separations: column -> distance of its atoms [Å], besides the known ones.
 
     Raises:
@@ -56,11 +59,23 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
     heights = {name: (np.arange(count) - (count - 1) / 2) * known[name] for name, (_, count) in several.items()}
     column, symbols, z = [], [], []
     for number, name in enumerate(species):
-        at = heights.get(name, [-pairs[name] / 2 if name in pairs else 0.0])
+        at = heights.get(name, [pairs[name] / 2 if name in pairs else 0.0])
         column += [number] * len(at)
         symbols += [several[name][0] if name in several else name] * len(at)
         z += list(at)
     return Standing(np.array(column, dtype=np.int64), symbols, np.array(z, dtype=float))
+
+
+def topmost(atoms: Atoms) -> NDArray[np.bool_]:
+    """Return (atoms,) which have no other atom of their own column above them (at larger z)."""
+    source = atoms.arrays.get("source")
+    top = np.ones(len(atoms), dtype=bool)
+    if source is None:
+        return top
+    order = np.lexsort([atoms.positions[:, 2], source])
+    below = (np.diff(source[order]) == 0) & (source[order][1:] != ADDED)
+    top[order[:-1][below]] = False
+    return top
 
 
 def _atoms_in(name: str) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim_hterm.edges import outer_edge
+from stem2sim_hterm.frame import in_frame
 from stem2sim_hterm.region import Region
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class Constrain(Region, Builder):
             atoms.set_constraint()
             yield structure.after(self.provenance(), atoms, "no atom is held")
             return
-        held = np.flatnonzero(self._held(atoms))
+        if len(atoms) == 0:
+            raise BadInput("there are no atoms to hold; put place before constrain")
+        held = np.flatnonzero(self._held(atoms, segmentation))
         if len(held) == 0:
             raise BadInput(f"nothing to hold: none of {len(atoms)} atoms is {self._described()}")
         mask = [axis in self.axes for axis in "xyz"]
@@ -64,7 +67,7 @@ class Constrain(Region, Builder):
         said = f"held in place{along}: {len(held)} of {len(atoms)} atoms ({self._described()})"
         yield structure.after(self.provenance(), atoms, said)
 
-    def _held(self, atoms: Atoms) -> NDArray[np.bool_]:
+    def _held(self, atoms: Atoms, segmentation: Segmentation) -> NDArray[np.bool_]:
         held = np.ones(len(atoms), dtype=bool)
         if self.hold == "hydrogen":
             held = atoms.numbers == 1
@@ -72,7 +75,7 @@ class Constrain(Region, Builder):
             held = perimeter(atoms)
         if self.species is not None:
             held &= np.isin(atoms.get_chemical_symbols(), self.species)
-        held &= self.inside(atoms.positions[:, :2])
+        held &= self.inside(in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2]))
         if self.least_probability is not None:
             held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
         return held

@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from stem2sim.bonds import bonded_across, neighbours, pairs_within
+from stem2sim_hterm.columns import topmost
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,8 +24,8 @@ edges it is further."""
 
 
 def edge_atoms(atoms: Atoms) -> NDArray[np.bool_]:
-    """Return (atoms,) which heavy atoms have fewer than three heavy neighbours, hydrogen not counted."""
-    heavy = atoms.numbers != 1
+    """Return (atoms,) which heavy atoms have fewer than three heavy neighbours; of a column only the top counts."""
+    heavy = (atoms.numbers != 1) & topmost(atoms)
     count = np.array([int(heavy[near].sum()) for near in neighbours(atoms)], dtype=int)
     return np.asarray(heavy & (count < WHOLE))
 

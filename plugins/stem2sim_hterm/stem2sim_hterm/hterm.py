@@ -15,7 +15,7 @@ from pydantic import Field
 from stem2sim.bonds import REACH, neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim.structure import Structure, extended
+from stem2sim.structure import ADDED, Structure, extended
 from stem2sim_hterm.edges import outer_edge
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class Hterm(Builder):
             raise BadInput("there are no atoms to terminate; put place before hterm")
         whole = structure.atoms
         around = neighbours(whole)
-        if self.onefold == "keep":
-            kept = [k for k, near in enumerate(around) if near]
-        else:
-            kept = sorted(two_core(around, set(range(len(whole)))))
+        # what a step put there is no stray, and hydrogen has one neighbour by nature
+        there = (whole.arrays.get("source", np.zeros(len(whole))) == ADDED) | (whole.numbers == 1)
+        core = set(range(len(whole))) if self.onefold == "keep" else two_core(around, set(range(len(whole))))
+        kept = [k for k, near in enumerate(around) if there[k] or (k in core and near)]
         atoms, removed = whole[kept], len(whole) - len(kept)
         if len(atoms) == 0:
             raise BadInput("no atom has two bonded neighbours; check the pixel size (bonded C-C is under 1.9 Å)")
@@ -118,6 +118,10 @@ class Hterm(Builder):
         )
         made.check_distances()
         made = made if self.charge is None else made.model_copy(update={"charge": self.charge})
+        if made.electrons < 0:
+            raise BadInput(
+                f"a charge of {made.charge} e takes more electrons than the {made.electrons + made.charge} there are"
+            )
         parity = "even" if made.electrons % 2 == 0 else "odd"
         counted = (
             f"hydrogens added: {len(places)}; {made.electrons} electrons at charge {made.charge}: {parity}, "
@@ -131,7 +135,7 @@ class Hterm(Builder):
         wanting, bare, holes = [], [], []
         for k, bonded in enumerate(neighbours(atoms)):
             symbol = atoms[k].symbol
-            if symbol == "H" or len(bonded) > 2:
+            if symbol == "H" or len(bonded) > 2 or not bonded:
                 continue
             count = HYDROGENS.get(symbol, {}).get(len(bonded), 0)
             if count == 0:

@@ -15,6 +15,7 @@ from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim_hterm.edges import outer_edge
+from stem2sim_hterm.frame import check_within, in_frame
 from stem2sim_hterm.region import Point, Region
 from stem2sim_hterm.rings import LARGEST_RING, rings
 
@@ -38,6 +39,9 @@ TRIED = 40
 
 WHOLE = 0.4
 """[Å]; the mean of a disc of atoms lies no further off its centre while none is missing."""
+
+WITHIN_REACH = 5.0
+"""[Å]; a patch around a point further from any atom would lie elsewhere."""
 
 BORDER = 4.0
 """[Å]; an edge nearer than this to the frame's own border may be where the frame ends, not the sheet."""
@@ -97,6 +101,10 @@ class Patch(Region, Builder):
             raise ValueError(f"contains must be {allowed} or a species such as 'Si', got '{self.contains}'")
         if self.shape and (self.center is not None or self.count > 1):
             raise ValueError(f"a {self.shape} is one patch, without a center or a count")
+        if self.shape and (self.contains != "impurity" or self.by != "certainty"):
+            raise ValueError(f"a {self.shape} holds what it holds: leave contains and by out")
+        if self.center == ():
+            raise ValueError("center needs at least one point")
         if self.center is not None and self.count > 1:
             raise ValueError("count is for patches that are sought; give a list of centers instead")
         return self
@@ -110,10 +118,12 @@ class Patch(Region, Builder):
         atoms = structure.atoms
         if len(atoms) == 0:
             raise BadInput("there are no atoms to cut a patch from; put place before patch")
+        if atoms.pbc.any():
+            raise BadInput("a patch is cut out of a sheet that does not repeat; put patch before periodic and cell")
         if self.size is not None and self.size > len(atoms):
             raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; a smaller size would do")
         near = neighbours(atoms)
-        frame = _in_the_frame(atoms, segmentation)
+        frame = in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2])
         if self.shape:
             cuts = [self._region(atoms, near, frame / self._unit(segmentation))]
         elif self.center is not None:
@@ -164,11 +174,12 @@ class Patch(Region, Builder):
         return _Cut(largest, f"within the {self.shape}", (more,) if len(parts) > 1 else ())
 
     def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> _Cut:
-        low, high = frame.min(axis=0), frame.max(axis=0)
-        if (at < low).any() or (at > high).any():
+        check_within(at, frame)
+        nearest = float(np.hypot(*(frame - at).T).min())
+        if nearest > WITHIN_REACH:
             raise BadInput(
-                f"center ({at[0]:.1f}, {at[1]:.1f}) Å is outside the atoms, which span x {low[0]:.1f} to "
-                f"{high[0]:.1f} Å and y {low[1]:.1f} to {high[1]:.1f} Å"
+                f"center ({at[0]:.1f}, {at[1]:.1f}) Å is {nearest:.1f} Å from the nearest atom; choose one on the "
+                "sheet, or contains = 'hole'"
             )
         return _Cut(_cut(frame, near, at, self.size or USUAL), f"around x = {at[0]:.2f}, y = {at[1]:.2f} Å")
 
@@ -306,14 +317,6 @@ def _extent(frame: Floats, segmentation: Segmentation) -> tuple[Floats, Floats]:
         rows, columns = segmentation.mean.shape[1:]
         return np.zeros(2), np.array([columns - 1, rows - 1]) * segmentation.pixel_size
     return frame.min(axis=0), frame.max(axis=0)
-
-
-def _in_the_frame(atoms: Atoms, segmentation: Segmentation) -> Floats:
-    """x, y [Å] as the frame shows them: the structure may be on another scale."""
-    source = atoms.arrays.get("source")
-    if source is None or len(source) == 0 or not 0 <= source.min() <= source.max() < len(segmentation.atoms):
-        return np.asarray(atoms.positions[:, :2])
-    return np.asarray(segmentation.atoms.positions[source])
 
 
 def _log_probability(atoms: Atoms) -> Floats:

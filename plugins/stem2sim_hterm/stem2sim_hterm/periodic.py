@@ -14,12 +14,16 @@ from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
 from stem2sim_hterm.columns import ALIKE
+from stem2sim_hterm.frame import check_within, in_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
+
+SHARED = (0.5, 0.25)
+"""Of what a site differs from its image, at the border and in the row behind: how much the atom moves towards it."""
 
 FURTHEST = 15
 """Periods that a cell may lie off the middle of the sheet, where its border would run through a defect there."""
@@ -38,7 +42,7 @@ class Periodic(Builder):
         None, description="x, y of the cell's centre; left out, the place nearest the middle that has no seam [Å]"
     )
     lattice_constant: float = Field(2.46, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
-    vacuum: float = Field(VACUUM, gt=0, description="above, and below, the sheet [Å]")
+    vacuum: float = Field(VACUUM, gt=0, le=200, description="above, and below, the sheet [Å]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the cell, with vacuum above and below; how well its borders match is among its findings."""
@@ -49,7 +53,11 @@ class Periodic(Builder):
         if len(atoms) == 0 or atoms.pbc.any():
             raise BadInput("periodic cuts a cell out of a sheet that has none; put it after place, and before hterm")
         xy = atoms.positions[:, :2]
-        centre = self._centre(xy)
+        if 2 * n * m > len(atoms):
+            raise BadInput(
+                f"{n} x {m} periods hold {2 * n * m} atoms, but there are only {len(atoms)}; fewer repeats would do"
+            )
+        centre = self._centre(structure, segmentation)
         lattice = fit_honeycomb(xy, centre, self.lattice_constant)
         if lattice is None:
             raise BadInput(
@@ -60,43 +68,45 @@ class Periodic(Builder):
         on = off < ON_SITE * lattice.bond_length
         whole = {(int(i), int(j), int(s)): k for k, (i, j, s) in enumerate(sites) if on[k]}
         first = self._first(lattice, centre, whole)
-        centre = lattice.at(np.array([[*first, 0]]))[0] + (np.array([n, m]) / 2 - 1 / 3) @ lattice.vectors
+        corner = lattice.origin + (first - 1 / 3) @ lattice.vectors
+        centre = in_frame(atoms, segmentation).to_frame((corner + np.array([n, m]) / 2 @ lattice.vectors)[None])[0]
         # an atom on a site belongs to that site's period, wherever it strays; others to the period they lie in
         period = np.where(on[:, None], sites[:, :2], np.floor(lattice.periods(xy) + 1 / 3))
-        made = atoms[((period >= first) & (period < first + np.array([n, m]))).all(axis=1)]
+        within = ((period >= first) & (period < first + np.array([n, m]))).all(axis=1)
+        made = atoms[within]
         ideal = self._ideal(lattice)
         turned = np.linalg.solve(lattice.vectors, ideal)
         strain = 100 * (np.linalg.svd(turned, compute_uv=False) - 1)
-        made.positions[:, :2] = (made.positions[:, :2] - lattice.origin) @ turned
+        joined, moved = self._joined(xy, lattice, whole, first)
+        inside = np.flatnonzero(within)
+        made.positions[:, :2] = (joined[inside] - corner) @ turned
         height = float(np.ptp(made.positions[:, 2])) + 2 * self.vacuum
         made.set_cell([[*(n * ideal[0]), 0], [*(m * ideal[1]), 0], [0, 0, height]])
         made.pbc = True  # along the vacuum too: periodic engines know no other cell
         made.center(axis=2)
-        made.wrap()
-        mismatch = self._mismatch(xy, lattice, whole, first)
+        made.wrap(eps=1e-9)
         columns = len(apart(made.positions[:, :2], np.ones(len(made)), ALIKE))
         counted = f"{len(made)} atoms" + (f" in {columns} columns" if columns < len(made) else "")
         cell = structure.after(
             self.provenance(),
             made,
             f"periodic cell of {n} x {m} periods around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å: {counted}, where "
-            f"the perfect sheet has {2 * n * m}; opposite borders differ by {mismatch:.3f} Å rms; strained by "
+            f"the perfect sheet has {2 * n * m}; border atoms and their images made to agree, which moved atoms by "
+            f"{moved:.3f} Å rms; strained by "
             f"{strain[0]:+.2f} and {strain[1]:+.2f} % to a = {self.lattice_constant:g} Å",
         )
         cell.check_distances()
         yield cell
 
-    def _centre(self, xy: Floats) -> Floats:
-        low, high = xy.min(axis=0), xy.max(axis=0)
+    def _centre(self, structure: Structure, segmentation: Segmentation) -> Floats:
+        """Where the cell is to be, in the structure."""
+        xy = structure.atoms.positions[:, :2]
         if self.center is None:
-            return np.asarray((low + high) / 2)
-        centre = np.array(self.center)
-        if (centre < low).any() or (centre > high).any():
-            raise BadInput(
-                f"center {centre[0]:.1f}, {centre[1]:.1f} Å is outside the atoms, which span x {low[0]:.1f} to "
-                f"{high[0]:.1f} Å and y {low[1]:.1f} to {high[1]:.1f} Å"
-            )
-        return centre
+            return np.asarray((xy.min(axis=0) + xy.max(axis=0)) / 2)
+        lies = in_frame(structure.atoms, segmentation)
+        frame = lies.to_frame(xy)
+        check_within(self.center, frame)
+        return np.asarray(lies.to_structure(np.array(self.center)[None])[0])
 
     def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[Site, int]) -> NDArray[np.int64]:
         """The first period of the cell along both vectors: round the centre asked for, or as near as has no seam."""
@@ -124,14 +134,32 @@ class Periodic(Builder):
         border = [(i, j, s) for i in ranges[0] for j in ranges[1] for s in (0, 1) if i in rims[0] or j in rims[1]]
         return sum(site not in whole for site in border), len(border)
 
-    def _mismatch(self, xy: Floats, lattice: Honeycomb, whole: dict[Site, int], first: NDArray[np.int64]) -> float:
-        """How far atoms along one border are from those a whole cell away, rms [Å]."""
-        n, m = self.repeats
-        i0, j0 = (int(k) for k in first)
-        pairs = [((i0, j0 + k, s), (i0 + n, j0 + k, s), n * lattice.vectors[0]) for k in range(m) for s in (0, 1)]
-        pairs += [((i0 + k, j0, s), (i0 + k, j0 + m, s), m * lattice.vectors[1]) for k in range(n) for s in (0, 1)]
-        apart = np.array([xy[whole[there]] - xy[whole[here]] - across for here, there, across in pairs])
-        return float(np.sqrt((apart**2).sum(axis=1).mean()))
+    def _joined(
+        self, xy: Floats, lattice: Honeycomb, whole: dict[Site, int], first: NDArray[np.int64]
+    ) -> tuple[Floats, float]:
+        """Positions of all atoms, those at the border moved to where they and their images agree, and by how much.
+
+        A site at the border and the one a whole cell away are one site of the cell, measured twice: the mean of both is
+        what the cell has. So a bond across the border is the mean of two measured bonds, and never a seam. Half of that
+        is passed on to the row behind.
+        """
+        out = xy.copy()
+        for axis, count in enumerate(self.repeats):
+            before = out.copy()  # one axis after the other: at a corner the mean is of four
+            for site, k in whole.items():
+                row = site[axis] - int(first[axis])
+                for deep, weight in enumerate(SHARED):
+                    for at, over in ((deep, count), (count - 1 - deep, -count)):
+                        image = list(site)
+                        image[axis] += over
+                        other = whole.get((image[0], image[1], image[2]))
+                        if row == at and other is not None:
+                            out[k] += weight * (before[other] - over * lattice.vectors[axis] - before[k])
+        moved = [out[k] - xy[k] for site, k in whole.items() if self._holds(site, first)]
+        return out, float(np.sqrt((np.array(moved) ** 2).sum(axis=1).mean()))
+
+    def _holds(self, site: Site, first: NDArray[np.int64]) -> bool:
+        return all(0 <= site[axis] - int(first[axis]) < count for axis, count in enumerate(self.repeats))
 
     def _ideal(self, lattice: Honeycomb) -> Floats:
         """The reference's two vectors, as rows, turned to where the lattice's are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -30,10 +30,10 @@ class Place(Builder):
     name: ClassVar[str] = "place"
 
     least_probability: float = Field(0.5, ge=0, le=1, description="atoms less probable than this are left out")
-    overlap: Literal["error", "keep-likelier"] = Field(
-        "error", description="two atoms closer than 0.9 Å: stop, or keep the more probable one"
+    overlap: Literal["error", "keep-likelier", "keep-both"] = Field(
+        "error", description="two atoms closer than 0.9 Å: stop, keep the more probable one, or leave both to merge"
     )
-    columns: dict[str, float] = Field(
+    columns: dict[str, Annotated[float, Field(gt=0, le=20)]] = Field(
         {},
         description="distance of the atoms in a column of several, by its name; those in S2, Se2 and Te2 are known [Å]",
     )
@@ -45,6 +45,11 @@ class Place(Builder):
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one structure, without a cell: x along columns, y down rows, nothing turned; z = 0 but in columns."""
+        if len(structure.atoms):
+            raise BadInput(
+                f"place begins a structure with the atoms found in the frame, but {len(structure.atoms)} atoms are "
+                "there already; leave place out, or put it first"
+            )
         table = segmentation.atoms
         kept = np.flatnonzero(table.probability >= self.least_probability)
         if len(kept) == 0:
@@ -75,7 +80,10 @@ class Place(Builder):
         atoms.set_array("probability", table.probability[rows])
         atoms.set_array("position_std", table.position_std[rows] * np.sqrt(np.linalg.det(stretch)))
         made = structure.after(self.provenance(), atoms, *findings)
-        made.check_distances()
+        if self.overlap != "keep-both":
+            made.check_distances(
+                advice="check the pixel size, or say what to do: overlap = 'keep-likelier' or 'keep-both'"
+            )
         yield made
 
     def _stretch(self, segmentation: Segmentation) -> tuple[NDArray[np.float64], str]:

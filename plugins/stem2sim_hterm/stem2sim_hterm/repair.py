@@ -17,7 +17,7 @@ from stem2sim.errors import BadInput
 from stem2sim.honeycomb import occupation
 from stem2sim.stages import Builder
 from stem2sim.structure import extended
-from stem2sim_hterm.columns import ALIKE
+from stem2sim_hterm.columns import ALIKE, topmost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ class Fill(Builder):
     @field_validator("species")
     @classmethod
     def _known(cls, species: str) -> str:
-        if species not in atomic_numbers:
+        if species not in atomic_numbers or species == "X":
             raise ValueError(f"'{species}' is no element")
         return species
 
@@ -105,6 +105,8 @@ class Fill(Builder):
             BadInput: atoms without a honeycomb of this constant.
         """
         atoms = _flat(structure, self.name)
+        if not topmost(atoms).all():
+            raise BadInput("fill knows sheets of single atoms; this one has columns of several")
         found = occupation(atoms.positions[:, :2], self.lattice_constant)
         if found is None:
             raise BadInput(

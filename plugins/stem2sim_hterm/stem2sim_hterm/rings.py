@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stem2sim.bonds import bond_vectors
+from stem2sim_hterm.columns import topmost
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,10 +35,11 @@ class Ring:
 def rings(atoms: Atoms) -> list[Ring]:
     """Return every face of the bond network in the x, y plane, holes too, but not what lies outside of it all.
 
-    Hydrogen is left out. Each bond has two sides, and each side one face: from a bond into an atom, the next bond
-    round that atom goes on along the same face. A face that is walked the other way round is the outside.
+    Hydrogen is left out, and of a column all but its topmost atom. Each bond has two sides, and each side one face:
+    from a bond into an atom, the next bond round that atom goes on along the same face. A face that is walked the other
+    way round is the outside.
     """
-    heavy = np.flatnonzero(atoms.numbers != 1)
+    heavy = np.flatnonzero((atoms.numbers != 1) & topmost(atoms))
     i, j, shift, vectors = bond_vectors(atoms[heavy])
     order = np.lexsort([np.arctan2(vectors[:, 1], vectors[:, 0]), i])
     i, j, shift, vectors = i[order], j[order], shift[order], vectors[order]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
@@ -14,7 +15,9 @@ from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST
+from stem2sim.validation import CLASHING
 from stem2sim_hterm.columns import standing
+from stem2sim_hterm.frame import in_frame
 from stem2sim_hterm.place import Place
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class Sample(Builder):
             raise BadInput("sample draws from measured atoms; put it after place, and before hterm")
         if (source < 0).any() or source.max() >= len(table):
             raise BadInput("sample draws measured atoms only; put it before the steps that add others, such as hterm")
+        if atoms.pbc.any() or atoms.constraints:
+            raise BadInput("sample draws from a free sheet; put it before periodic, cell and constrain")
         if self.count == 1:
             yield structure.after(self.provenance(), atoms.copy(), "the mean structure").model_copy(
                 update={"label": "mean"}
@@ -62,10 +67,12 @@ class Sample(Builder):
         std = atoms.arrays.get("position_std", np.full(len(atoms), np.nan))
         if not np.isfinite(std).all():
             raise BadInput(f"position_std is not known for {int((~np.isfinite(std)).sum())} of {len(atoms)} atoms")
-        rows, places, scale = self._candidates(atoms, segmentation)
+        placed: dict[str, Any] = next(
+            (step for step in reversed(structure.history) if step.get("use") == Place.name), {}
+        )
+        rows, places, scale = self._candidates(atoms, segmentation, placed.get("least_probability", 0.0))
         kinds, middle = {str(s) for s in table.species} | set(table.shares), float(np.median(atoms.positions[:, 2]))
-        placed = [step["columns"] for step in structure.history if step.get("use") == Place.name]
-        separations: dict[str, float] = placed[-1] if placed else {}
+        separations: dict[str, float] = placed.get("columns", {})
         widths = np.nan_to_num(table.position_std[rows]) * scale
         likely = table.probability[rows]
         for number in range(1, self.count + 1):
@@ -77,6 +84,7 @@ class Sample(Builder):
             if len(kept) == 0:
                 raise BadInput(f"no atom came into sample {number}: all probabilities are low")
             kept = kept[apart(xy[kept], likely[kept], CLOSEST)]
+            kept = kept[_no_clash(xy[kept], species[kept], likely[kept])]
             column, symbols, z = standing(species[kept].tolist(), kinds, separations)
             which = kept[column]
             drawn = Atoms(symbols, positions=np.column_stack([xy[which], middle + z]))
@@ -90,24 +98,34 @@ class Sample(Builder):
             made.check_distances()
             yield made.model_copy(update={"label": f"sample-{number}"})
 
-    def _candidates(self, atoms: Atoms, segmentation: Segmentation) -> tuple[NDArray[np.int64], Floats, float]:
-        """Rows of the table that may be in, where they stand in the structure, and its scale over the frame's."""
+    def _candidates(
+        self, atoms: Atoms, segmentation: Segmentation, placed: float
+    ) -> tuple[NDArray[np.int64], Floats, float]:
+        """Rows of the table that may be in, where they stand in the structure, and its scale over the frame's.
+
+        Besides those of the structure, only rows too improbable to be placed: others were left out on purpose.
+        """
         table = segmentation.atoms
         first = np.sort(np.unique(atoms.arrays["source"], return_index=True)[1])  # a column is one row
         source = atoms.arrays["source"][first]
-        frame, here = table.positions, atoms.positions[first, :2]
-        terms = np.column_stack([frame[source], np.ones(len(source))])
-        if np.linalg.matrix_rank(terms - [*terms.mean(axis=0)[:2], 0]) < 3:
-            matrix, offset = np.eye(2), here.mean(axis=0) - frame[source].mean(axis=0)
-        else:  # place took out the scan's stretch: doubtful atoms follow
-            fitted, *_ = np.linalg.lstsq(terms, here, rcond=None)
-            matrix, offset = fitted[:2], fitted[2]
-        places = frame @ matrix + offset
+        here, frame = atoms.positions[first, :2], in_frame(atoms, segmentation)
+        places = frame.to_structure(table.positions)  # place took out the scan's stretch: doubtful atoms follow
         places[source] = here
-        other = np.setdiff1d(np.flatnonzero(table.probability >= self.least_probability), source)
+        likely = (table.probability >= self.least_probability) & (table.probability < placed)
+        other = np.setdiff1d(np.flatnonzero(likely), source)
         near = cKDTree(here).query_ball_point(places[other], WITHIN, return_length=True) if len(other) else np.zeros(0)
         rows = np.concatenate([source, other[np.asarray(near) >= 2]]).astype(np.int64)
-        return rows, places[rows], float(np.sqrt(abs(np.linalg.det(matrix))))
+        return rows, places[rows], float(1 / np.sqrt(abs(np.linalg.det(frame.matrix))))
+
+
+def _no_clash(xy: Floats, species: NDArray[np.str_], likely: Floats) -> NDArray[np.int64]:
+    """Which of the drawn atoms, or columns, stay: of two that validation would call clashing, the likelier."""
+    radii = covalent_radii[[atomic_numbers[str(name).rstrip("0123456789")] for name in species]]
+    pairs = cKDTree(xy).query_pairs(2 * CLASHING * float(radii.max()), output_type="ndarray")
+    one, two = pairs.T
+    close = np.hypot(*(xy[one] - xy[two]).T) < CLASHING * (radii[one] + radii[two])
+    gone = np.where(likely[one[close]] < likely[two[close]], one[close], two[close])
+    return np.setdiff1d(np.arange(len(xy)), gone)
 
 
 def _drawn(segmentation: Segmentation, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.str_]:
@@ -118,7 +136,7 @@ def _drawn(segmentation: Segmentation, rows: NDArray[np.int64], rng: np.random.G
     names = np.array(list(shares))
     table = np.cumsum([share[rows] for share in shares.values()], axis=0)
     pick = (rng.random(len(rows)) * table[-1] > table).sum(axis=0)
-    return np.asarray(names[np.minimum(pick, len(names) - 1)])
+    return np.where(table[-1] > 0, names[np.minimum(pick, len(names) - 1)], found)
 
 
 def _differences(mean: Atoms, drawn: Atoms) -> str:

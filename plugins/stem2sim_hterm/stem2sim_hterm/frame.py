@@ -1,0 +1,64 @@
+"""Where a structure lies in its frame: it may have been scaled, freed of a stretch, and moved into a cell since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stem2sim.errors import BadInput
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from stem2sim.segmentation import Segmentation
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InFrame:
+    """From x, y in a structure [Å] to x, y in its frame [Å]: matrix · structure + offset."""
+
+    matrix: Floats
+    """(2, 2)"""
+    offset: Floats
+    """(2,)"""
+
+    def to_frame(self, xy: Floats) -> Floats:
+        """Return points (n, 2) of the structure as the frame shows them."""
+        return np.asarray(xy @ self.matrix.T + self.offset)
+
+    def to_structure(self, xy: Floats) -> Floats:
+        """Return points (n, 2) of the frame as the structure has them."""
+        return np.asarray(np.linalg.solve(self.matrix, (xy - self.offset).T).T)
+
+
+def in_frame(atoms: Atoms, segmentation: Segmentation) -> InFrame:
+    """Fit how a structure lies in its frame, by its measured atoms.
+
+    The structure's own x, y where that cannot be known: atoms that no frame shows, or a cell that repeats, in which
+    atoms may have been moved to the other side.
+    """
+    source = atoms.arrays.get("source", np.full(len(atoms), -1))
+    known = source >= 0
+    if atoms.pbc.any() or not known.any() or source.max() >= len(segmentation.atoms):
+        return InFrame(np.eye(2), np.zeros(2))
+    here, there = atoms.positions[known, :2], segmentation.atoms.positions[source[known]]
+    terms = np.column_stack([here, np.ones(len(here))])
+    if np.linalg.matrix_rank(here - here.mean(axis=0), tol=1e-3) < 2:  # a point or a row: no more than where it is
+        return InFrame(np.eye(2), there.mean(axis=0) - here.mean(axis=0))
+    fitted, *_ = np.linalg.lstsq(terms, there, rcond=None)
+    return InFrame(np.asarray(fitted[:2].T), np.asarray(fitted[2]))
+
+
+def check_within(point: NDArray[np.float64] | tuple[float, float], xy: Floats) -> None:
+    """Raise BadInput where a point [Å] lies outside the rectangle that atoms at x, y (n, 2) [Å] span."""
+    at, low, high = np.asarray(point, dtype=float), xy.min(axis=0), xy.max(axis=0)
+    if (at < low).any() or (at > high).any():
+        raise BadInput(
+            f"center ({at[0]:.1f}, {at[1]:.1f}) Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
+            f"and y {low[1]:.1f} to {high[1]:.1f} Å"
+        )
