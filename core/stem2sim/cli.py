@@ -108,11 +108,13 @@ def simulate(
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
+    allow: Allow = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Simulate the structures of a run folder, a config or a structure file."""
-    _work(input, out, _flags(None, None, simulator), engine, assignments, "simulate", json, verbose)
+    options = _forced(assignments, False, allow)
+    _work(input, out, _flags(None, None, simulator), engine, options, "simulate", json, verbose)
 
 
 @app.command()
@@ -376,7 +378,16 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "atoms": found.atoms.counts() if found else {},
         "lattice": found.lattice.model_dump() if found and found.lattice else None,
         "warnings": outcome.warnings,
-        "structures": [str(path) for path in outcome.structures],
+        "structures": [
+            {
+                "path": str(path),
+                "label": structure.label,
+                "formula": structure.atoms.get_chemical_formula("hill"),
+                "findings": structure.findings,
+                "checks": [check.model_dump(mode="json") for check in structure.checks],
+            }
+            for path, structure in outcome.structures
+        ],
         "results": [
             {
                 "path": str(path),

@@ -77,13 +77,21 @@ def _held(atoms: Atoms) -> np.ndarray:
     """(atoms, 3) which motion is held along which vector of the cell."""
     held = np.zeros((len(atoms), 3), dtype=bool)
     cell = np.asarray(atoms.cell)
-    along = np.allclose(cell, np.diag(np.diag(cell)))
     for constraint in atoms.constraints:
         if isinstance(constraint, FixAtoms):
             held[constraint.index] = True
-        elif isinstance(constraint, FixCartesian) and along:
-            held[constraint.index] |= np.asarray(constraint.mask, dtype=bool)
+        elif isinstance(constraint, FixCartesian) and (vectors := _along(constraint.mask, cell)) is not None:
+            held[constraint.index] |= vectors
         else:
             name = type(constraint).__name__
             raise BadInput(f"POSCAR holds motion along the cell's vectors only, which {name} is not, in this cell")
     return held
+
+
+def _along(mask: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
+    """(3,) which vectors of the cell span just the axes x, y, z of a mask; None where none do."""
+    axes = np.asarray(mask, dtype=bool)
+    there = np.abs(cell) > 1e-6 * np.abs(cell).max()
+    within = ~(there & ~axes).any(axis=1)
+    outside = ~(there & axes).any(axis=1)
+    return within if (within ^ outside).all() and within.sum() == axes.sum() else None

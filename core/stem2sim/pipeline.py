@@ -18,6 +18,7 @@ from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
+from stem2sim.spread import spread
 from stem2sim.structure import Structure
 from stem2sim.validation import validate
 
@@ -45,7 +46,7 @@ class Outcome:
     """Step -> done or already done."""
     warnings: list[str] = field(default_factory=list)
     segmentation: Segmentation | None = None
-    structures: list[Path] = field(default_factory=list)
+    structures: list[tuple[Path, Structure]] = field(default_factory=list)
     results: list[tuple[Path, SimulationResult]] = field(default_factory=list)
     report: Path | None = None
 
@@ -199,8 +200,8 @@ def _build(
             return [folder.path / f"{step}.extxyz"]
 
         file = _step(folder, outcome, step, inputs, finish, branch.step)[0]
-        outcome.structures.append(file)
-        done.append(_Branch(branch.label, inputs, Structure.read(file), file.name, step))
+        outcome.structures.append((file, Structure.read(file)))
+        done.append(_Branch(branch.label, inputs, outcome.structures[-1][1], file.name, step))
     for finding in dict.fromkeys(f for branch in done for f in branch.structure.findings):
         log.info("  %s", finding)
     for check in dict.fromkeys(c for branch in done for c in branch.structure.checks if c.severity != "note"):
@@ -244,12 +245,20 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
             grown += _branches(branch, step, inputs, ends, [result.label for result in results])
-        energies = adsorption_energies(result for _, result in outcome.results[-len(grown) :])
+        named = [(file.parent.name, result) for file, result in outcome.results[-len(grown) :]]
+        energies = adsorption_energies((_short(name, number, simulator.name), result) for name, result in named)
         if energies:
             log.info("%s", CONVENTION)
         for site, energy in energies.items():
             log.info("  %s at %s: %.3f eV", simulator.name, site, energy)
+        for name, told in spread(named).items():
+            log.info("%s: %s", name, "; ".join(f"{what} {value}" for what, value in told.items()))
         branches = grown
+
+
+def _short(name: str, number: int, simulator: str) -> str:
+    """The name of a variant, without the step that simulated it."""
+    return name.removeprefix(f"{number:02d}-{simulator}-")
 
 
 def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:

@@ -26,10 +26,11 @@ from stem2sim.readers import ImageSource
 from stem2sim.runfolder import CONFIG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
+from stem2sim.spread import spread
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MOST_DOUBTS = 8
 """Listed on the page; all of them are with the segmentation."""
@@ -83,7 +84,7 @@ class Report(BaseModel):
         """Write `report.html`, `results.db` and `ro-crate-metadata.json`; return the path of the page."""
         page = Template(files("stem2sim").joinpath("report.html").read_text(encoding="utf-8"))
         sections = [self._summary(), *self._frame(), *self._structures(), *self._simulations()]
-        sections += [*self._adsorption(), self._provenance()]
+        sections += [*self._adsorption(), *self._spread(), self._provenance()]
         made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         text = page.substitute(title=_text(self.title), body="\n".join(sections), version=__version__, made=made)
         write_text(folder / REPORT, text)
@@ -206,17 +207,32 @@ class Report(BaseModel):
 
     def _adsorption(self) -> list[str]:
         """Energies at each site, for every simulation that has both references beside them."""
-        alike: dict[str, list[SimulationResult]] = {}
-        for result in self.results.values():
-            alike.setdefault(json.dumps(result.made_by, sort_keys=True, default=str), []).append(result)
         out = []
-        for results in alike.values():
-            energies = adsorption_energies(results)
+        for use, named in self._alike():
+            energies = adsorption_energies(named)
             if energies:
                 rows = {site: f"{energy:.3f} eV" for site, energy in energies.items()}
-                title = f"Adsorption energies ({_text(results[0].made_by.get('use', ''))})"
-                out.append(_section(title, f"<p>{_text(CONVENTION)}.</p>{_table(rows)}"))
+                out.append(_section(f"Adsorption energies ({use})", f"<p>{_text(CONVENTION)}.</p>{_table(rows)}"))
         return out
+
+    def _spread(self) -> list[str]:
+        """What samples of one structure say together."""
+        caption = "<p>Mean and standard deviation over structures drawn from what the frame leaves open.</p>"
+        return [
+            _section(f"Over all samples ({_text(name)})", caption + _table(rows))
+            for _, named in self._alike()
+            for name, rows in spread(named).items()
+        ]
+
+    def _alike(self) -> Iterator[tuple[str, list[tuple[str, SimulationResult]]]]:
+        """Results that one simulation made of different structures, each with the name of its variant."""
+        alike: dict[str, list[tuple[str, SimulationResult]]] = {}
+        for name, result in self.results.items():
+            made_by = json.dumps([Path(name).parent.name[:2], result.made_by], sort_keys=True, default=str)
+            alike.setdefault(made_by, []).append((Path(name).parent.name, result))
+        for named in alike.values():
+            use = str(named[0][1].made_by.get("use", ""))
+            yield _text(use), [(name[3:].removeprefix(f"{use}-"), result) for name, result in named]
 
     def _start(self, result: SimulationResult) -> Structure | None:
         if result.started_from in self.structures:

@@ -159,7 +159,10 @@ def test_the_verbs_follow_each_other(tmp_path: Path) -> None:
     assert found["atoms"]["C"] > 70
     built = json.loads(stem2sim("build", "run", "--json", cwd=tmp_path).stdout)
     assert built["steps"]["segment"] == "already done"
-    assert built["structures"] == ["run/structure.extxyz"]
+    (structure,) = built["structures"]
+    assert structure["path"] == "run/structure.extxyz"
+    assert any("patch around" in finding for finding in structure["findings"])
+    assert {check["check"] for check in structure["checks"]} >= {"coordination"}
     simulated = json.loads(stem2sim("simulate", "run", "--json", cwd=tmp_path).stdout)
     assert simulated["steps"]["structure"] == "already done"
     assert simulated["results"][0]["energy_eV"] < 0

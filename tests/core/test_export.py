@@ -18,6 +18,7 @@ from stem2sim.structure import Structure
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
+from stem2sim_hterm.periodic import Periodic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,17 @@ def test_what_a_format_cannot_hold_is_told_or_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"one\.pdb: no known format"):
         export(made, tmp_path / "one.pdb")
     assert not (tmp_path / "POSCAR").exists()
+
+
+def test_a_sheet_held_in_its_plane_is_held_along_both_vectors_of_it(tmp_path: Path) -> None:
+    """Hexagonal cell: x and y are what a and b span, so z alone is free."""
+    (cell,) = Periodic(repeats=(4, 4), center=(15, 15)).build(flake(30, 12), NOTHING)
+    cell.atoms.set_constraint(FixCartesian(np.arange(len(cell.atoms)), mask=(True, True, False)))
+    export(cell, tmp_path / "POSCAR")
+    back = read(tmp_path / "POSCAR")
+    moved = back.copy()
+    moved.set_positions(back.positions + 0.1)
+    assert moved.positions - back.positions == pytest.approx(np.tile([0, 0, 0.1], (len(back), 1)), abs=1e-9)
 
 
 def test_the_command_exports_a_run(tmp_path: Path) -> None:

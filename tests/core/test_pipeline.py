@@ -206,7 +206,7 @@ def test_every_variant_is_followed(table: Path, tmp_path: Path) -> None:
         simulate=(Fan(), Xtb(task="single-point")),
     )
     outcome = run(chain, tmp_path / "run")
-    assert [path.name for path in outcome.structures] == ["structure-0.extxyz", "structure-1.extxyz"]
+    assert [path.name for path, _ in outcome.structures] == ["structure-0.extxyz", "structure-1.extxyz"]
     energies = [result.energy for path, result in outcome.results if path.parts[-2].startswith("02-xtb")]
     assert len(energies) == 4
     # turning a molecule does not change its energy

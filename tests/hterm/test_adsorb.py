@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import NOTHING, built, flake, stem2sim
+from tests.hterm.test_hterm import mos2, place
 
 from stem2sim.adsorption import adsorption_energies
 from stem2sim.bonds import bonds
@@ -116,6 +117,10 @@ def test_sites_alike_are_one_site_and_sites_that_differ_are_two() -> None:
     sheet = built(flake(60), Periodic(repeats=(7, 7), center=(30, 30)))
     kinds = Adsorb(what="H", radius=6.0, references=False)
     assert [one.label for one in kinds.build(sheet, NOTHING)] == ["top", "bridge", "hollow"]
+    rough = sheet.atoms.copy()
+    rough.positions[:, :2] += np.random.default_rng(0).normal(0, 0.05, (len(rough), 2))
+    measured = kinds.build(Structure(atoms=rough), NOTHING)
+    assert [one.label for one in measured] == ["top", "bridge", "hollow"], "noise makes no new kind of site"
     doped = sheet.atoms.copy()
     doped.symbols[20] = "Si"
     near = tuple(doped.positions[20, :2])
@@ -173,6 +178,45 @@ def test_a_fragment_binds_by_its_anchor_and_is_tried_in_every_orientation() -> N
         assert (other - other[anchor]) @ back.T == pytest.approx(first - first[anchor], abs=1e-9)
 
 
+@settings(max_examples=15)
+@given(site=st.sampled_from(["top", "bridge", "hollow"]), what=st.sampled_from(["CH", "CH2", "CH3", "NH3", "CO"]))
+def test_only_the_anchor_of_a_fragment_is_near_enough_to_bind(site: str, what: str) -> None:
+    """The rest of it keeps out of reach of a bond with the sheet."""
+    flat = small_flake(24)
+    made, *_ = Adsorb(what=what, sites=(site,), references=False).build(flat, NOTHING)  # type: ignore[arg-type]
+    count, added = len(flat.atoms), range(len(flat.atoms), len(made.atoms))
+    anchor = max(added, key=lambda k: made.atoms.numbers[k])
+    i, j, _ = bonds(made.atoms)
+    across = {int(b) for a, b in zip(i, j, strict=True) if a < count <= b}
+    assert across <= {anchor}
+
+
+def test_a_site_on_columns_is_on_the_upper_atoms() -> None:
+    """On MoS2: above S, not between the two; each ring has three of either kind."""
+    sheet = place(mos2(24))
+    made = list(Adsorb(what="H", sites=("top", "hollow"), radius=3, references=False).build(sheet, NOTHING))
+    assert {one.label.split("-")[0] for one in made} == {"top", "hollow"}
+    for one in made:
+        assert one.atoms.positions[-1, 2] > 0
+        nearest = np.linalg.norm(one.atoms.positions[:-1] - one.atoms.positions[-1], axis=1).min()
+        assert nearest > 1.3
+    sulphur = [one for one in made if one.label.startswith("top") and "(S " in one.findings[-1]]
+    assert len(sulphur) == 1
+    above = sulphur[0].atoms.positions[-1, 2] - sulphur[0].atoms.positions[:-1, 2].max()
+    assert above == pytest.approx(covalent_radii[1] + covalent_radii[16], abs=1e-6)
+
+
+def test_a_hole_in_a_periodic_cell_is_in_its_middle() -> None:
+    """Where periodic was told to centre the cell, adsorb finds the hole without being told where."""
+    holed = flake(60, 7).atoms
+    holed = holed[np.sort(np.argsort(np.hypot(*(holed.positions[:, :2] - 30).T), kind="stable")[6:])]
+    cell = built(Structure(atoms=holed), Periodic(repeats=(8, 8), center=(30, 30)))
+    made = list(Adsorb(what="H", sites=("hole",), references=False).build(cell, NOTHING))
+    assert [one.label for one in made] == ["hole"]
+    share = made[0].atoms.get_scaled_positions()[-1, :2]
+    assert share == pytest.approx([0.5, 0.5], abs=0.1)
+
+
 def test_a_charge_stays_with_the_surface() -> None:
     """What is adsorbed brings none: the free adsorbate is neutral, or the energy would have no definition."""
     charged = small_flake(24).model_copy(update={"charge": 1})
@@ -203,11 +247,17 @@ def test_an_adsorption_energy_has_one_definition() -> None:
         one = Structure(atoms=atoms, label=label)
         return SimulationResult(structure=one, energy=energy, forces=np.zeros((len(atoms), 3)), converged=True)
 
+    def named(*results: SimulationResult, surface: str = "") -> list[tuple[str, SimulationResult]]:
+        return [(surface + one.structure.label, one) for one in results]
+
     both = [result("surface", -10.0), result("adsorbate", -1.0)]
     sites = [result("top", -11.5), result("hollow", -13.0)]
-    assert adsorption_energies(both + sites) == pytest.approx({"top": 0.5, "hollow": 2.0})
-    assert adsorption_energies(sites) == {}
-    assert adsorption_energies([*both, *sites, both[0]]) == {}
+    assert adsorption_energies(named(*both, *sites)) == pytest.approx({"hollow": 2.0, "top": 0.5})
+    assert adsorption_energies(named(*sites)) == {}
+    assert adsorption_energies(named(*both, *sites, both[0])) == {}
+    other = [result("surface", -20.0), result("adsorbate", -1.0), result("hollow", -22.5)]
+    two = named(*both, *sites, surface="patch-1-") + named(*other, surface="patch-2-")
+    assert adsorption_energies(two) == pytest.approx({"patch-1-hollow": 2.0, "patch-2-hollow": 1.5, "patch-1-top": 0.5})
 
 
 @pytest.mark.slow
@@ -222,7 +272,7 @@ def test_chromium_prefers_the_hollow_site(tmp_path: Path) -> None:
     sheet = flake(16)
     sheet.write(tmp_path / "sheet.extxyz")
     outcome = run(config.model_copy(update={"structure": tmp_path / "sheet.extxyz"}), tmp_path / "run")
-    energies = adsorption_energies(result for _, result in outcome.results)
+    energies = adsorption_energies((file.parent.name.removeprefix("01-xtb-"), one) for file, one in outcome.results)
     assert energies["hollow"] > energies["top"] > 1
     (hollow,) = [r.structure.atoms for _, r in outcome.results if r.structure.label == "hollow"]
     chromium = int(np.flatnonzero(hollow.numbers == 24)[0])

@@ -21,10 +21,12 @@ from tests.hterm.test_hterm import mos2, place
 
 from stem2sim.bonds import bonds, neighbours, pairs_within
 from stem2sim.errors import BadInput
+from stem2sim.export import export
 from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
+from stem2sim_hterm.adsorb import Adsorb
 from stem2sim_hterm.calibrate import Calibrate
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.constrain import Constrain
@@ -33,6 +35,7 @@ from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.periodic import Periodic
 from stem2sim_hterm.place import Place
+from stem2sim_hterm.repair import Fill
 from stem2sim_hterm.ripple import Ripple
 
 if TYPE_CHECKING:
@@ -382,3 +385,61 @@ def test_holding_is_by_what_was_asked() -> None:
         Constrain(species=("Xx",))
     with pytest.raises(ValidationError, match="from less to more"):
         Constrain(hold="all", box=(5, 1, 0, 2))
+
+
+def handed(structure: Structure) -> float:
+    """Twice the area of the triangle O, Si, N: of the other sign when mirrored."""
+    o, si, n = (structure.atoms.positions[structure.atoms.symbols == s][0, :2] for s in ("O", "Si", "N"))
+    return float((si - o)[0] * (n - o)[1] - (si - o)[1] * (n - o)[0])
+
+
+@pytest.mark.parametrize("angle", [0.0, 23.0, 47.0])
+def test_nothing_is_mirrored_on_any_way(angle: float, tmp_path: Path) -> None:
+    """Three unlike atoms keep their sense of rotation, and their distances, in every cell and every file."""
+    sheet = flake(60, angle)
+    for symbol, at in (("O", (28, 28)), ("Si", (33, 29)), ("N", (29, 32))):
+        sheet.atoms.symbols[int(np.argmin(np.hypot(*(sheet.atoms.positions[:, :2] - at).T)))] = symbol
+    area = handed(sheet)
+    patch = built(sheet, Patch(size=60, center=(30, 30)), Hterm())
+    ways = [
+        built(sheet, Periodic(repeats=(8, 8), center=(30, 30))),
+        patch,
+        built(patch, Cell(cubic=True)),
+        built(patch, Cell(parameters=(40, 40, 30, 90, 90, 120))),
+        built(patch, Cell(vectors=((40, 0, 0), (5, 40, 0), (0, 3, 30))), Ripple()),
+        built(sheet, Calibrate(apply=True)),
+    ]
+    for made in ways:
+        assert handed(made) == pytest.approx(area, rel=1e-3)
+        if made.atoms.cell.rank == 3:
+            for name in ("POSCAR", "s.gen", "s.extxyz"):
+                export(made, tmp_path / name)
+                assert handed(Structure.read(tmp_path / name)) == pytest.approx(area, rel=1e-3), name
+            export(made, tmp_path / "s.cif")  # which keeps no orientation, but must keep the hand
+            assert handed(Structure.read(tmp_path / "s.cif")) / area > 0.9
+
+
+def test_a_place_in_the_frame_is_the_same_for_every_step() -> None:
+    """On a structure freed of a stretch, filled and put in a cell: patch, periodic, adsorb and constrain agree."""
+    true = flake(60).atoms.positions[:, :2]
+    seen = true @ np.array([[0.93, 0.02], [0.02, 1.04]])
+    vacant = np.delete(seen, int(np.argmin(np.hypot(*(seen - [15, 15]).T))), axis=0)
+    found = Segmentation(atoms=table_of(vacant), pixel_size=0.1)
+    (placed,) = Place().build(Structure.empty(), found)
+    at = (33.0, 27.0)
+    wanted = int(np.argmin(np.hypot(*(vacant - at).T)))
+    (calibrated,) = Calibrate(apply=True).build(placed, found)
+    (whole,) = Fill().build(calibrated, found)
+    assert len(whole.atoms) == len(true)
+    (patch,) = Patch(size=40, center=at).build(whole, found)
+    assert found.atoms.positions[patch.atoms.arrays["source"]].mean(axis=0) == pytest.approx(at, abs=1.0)
+    (cell,) = Periodic(repeats=(4, 4), center=at).build(whole, found)
+    share = cell.atoms[cell.atoms.arrays["source"] == wanted].get_scaled_positions()[0, :2]
+    assert share == pytest.approx([0.5, 0.5], abs=0.2)
+    (boxed,) = Cell(edge=90).build(patch, found)
+    (held,) = Constrain(hold="all", circle=(*vacant[wanted], 0.5)).build(boxed, found)
+    assert held.atoms.arrays["source"][held.atoms.constraints[0].index].tolist() == [wanted]
+    above = Adsorb(what="H", sites=("top",), center=tuple(vacant[wanted]), radius=0.5, references=False)
+    (added,) = above.build(boxed, found)
+    below = boxed.atoms.positions[boxed.atoms.arrays["source"] == wanted][0, :2]
+    assert added.atoms.positions[-1, :2] == pytest.approx(below, abs=1e-6)

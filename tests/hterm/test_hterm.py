@@ -22,9 +22,12 @@ from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 from stem2sim_hterm import hterm
+from stem2sim_hterm.adsorb import Adsorb
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
+from stem2sim_hterm.repair import Merge
+from stem2sim_hterm.rings import rings
 from stem2sim_hterm.sample import Sample
 
 if TYPE_CHECKING:
@@ -430,3 +433,59 @@ def test_a_short_relaxation_breaks_no_bond_and_makes_none(size: int, centre: str
         {(int(i), int(j)) for i, j, _ in zip(*bonds(s.atoms), strict=True)} for s in (whole, relaxed.structure)
     )
     assert before == after
+
+
+def test_what_is_there_already_is_no_stray() -> None:
+    """Hydrogen and ad-atoms have few neighbours by nature: a second hterm changes nothing."""
+    flat = terminate(cut(flake(16), size=24, center=(8, 8)))
+    oxygen, *_ = Adsorb(what="O", sites=("top",), references=False).build(flat, NOTHING)
+    again = terminate(oxygen)
+    assert again.atoms.get_chemical_formula() == oxygen.atoms.get_chemical_formula()
+    assert np.allclose(again.atoms.positions, oxygen.atoms.positions)
+
+
+def test_silicon_across_a_carbon_is_no_bond() -> None:
+    """Two Si on next-neighbour sites: hexagons as before, and at an edge both get their hydrogens."""
+    whole = flake(16)
+    middle = int(np.argmin(np.hypot(*(whole.atoms.positions[:, :2] - 8).T)))
+    near = neighbours(whole.atoms)
+    whole.atoms.symbols[near[middle][:2]] = "Si"
+    for k in near[middle][:2]:
+        assert sorted(neighbours(whole.atoms)[k]) == sorted(near[k])
+    assert {len(ring) for ring in rings(whole.atoms)} == {6}
+
+
+def test_more_electrons_than_there_are_cannot_be_taken() -> None:
+    with pytest.raises(BadInput, match=r"a charge of 100000 e takes more electrons than the \d+ there are"):
+        terminate(cut(flake(16), size=24, center=(8, 8)), charge=100_000)
+
+
+def test_place_comes_first() -> None:
+    with pytest.raises(BadInput, match="place begins a structure with the atoms found in the frame, but"):
+        list(Place().build(flake(16), Segmentation(atoms=mos2(16))))
+
+
+def test_what_was_found_twice_can_be_left_to_merge() -> None:
+    """`place` stops and names the pair, or leaves both for `merge`, which makes one of them."""
+    xy = np.vstack([graphene_sheet(12).positions[:, :2], graphene_sheet(12).positions[3, :2] + [0.4, 0]])
+    with pytest.raises(BadInput, match=rf"closer than 0\.9 Å: C 3 - C {len(xy) - 1} 0\.40 Å; check the pixel size"):
+        place(table_of(xy))
+    both = place(table_of(xy), overlap="keep-both")
+    (merged,) = Merge().build(both, NOTHING)
+    assert len(merged.atoms) == len(xy) - 1
+
+
+@settings(max_examples=25)
+@given(
+    corners=st.lists(st.floats(4.0, 11.0), min_size=5, max_size=9), turn=st.floats(0, 60), angle=st.floats(0, 60),
+)  # fmt: skip
+def test_any_outline_zigzag_armchair_or_concave_is_terminated(corners: list[float], turn: float, angle: float) -> None:
+    """A star of random corners: no two hydrogens under 1.5 Å, no carbon without three neighbours but those told."""
+    at = np.radians(turn) + 2 * np.pi * np.arange(len(corners)) / len(corners)
+    star = np.column_stack([np.cos(at), np.sin(at)]) * np.array(corners)[:, None] + 12
+    made = terminate(cut(flake(24, angle), polygon=star.tolist()))
+    hydrogen = made.atoms[made.atoms.numbers == 1]
+    assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
+    lacking = [k for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(n) != 3]
+    told = " ".join(f for f in made.findings if "without hydrogen" in f or "shared" in f)
+    assert all(re.search(rf"\bC {k}\b", told) for k in lacking)

@@ -11,16 +11,18 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
 from ase.data import atomic_numbers, covalent_radii
-from ase.geometry import get_distances
+from ase.geometry import find_mic, get_distances
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stem2sim.adsorption import ADSORBATE, SURFACE
-from stem2sim.bonds import bonds
+from stem2sim.bonds import REACH, bonds, neighbours
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM, Structure, extended
+from stem2sim_hterm.columns import topmost
 from stem2sim_hterm.edges import edge_atoms
+from stem2sim_hterm.frame import check_within, in_frame
 from stem2sim_hterm.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ Kind = Literal["top", "bridge", "hollow", "hole", "edge"]
 FRAGMENTS = {"CH2": "CH2_s3B1d"}
 """Short names of fragments that ASE's collection has in several states: the ground state."""
 
-SURROUNDINGS, ALIKE = 4.0, 0.15
-"""[Å]; two sites whose surroundings up to the first differ by less than the second are the same site."""
+SHELLS = 4
+"""Bonds around a site; where the same species with as many neighbours follow each other as far, sites are the same.
+That counts bonds, not distances: measured positions scatter."""
 
 
 class Site(NamedTuple):
@@ -60,19 +63,17 @@ class Adsorb(Builder):
         ("top", "bridge", "hollow"), min_length=1, description="kinds: top, bridge, hollow, hole, edge"
     )
     center: tuple[float, float] | None = Field(
-        None, description="x, y around which sites are sought [Å]; left out, the middle of the structure"
+        None, description="x, y in the frame around which sites are sought; left out, the middle of the structure [Å]"
     )
     radius: float = Field(2.0, gt=0, description="of the region around it [Å]")
     height: float | None = Field(
-        None,
-        ge=0,
-        description="above the site [Å]; left out, so that no two atoms are closer than their covalent radii",
+        None, ge=0, le=20, description="above the site; left out, as near as a bond of the anchor allows [Å]"
     )
     references: bool = Field(True, description="also yield the bare surface and the free adsorbate, in the same box")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        named = self.what in atomic_numbers or FRAGMENTS.get(self.what, self.what) in g2.names
+        named = (self.what in atomic_numbers and self.what != "X") or FRAGMENTS.get(self.what, self.what) in g2.names
         if not named:
             raise ValueError(
                 f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
@@ -86,7 +87,9 @@ class Adsorb(Builder):
         guest = self._guest()
         # an ad-atom, or what stands upright, is the same whichever way it is turned
         turns = 1 if np.allclose(guest.positions[:, :2], 0, atol=1e-3) else self.turns
-        sites = [(site, turn * 360 / turns) for site in self._sites(structure.atoms) for turn in range(turns)]
+        sites = [
+            (site, turn * 360 / turns) for site in self._sites(structure.atoms, segmentation) for turn in range(turns)
+        ]
         whole = [self._placed(structure.atoms, guest, *site) for site in sites]
         surface = structure.atoms.copy()
         if surface.cell.rank < 3:
@@ -144,18 +147,28 @@ class Adsorb(Builder):
                 guest.rotate(np.linalg.svd(rest)[2][-1], "z", center=(0, 0, 0))
         return guest
 
-    def _sites(self, atoms: Atoms) -> list[Site]:
+    def _sites(self, atoms: Atoms, segmentation: Segmentation) -> list[Site]:
         """Sites of the kinds asked for within the region, nearest its centre first, each kind of surroundings once."""
-        xy = atoms.positions[atoms.numbers != 1, :2]
-        centre = np.array(self.center) if self.center is not None else (xy.min(axis=0) + xy.max(axis=0)) / 2
+        positions = atoms.positions[atoms.numbers != 1]
+        lies = in_frame(atoms, segmentation)
+        if self.center is not None:
+            check_within(self.center, lies.to_frame(positions[:, :2]))
+            centre = lies.to_structure(np.array(self.center)[None])[0]
+        else:
+            centre = (positions.min(axis=0) + positions.max(axis=0))[:2] / 2
+        words = _kinds(atoms)
 
         def away(site: Site) -> float:
-            return round(float(np.hypot(*(site.at[:2] - centre))), 6)
+            across = np.append(site.at[:2] - centre, 0.0)
+            return round(float(np.linalg.norm(find_mic(across, atoms.cell, atoms.pbc)[0])), 6)
 
         found = [site for site in _every_site(atoms) if site.kind in self.sites and away(site) <= self.radius]
         kept: list[Site] = []
+        seen: set[tuple[Kind, tuple[str, ...]]] = set()
         for site in sorted(found, key=lambda site: (self.sites.index(site.kind), away(site), site.atoms)):
-            if not any(_alike(atoms, site, other) for other in kept if other.kind == site.kind):
+            around = tuple(sorted(words[k] for k in site.atoms))
+            if (site.kind, around) not in seen:
+                seen.add((site.kind, around))
                 kept.append(site)
         if not kept:
             kinds = " or ".join(self.sites)
@@ -174,6 +187,8 @@ class Adsorb(Builder):
             lift = self.height
         else:
             reach = covalent_radii[atoms.numbers][None] + covalent_radii[added.numbers][:, None]
+            # only the anchor is to bind; whatever else is there keeps out of reach of a bond
+            reach[np.any(guest.positions != 0, axis=1)] *= REACH + 0.02
             vectors = get_distances(added.positions, atoms.positions, atoms.cell, atoms.pbc)[0]
             aside = np.hypot(vectors[..., 0], vectors[..., 1])
             needed = vectors[..., 2] + np.sqrt(np.clip(reach**2 - aside**2, 0, None))
@@ -183,7 +198,7 @@ class Adsorb(Builder):
 
 
 def _every_site(atoms: Atoms) -> Iterator[Site]:
-    heavy = atoms.numbers != 1
+    heavy = (atoms.numbers != 1) & topmost(atoms)
     at_edge = edge_atoms(atoms)
     for k in np.flatnonzero(heavy):
         yield Site("edge" if at_edge[k] else "top", (int(k),), atoms.positions[k])
@@ -196,18 +211,17 @@ def _every_site(atoms: Atoms) -> Iterator[Site]:
         yield Site("hollow" if len(ring) <= LARGEST_RING else "hole", ring.atoms, ring.centre)
 
 
-def _alike(atoms: Atoms, one: Site, other: Site) -> bool:
-    """Whether the same species stand around two sites, at the same distances."""
-    (here, species), (there, others) = (_surroundings(atoms, site) for site in (one, other))
-    return np.array_equal(species, others) and bool(np.abs(here - there).max(initial=0) < ALIKE)
-
-
-def _surroundings(atoms: Atoms, site: Site) -> tuple[Floats, NDArray[np.int64]]:
-    """Distances of the atoms around a site, species by species in order, and their species."""
-    away = get_distances(site.at, atoms.positions, atoms.cell, atoms.pbc)[1][0]
-    near = np.flatnonzero((away < SURROUNDINGS) & (atoms.numbers != 1))
-    near = near[np.lexsort([away[near], atoms.numbers[near]])]
-    return np.asarray(away[near]), np.asarray(atoms.numbers[near])
+def _kinds(atoms: Atoms) -> list[str]:
+    """What each atom is: its species and neighbours, theirs, and so on, in words that are equal for like atoms."""
+    near = neighbours(atoms)
+    kinds = [f"{symbol}{len(bonded)}" for symbol, bonded in zip(atoms.symbols, near, strict=True)]
+    for _ in range(SHELLS - 1):
+        told = [
+            f"{kind}({','.join(sorted(kinds[k] for k in bonded))})" for kind, bonded in zip(kinds, near, strict=True)
+        ]
+        number = {one: str(k) for k, one in enumerate(sorted(set(told)))}  # a name for each, or they grow without end
+        kinds = [number[one] for one in told]
+    return kinds
 
 
 def _same_box(surface: Atoms, others: list[Atoms]) -> None:

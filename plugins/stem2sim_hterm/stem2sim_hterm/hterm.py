@@ -31,11 +31,14 @@ HYDROGENS = {
     "N": {1: 1},  # twofold nitrogen at an edge is pyridine's: its lone pair is where a hydrogen would be
     "Si": {1: 3, 2: 2},
     "Ge": {1: 3, 2: 2},
+    "O": {1: 1},
+    "S": {1: 1},
+    "P": {1: 2, 2: 1},
 }
 """Species -> neighbours that it has -> hydrogens that it lacks. Others are left as they are, and that is told."""
 
-LENGTHS = {"B": 1.19, "N": 1.01, "Si": 1.48, "Ge": 1.53}
-"""[Å]; of bonds to hydrogen, as in BH3, NH3, SiH4 and GeH4. That to carbon is an option."""
+LENGTHS = {"B": 1.19, "N": 1.01, "O": 0.96, "Si": 1.48, "P": 1.42, "S": 1.34, "Ge": 1.53}
+"""[Å]; of bonds to hydrogen, as in BH3, NH3, H2O, SiH4, PH3, H2S and GeH4. That to carbon is an option."""
 
 CROWDED = 1.5
 """[Å]; two hydrogens closer than this push each other out of the plane (van der Waals contact is at 2.4 Å)."""
