@@ -10,10 +10,12 @@ from ase import Atoms
 from ase.build import graphene, molecule
 from ase.constraints import FixAtoms
 from pydantic import ValidationError
+from tests.conftest import built, flake
 
 from stem2sim.bonds import bond_lengths
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.structure import Structure
+from stem2sim_hterm.periodic import Periodic
 from stem2sim_xtb.xtb import Xtb
 
 if TYPE_CHECKING:
@@ -119,6 +121,16 @@ def test_periodic_cells(tmp_path: Path) -> None:
     sheet.pbc = (True, True, False)
     with pytest.raises(BadInput, match="use all or none"):
         energy(sheet, tmp_path)
+
+
+def test_graphene_relaxes_to_its_lattice_constant(tmp_path: Path) -> None:
+    """From a cell 2.4 % too small, cut by `periodic`: 2.46 Å within 0.01, and the vacuum as it was."""
+    sheet = built(flake(34), Periodic(repeats=(5, 5), lattice_constant=2.40))
+    (result,) = Xtb(relax_cell=True, fmax=0.03).simulate(sheet, tmp_path)
+    cell = result.structure.atoms.cell
+    assert cell.lengths()[:2] / 5 == pytest.approx([2.46, 2.46], abs=0.01)
+    assert np.array_equal(cell[2], sheet.atoms.cell[2])
+    assert "stretched by up to +2." in result.reason
 
 
 def test_gfn2_takes_periodic_cells(tmp_path: Path) -> None:

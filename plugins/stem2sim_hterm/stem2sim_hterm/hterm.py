@@ -93,7 +93,7 @@ class Hterm(Builder):
         whole = structure.atoms
         around = neighbours(whole)
         # what a step put there is no stray, and hydrogen has one neighbour by nature
-        there = (whole.arrays.get("source", np.zeros(len(whole))) == ADDED) | (whole.numbers == 1)
+        there = _added(whole) | (whole.numbers == 1)
         core = set(range(len(whole))) if self.onefold == "keep" else two_core(around, set(range(len(whole))))
         kept = [k for k, near in enumerate(around) if there[k] or (k in core and near)]
         atoms, removed = whole[kept], len(whole) - len(kept)
@@ -136,9 +136,10 @@ class Hterm(Builder):
         """Atoms that lack hydrogen; edge atoms of species that take none; and those of holes, where they stay bare."""
         rim = outer_edge(atoms) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
         wanting, bare, holes = [], [], []
+        added = _added(atoms)  # an ad-atom is as it was asked for
         for k, bonded in enumerate(neighbours(atoms)):
             symbol = atoms[k].symbol
-            if symbol == "H" or len(bonded) > 2 or not bonded:
+            if symbol == "H" or added[k] or len(bonded) > 2 or not bonded:
                 continue
             count = HYDROGENS.get(symbol, {}).get(len(bonded), 0)
             if count == 0:
@@ -151,6 +152,10 @@ class Hterm(Builder):
                 ways = [(tilt, atoms.positions[k] + length * d) for tilt, d in _directions(vectors, count)]
                 wanting.append(_Dangling(k, ways))
         return wanting, bare, holes
+
+
+def _added(atoms: Atoms) -> NDArray[np.bool_]:
+    return np.asarray(atoms.arrays.get("source", np.zeros(len(atoms))) == ADDED)
 
 
 def _directions(vectors: Floats, count: int) -> list[tuple[float, Floats]]:
