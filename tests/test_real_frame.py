@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 def test_a_real_frame_from_pixels_to_dynamics(stem: Path, tmp_path: Path) -> None:
-    """Defaults, but a smaller patch: the Si is found and in the patch, bonds relax to those of the field, 100 fs are run at 300 K."""
+    """A small patch: the Si is found and in it, bonds relax to those of the field, 100 fs are run at 300 K."""
     done = stem2sim(
         "run", stem / "graphene_si_2nm.npy", "--out", tmp_path, "--set", "image.pixel_size=0.0781",
         "--set", "build.1.size=30", "--set", "simulate.0.fmax=0.03", "--json",

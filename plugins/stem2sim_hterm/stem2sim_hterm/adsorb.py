@@ -36,7 +36,7 @@ Kind = Literal["top", "bridge", "hollow", "hole", "edge"]
 FRAGMENTS = {"CH2": "CH2_s3B1d"}
 """Short names of fragments that ASE's collection has in several states: the ground state."""
 
-SHELLS = 4
+SHELLS = 3
 """Bonds around a site; where the same species with as many neighbours follow each other as far, sites are the same.
 That counts bonds, not distances: measured positions scatter."""
 

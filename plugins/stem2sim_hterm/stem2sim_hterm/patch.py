@@ -261,8 +261,11 @@ class Patch(Region, Builder):
                 tried.append((centres[k], kept))
             if len(tried) == most:
                 break
-        # the first of equals, which has the best surroundings
-        return max(tried, key=lambda one: (len(one[1]), float(log_probability[one[1]].sum())), default=None)
+
+        def worth(one: tuple[_Centre, list[int]]) -> tuple[int, float]:
+            return len(one[1]), round(float(log_probability[one[1]].sum()), 3)
+
+        return max(tried, key=worth, default=None)  # the first of equals, which has the best surroundings
 
     def _scores(
         self,
@@ -283,7 +286,8 @@ class Patch(Region, Builder):
             missing = np.clip(1 - room / np.maximum(away[:, -1], 1e-9), 0, None)
         else:
             # the frame's border cuts the disc of nearest atoms: the further its mean is off centre, the more is missing
-            missing = np.clip(np.hypot(*(xy[around].mean(axis=1) - at).T) - WHOLE, 0, None)
+            off = np.hypot(*(xy[around].mean(axis=1) - at).T)
+            missing = np.clip(off - WHOLE, 0, None) + 0.01 * off
             # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
             worth = worth - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
         if self.by == "uncertainty":
