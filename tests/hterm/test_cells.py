@@ -287,7 +287,15 @@ def test_without_a_centre_the_nearest_cell_without_a_seam_is_taken() -> None:
 
 def test_a_cell_of_columns_holds_both_atoms_of_each() -> None:
     """MoS2: one molybdenum and two sulphur atoms in each period, each metal with six sulphur neighbours."""
-    made = built(place(mos2(60)), Periodic(repeats=(5, 4), lattice_constant=3.16)).atoms
+    table = mos2(60)
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, len(table)))
+    rough = place(table.model_copy(update={"x": table.x + noise[0], "y": table.y + noise[1]}))
+    measured = built(rough, Periodic(repeats=(5, 4), lattice_constant=3.16)).atoms
+    above = measured.positions[:, 2] - measured.positions[:, 2].mean()
+    upper, lower = measured[above > 1], measured[above < -1]
+    assert len(upper) == len(lower) == 20
+    assert np.abs(upper.positions[:, :2] - lower.positions[:, :2]).max() < 1e-9, "a column stays upright at the border"
+    made = built(place(table), Periodic(repeats=(5, 4), lattice_constant=3.16)).atoms
     assert made.get_chemical_formula() == "Mo20S40"
     away = made.get_all_distances(mic=True)[made.symbols == "Mo"][:, made.symbols == "S"]
     assert ((away > 2.39) & (away < 2.42)).sum(axis=1).tolist() == [6] * 20

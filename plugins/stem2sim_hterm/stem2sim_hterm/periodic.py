@@ -77,9 +77,9 @@ class Periodic(Builder):
         ideal = self._ideal(lattice)
         turned = np.linalg.solve(lattice.vectors, ideal)
         strain = 100 * (np.linalg.svd(turned, compute_uv=False) - 1)
-        joined, moved = self._joined(xy, lattice, whole, first)
-        inside = np.flatnonzero(within)
-        made.positions[:, :2] = (joined[inside] - corner) @ turned
+        shifts, moved = self._shifts(xy, lattice, whole, first)
+        joined = xy + [shifts.get((int(i), int(j), int(s)), 0.0) * on[k] for k, (i, j, s) in enumerate(sites)]
+        made.positions[:, :2] = (joined[within] - corner) @ turned
         height = float(np.ptp(made.positions[:, 2])) + 2 * self.vacuum
         made.set_cell([[*(n * ideal[0]), 0], [*(m * ideal[1]), 0], [0, 0, height]])
         made.pbc = True  # along the vacuum too: periodic engines know no other cell
@@ -134,29 +134,31 @@ class Periodic(Builder):
         border = [(i, j, s) for i in ranges[0] for j in ranges[1] for s in (0, 1) if i in rims[0] or j in rims[1]]
         return sum(site not in whole for site in border), len(border)
 
-    def _joined(
+    def _shifts(
         self, xy: Floats, lattice: Honeycomb, whole: dict[Site, int], first: NDArray[np.int64]
-    ) -> tuple[Floats, float]:
-        """Positions of all atoms, those at the border moved to where they and their images agree, and by how much.
+    ) -> tuple[dict[Site, Floats], float]:
+        """By how much atoms of each site move to where they and their images agree, and the mean over the cell (rms).
 
         A site at the border and the one a whole cell away are one site of the cell, measured twice: the mean of both is
         what the cell has. So a bond across the border is the mean of two measured bonds, and never a seam. Half of that
         is passed on to the row behind.
         """
-        out = xy.copy()
+        start = {site: xy[k] for site, k in whole.items()}
+        now = dict(start)
         for axis, count in enumerate(self.repeats):
-            before = out.copy()  # one axis after the other: at a corner the mean is of four
-            for site, k in whole.items():
+            before = dict(now)  # one axis after the other: at a corner the mean is of four
+            for site in start:
                 row = site[axis] - int(first[axis])
                 for deep, weight in enumerate(SHARED):
                     for at, over in ((deep, count), (count - 1 - deep, -count)):
-                        image = list(site)
-                        image[axis] += over
-                        other = whole.get((image[0], image[1], image[2]))
-                        if row == at and other is not None:
-                            out[k] += weight * (before[other] - over * lattice.vectors[axis] - before[k])
-        moved = [out[k] - xy[k] for site, k in whole.items() if self._holds(site, first)]
-        return out, float(np.sqrt((np.array(moved) ** 2).sum(axis=1).mean()))
+                        image = (site[0] + over * (axis == 0), site[1] + over * (axis == 1), site[2])
+                        if row == at and image in before:
+                            now[site] = now[site] + weight * (
+                                before[image] - over * lattice.vectors[axis] - before[site]
+                            )
+        shifts = {site: now[site] - start[site] for site in start}
+        inside = np.array([shift for site, shift in shifts.items() if self._holds(site, first)])
+        return shifts, float(np.sqrt((inside**2).sum(axis=1).mean()))
 
     def _holds(self, site: Site, first: NDArray[np.int64]) -> bool:
         return all(0 <= site[axis] - int(first[axis]) < count for axis, count in enumerate(self.repeats))
