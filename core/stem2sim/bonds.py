@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import natural_cutoffs, neighbor_list
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
@@ -111,6 +113,12 @@ def neighbours(atoms: Atoms) -> list[list[int]]:
         near[i].append(int(j))
         near[j].append(int(i))
     return near
+
+
+def groups(count: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (count,) the number of the group that each belongs to, where i and j are joined."""
+    joined = coo_array((np.ones(len(i)), (i, j)), shape=(count, count))
+    return np.asarray(connected_components(joined, directed=False)[1], dtype=np.int64)
 
 
 def two_core(near: list[list[int]], kept: set[int]) -> set[int]:

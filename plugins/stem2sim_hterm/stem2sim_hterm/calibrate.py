@@ -11,7 +11,7 @@ from pydantic import Field
 from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import rows_of
-from stem2sim.lattice import DISAGREEMENT, metric_by_neighbours
+from stem2sim.lattice import DISAGREEMENT, GRAPHENE, metric_by_neighbours
 from stem2sim.stages import Builder
 from stem2sim_hterm.columns import ALIKE
 
@@ -29,7 +29,7 @@ class Calibrate(Builder):
 
     name: ClassVar[str] = "calibrate"
 
-    lattice_constant: float = Field(2.46, gt=0, description="of the reference's hexagonal lattice [Å]")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the reference's hexagonal lattice [Å]")
     apply: bool = Field(False, description="correct the positions; otherwise only report")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from stem2sim.bonds import bonded_across, neighbours, pairs_within
+from stem2sim.bonds import bonded_across, groups, neighbours, pairs_within
 from stem2sim_hterm.columns import topmost
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ def outer_edge(atoms: Atoms) -> NDArray[np.bool_]:
         return rim
     part = atoms[edge]
     i, j, _ = pairs_within(part, ALONG_AN_EDGE)
-    _, label = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(len(edge), len(edge))), directed=False)
+    label = groups(len(edge), i, j)
     outermost = set()
     for direction in _open(atoms):
         along = part.positions[:, :2] @ direction

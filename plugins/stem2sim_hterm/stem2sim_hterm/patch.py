@@ -9,15 +9,14 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.spatial import cKDTree
 
 from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim_hterm.edges import outer_edge
+from stem2sim_hterm.centres import BORDER, Centre, centres_of, log_probability, scores
 from stem2sim_hterm.frame import check_within, in_frame
 from stem2sim_hterm.region import Point, Region
-from stem2sim_hterm.rings import LARGEST_RING, rings
+from stem2sim_hterm.rings import LARGEST_RING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,30 +36,8 @@ USUAL = 60
 TRIED = 40
 """Centres whose patches are cut and compared, of those with the best surroundings."""
 
-WHOLE = 0.4
-"""[Å]; the mean of a disc of atoms lies no further off its centre while none is missing."""
-
 WITHIN_REACH = 5.0
 """[Å]; a patch around a point further from any atom would lie elsewhere."""
-
-BORDER = 4.0
-"""[Å]; an edge nearer than this to the frame's own border may be where the frame ends, not the sheet."""
-
-NEARBY = 13
-"""Atoms around one, itself included, whose doubt counts: it, its neighbours, theirs, and the next."""
-
-
-@dataclass(frozen=True)
-class _Centre:
-    """Where a patch may be cut."""
-
-    at: Floats
-    """(2,) x, y in the structure [Å]."""
-    must: tuple[int, ...]
-    """Atoms without which it would not hold the feature."""
-    named: str
-    room: float = np.inf
-    """To where the frame ends [Å]."""
 
 
 @dataclass(frozen=True)
@@ -243,97 +220,29 @@ class Patch(Region, Builder):
         frame: Floats,
         segmentation: Segmentation,
         used: set[int],
-    ) -> tuple[_Centre, list[int]] | None:
+    ) -> tuple[Centre, list[int]] | None:
         """The centre of this kind with the best surroundings, and the patch around it, without the atoms used."""
         free = two_core(near, set(range(len(atoms))) - used)
         left = [[n for n in bonded if n in free] if k in free else [] for k, bonded in enumerate(near)]
-        centres = [c for c in _centres(kind, atoms, near, frame, segmentation) if free.issuperset(c.must)]
+        centres = [c for c in centres_of(kind, atoms, near, frame, segmentation) if free.issuperset(c.must)]
         if not centres:
             return None
         size, xy = min(self.size or USUAL, len(atoms)), atoms.positions[:, :2]
-        score = self._scores(centres, atoms, near, segmentation, size)
-        log_probability = _log_probability(atoms)
+        ranked = scores(centres, atoms, near, segmentation, size, self.by)
+        certain = log_probability(atoms)
         most = TRIED if self.by == "certainty" else 1
-        tried: list[tuple[_Centre, list[int]]] = []
-        for k in np.argsort(-score, kind="stable").tolist():
+        tried: list[tuple[Centre, list[int]]] = []
+        for k in np.argsort(-ranked, kind="stable").tolist():
             kept = _cut(xy, left, centres[k].at, size)
             if set(kept).issuperset(centres[k].must):
                 tried.append((centres[k], kept))
             if len(tried) == most:
                 break
 
-        def worth(one: tuple[_Centre, list[int]]) -> tuple[int, float]:
-            return len(one[1]), round(float(log_probability[one[1]].sum()), 3)
+        def worth(one: tuple[Centre, list[int]]) -> tuple[int, float]:
+            return len(one[1]), round(float(certain[one[1]].sum()), 3)
 
         return max(tried, key=worth, default=None)  # the first of equals, which has the best surroundings
-
-    def _scores(
-        self,
-        centres: list[_Centre],
-        atoms: Atoms,
-        near: list[list[int]],
-        segmentation: Segmentation,
-        size: int,
-    ) -> Floats:
-        """How good the surroundings of each centre are: probable and whole, or doubtful."""
-        xy, at = atoms.positions[:, :2], np.array([centre.at for centre in centres])
-        tree = cKDTree(xy)
-        away, around = tree.query(at, k=size)
-        away, around = away.reshape(len(at), size), around.reshape(len(at), size)
-        worth = _log_probability(atoms)
-        room = np.array([centre.room for centre in centres])
-        if np.isfinite(room).all():  # an edge: of the disc round it, at least a half is missing anyway
-            missing = np.clip(1 - room / np.maximum(away[:, -1], 1e-9), 0, None)
-        else:
-            # the frame's border cuts the disc of nearest atoms: the further its mean is off centre, the more is missing
-            off = np.hypot(*(xy[around].mean(axis=1) - at).T)
-            missing = np.clip(off - WHOLE, 0, None) + 0.01 * off
-            # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
-            worth = worth - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
-        if self.by == "uncertainty":
-            doubt = -_log_probability(atoms) + _entropy(atoms, segmentation)
-            return np.asarray(doubt[around[:, : min(NEARBY, size)]].mean(axis=1) - 0.1 * missing)
-        return np.asarray(worth[around].mean(axis=1) - missing)
-
-
-def _centres(
-    kind: str, atoms: Atoms, near: list[list[int]], frame: Floats, segmentation: Segmentation
-) -> list[_Centre]:
-    """Every place of a kind, whether or not a patch fits there."""
-    xy, symbols = atoms.positions[:, :2], atoms.get_chemical_symbols()
-    if kind == "hole":
-        core = np.array(sorted(two_core(near, set(range(len(atoms))))), dtype=int)  # what hangs into a hole is no rim
-        holes = [ring for ring in rings(atoms[core]) if len(ring) > LARGEST_RING]
-        rims = [tuple(int(k) for k in core[list(hole.atoms)]) for hole in holes]
-        named = [f"a hole with {len(set(rim))} atoms round it" for rim in rims]
-        return [_Centre(h.centre[:2], rim, n) for h, rim, n in zip(holes, rims, named, strict=True)]
-    if kind == "edge":
-        low, high = _extent(frame, segmentation)
-        room = np.minimum(frame - low, high - frame).min(axis=1)
-        chosen = np.flatnonzero(outer_edge(atoms) & (room > BORDER))
-        return [_Centre(xy[k], (int(k),), f"the edge of the sheet ({symbols[k]} {k})", float(room[k])) for k in chosen]
-    return [_Centre(xy[k], (k,), symbols[k]) for k in range(len(atoms)) if kind in ("any", symbols[k])]
-
-
-def _extent(frame: Floats, segmentation: Segmentation) -> tuple[Floats, Floats]:
-    """Where the frame begins and ends [Å]; where its atoms do, if no more is known."""
-    if segmentation.mean is not None and segmentation.pixel_size is not None:
-        rows, columns = segmentation.mean.shape[1:]
-        return np.zeros(2), np.array([columns - 1, rows - 1]) * segmentation.pixel_size
-    return frame.min(axis=0), frame.max(axis=0)
-
-
-def _log_probability(atoms: Atoms) -> Floats:
-    return np.asarray(np.log(np.clip(atoms.arrays.get("probability", np.ones(len(atoms))), 1e-6, 1.0)))
-
-
-def _entropy(atoms: Atoms, segmentation: Segmentation) -> Floats:
-    """Doubt about the species [nat]."""
-    source = atoms.arrays.get("source", np.full(len(atoms), -1))
-    entropy = segmentation.atoms.entropy
-    if len(entropy) == 0:
-        return np.zeros(len(atoms))
-    return np.where(source >= 0, np.nan_to_num(entropy)[np.clip(source, 0, len(entropy) - 1)], 0.0)
 
 
 def _cut(xy: Floats, near: list[list[int]], centre: Floats, size: int) -> list[int]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
+from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
 from stem2sim_hterm.columns import ALIKE
@@ -41,7 +42,7 @@ class Periodic(Builder):
     center: tuple[float, float] | None = Field(
         None, description="x, y of the cell's centre; left out, the place nearest the middle that has no seam [Å]"
     )
-    lattice_constant: float = Field(2.46, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
     vacuum: float = Field(VACUUM, gt=0, le=200, description="above, and below, the sheet [Å]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:

@@ -8,13 +8,12 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import bonds
+from stem2sim.bonds import bonds, groups
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import occupation
+from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import extended
 from stem2sim_hterm.columns import ALIKE, topmost
@@ -42,7 +41,7 @@ class Merge(Builder):
         first = np.unique(column, return_index=True)[1]
         xy = atoms.positions[first, :2]
         pairs = cKDTree(xy).query_pairs(self.distance, output_type="ndarray")
-        _, group = _groups(len(xy), pairs[:, 0], pairs[:, 1])
+        group = groups(len(xy), *pairs.T)
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))[first]
         made, gone, told = atoms.copy(), np.zeros(len(xy), dtype=bool), []
         for one in np.unique(group[np.unique(pairs)]):
@@ -71,8 +70,8 @@ class Drop(Builder):
         """
         atoms = structure.atoms
         i, j, _ = bonds(atoms)
-        count, group = _groups(len(atoms), i, j)
-        kept = np.bincount(group, minlength=count)[group] >= self.smallest
+        group = groups(len(atoms), i, j)
+        kept = np.bincount(group)[group] >= self.smallest
         if not kept.any():
             raise BadInput(
                 f"no group of {self.smallest} bonded atoms among {len(atoms)}; check the pixel size (bonded C-C is "
@@ -88,7 +87,7 @@ class Fill(Builder):
 
     name: ClassVar[str] = "fill"
 
-    lattice_constant: float = Field(2.46, gt=0, description="of the honeycomb [Å]")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
     species: str = Field("C", description="of the atoms put in")
 
     @field_validator("species")
@@ -138,9 +137,4 @@ def _columns(atoms: Atoms) -> NDArray[np.int64]:
     """Number of the column that each atom stands in."""
     pairs = cKDTree(atoms.positions[:, :2]).query_pairs(ALIKE, output_type="ndarray")
     above = np.abs(np.diff(atoms.positions[pairs, 2], axis=1)).reshape(-1) > ALIKE
-    return _groups(len(atoms), *pairs[above].T)[1]
-
-
-def _groups(count: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
-    number, group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)
-    return int(number), np.asarray(group, dtype=np.int64)
+    return groups(len(atoms), *pairs[above].T)
