@@ -10,22 +10,31 @@ from pydantic import Field
 
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
+from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
     from stem2sim.image import Image
 
+TABLES = (".csv", ".txt", ".tsv", ".dat")
+"""Suffixes of tables; any other file is a structure."""
+
 
 class AtomsTableSegmenter(Segmenter):
-    """Read atoms from a table (x, y in Å, species) instead of finding them in an image."""
+    """Read atoms from a table or a structure file (x, y in Å, species) instead of finding them in an image."""
 
     name: ClassVar[str] = "atoms-table"
     needs_image: ClassVar[bool] = False
 
-    path: Path = Field(description="CSV file with the header x,y,species and, if known, probability,position_std")
+    path: Path = Field(
+        description="CSV file with the header x,y,species and, if known, probability,position_std; or a structure file "
+        "that ASE reads (POSCAR, .xyz, .cif, ...), whose z is not looked at"
+    )
 
     def segment(self, image: Image | None = None) -> Segmentation:
         """Return the atoms of the table; the image, if any, is not looked at."""
-        return Segmentation(atoms=AtomsTable.from_csv(self.path))
+        if self.path.suffix.lower() in TABLES or not self.path.is_file():
+            return Segmentation(atoms=AtomsTable.from_csv(self.path))
+        return Segmentation(atoms=AtomsTable.of(Structure.read(self.path).atoms))
 
     def input_fingerprint(self) -> str:
         """Return the hash of the table."""

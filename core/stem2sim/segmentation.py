@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ase import Atoms
+
 Floats = NDArray[np.float64]
 
 SHARE = "p_"
@@ -65,6 +67,16 @@ class AtomsTable(BaseModel):
         """Return a table without atoms."""
         none = np.zeros(0)
         return cls(x=none, y=none, species=none.astype(np.str_), probability=none, position_std=none, entropy=none)
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Self:
+        """Return the atoms of a structure as if they had been found, for certain: x, y [Å] and species."""
+        n = len(atoms)
+        return cls(
+            x=atoms.positions[:, 0].copy(), y=atoms.positions[:, 1].copy(),
+            species=np.array(atoms.get_chemical_symbols()), probability=np.ones(n), position_std=np.full(n, np.nan),
+            entropy=np.zeros(n),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.x)

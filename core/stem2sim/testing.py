@@ -55,12 +55,7 @@ def graphene_image(width: float = 20.0, pixel_size: float = 0.1, dose: float = 3
 
 def segmentation_of(atoms: Atoms) -> Segmentation:
     """Return what a segmenter that is sure of everything gives for these atoms: x, y [Å] and species."""
-    n = len(atoms)
-    table = AtomsTable(
-        x=atoms.positions[:, 0], y=atoms.positions[:, 1], species=np.array(atoms.get_chemical_symbols()),
-        probability=np.ones(n), position_std=np.full(n, 0.05), entropy=np.zeros(n),
-    )  # fmt: skip
-    return Segmentation(atoms=table)
+    return Segmentation(atoms=AtomsTable.of(atoms).model_copy(update={"position_std": np.full(len(atoms), 0.05)}))
 
 
 def graphene_segmentation(width: float = 16.0) -> Segmentation:

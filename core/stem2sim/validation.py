@@ -172,18 +172,30 @@ def _lattice(atoms: Atoms) -> Iterator[Finding]:
     """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
     z = atoms.positions[:, 2]
     heavy = np.flatnonzero((atoms.numbers != 1) & (np.abs(z - np.median(z)) < IN_THE_SHEET))
-    if (atoms.numbers == 6).sum() < SHEET or bonded_across(atoms).any():
+    if (atoms.numbers == 6).sum() < SHEET:
         return
-    xy = atoms.positions[heavy, :2]
+    # a cell that repeats, with its neighbours round it; what is wrong is told once, of the middle one
+    cells = (
+        np.array([[i, j, 0] for i in (0, -1, 1) for j in (0, -1, 1)])
+        if bonded_across(atoms)[:2].all()
+        else np.zeros((1, 3))
+    )
+    shifts = (cells @ np.asarray(atoms.cell))[:, :2]
+    xy = (atoms.positions[heavy, :2] + shifts[:, None]).reshape(-1, 2)
     found = occupation(xy, GRAPHENE)
     if found is None:
         return
-    doubled = sorted(int(heavy[k]) for group in found.doubled for k in group)
+    count = len(heavy)
+    doubled = sorted({int(heavy[k % count]) for group in found.doubled if min(group) < count for k in group})
     if doubled:
         text = f"two atoms on one lattice site: {_named(atoms, doubled)}"
         yield Finding(check="lattice", severity="warning", text=text, atoms=tuple(doubled))
-    if len(found.empty):
-        told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in found.empty[:MOST])
-        more = f" and {len(found.empty) - MOST} more" if len(found.empty) > MOST else ""
+    empty = found.empty
+    if len(cells) > 1:
+        share = np.linalg.solve(np.asarray(atoms.cell)[:2, :2].T, empty.T).T if len(empty) else np.zeros((0, 2))
+        empty = empty[((share >= -1e-6) & (share < 1 - 1e-6)).all(axis=1)]
+    if len(empty):
+        told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in empty[:MOST])
+        more = f" and {len(empty) - MOST} more" if len(empty) > MOST else ""
         text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}{more}"
         yield Finding(check="lattice", severity="warning", text=text)

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from stem2sim.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,3 +122,19 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
     assert np.array_equal(read.atoms.shares["Si"], whole.atoms.shares["Si"])
     assert (read.lattice, read.warnings, read.made_by) == (lattice, ("a warning",), {"use": "unet"})
     assert not list(tmp_path.glob(".*")), "no half-written file stays behind"
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "s.xyz", "s.cif"])
+def test_a_structure_file_is_a_table_of_atoms_too(name: str, tmp_path: Path) -> None:
+    """x, y and species as they are in the file, all certain; z has no part in it."""
+    atoms = graphene_sheet(8)
+    atoms.symbols[3] = "Si"
+    atoms.set_cell([20, 20, 15])
+    atoms.positions[:, 2] += 4
+    atoms.write(str(tmp_path / name), format="vasp" if name == "POSCAR" else None)
+    found = AtomsTableSegmenter(path=tmp_path / name).segment().atoms
+    assert found.positions == pytest.approx(atoms.positions[:, :2], abs=1e-6)
+    assert found.species.tolist() == atoms.get_chemical_symbols()
+    assert (found.probability == 1).all()
+    with pytest.raises(BadInput, match="no atoms table at"):
+        AtomsTableSegmenter(path=tmp_path / "gone.vasp").segment()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.geometry import find_mic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import built, flake, stem2sim, table_of
@@ -43,6 +44,19 @@ def test_a_closed_flake_has_nothing_wrong_with_it(angle: float, size: int, noise
     )
     periodic = built(flake(60, angle), Periodic(repeats=(5, 5), center=(30, 30)))
     assert {f.severity for f in validate(periodic)} == {"note"}
+    for k in (0, seed % 50):  # at the border too
+        vacant, doubled = periodic.atoms.copy(), periodic.atoms.copy()
+        doubled.append(doubled[k])
+        doubled.positions[-1] += [0.3, 0, 0]
+        (twice,) = found(Structure(atoms=doubled), "lattice")
+        assert twice.atoms == (k, 50)
+        there = vacant.positions[k, :2]
+        del vacant[k]
+        (empty,) = found(Structure(atoms=vacant), "lattice")
+        assert empty.text.count("Å") == 1
+        told = np.array([float(part) for part in empty.text.split(": x ")[1].removesuffix(" Å").split(" y ")])
+        across = np.append(told - there, 0)
+        assert np.linalg.norm(find_mic(across, vacant.cell, True)[0]) < 0.2
 
 
 @given(distance=st.floats(0.3, 2.5), across=st.booleans())
