@@ -73,8 +73,8 @@ class Adsorb(Builder):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        named = (self.what in atomic_numbers and self.what != "X") or FRAGMENTS.get(self.what, self.what) in g2.names
-        if not named:
+        element = self.what in atomic_numbers and self.what != "X"
+        if not element and FRAGMENTS.get(self.what, self.what) not in g2.names:
             raise ValueError(
                 f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
             )
@@ -171,10 +171,10 @@ class Adsorb(Builder):
                 seen.add((site.kind, around))
                 kept.append(site)
         if not kept:
-            kinds = " or ".join(self.sites)
+            x, y = lies.to_frame(centre[None])[0]
             raise BadInput(
-                f"no {kinds} site within {self.radius:g} Å of x = {centre[0]:.1f}, y = {centre[1]:.1f} Å; "
-                "another center, or a larger radius, would do"
+                f"no {' or '.join(self.sites)} site within {self.radius:g} Å of x = {x:.1f}, y = {y:.1f} Å; another "
+                "center, or a larger radius, would do"
             )
         return kept
 
