@@ -45,8 +45,8 @@ class Sample(Builder):
         """Yield `count` structures, labelled sample-1 and so on; what differs from the mean is among their findings.
 
         x and y of each atom are drawn from a normal distribution of its `position_std`, its species from the species
-        probabilities, and whether it is there from its probability; of two atoms that come closer than 0.9 Å, the
-        more probable one stays.
+        probabilities, and whether it is there from its probability; of two atoms that come closer than 0.9 Å, or than
+        validation allows, the more probable one stays.
 
         Raises:
             BadInput: atoms that were not measured (hydrogen, ad-atoms), or whose uncertainty is not known.
