@@ -234,6 +234,7 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
         return
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     console = Console()
     for offer in found:
@@ -249,7 +250,8 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
             padding=(0, 2, 0, 0),
         )
         for option in options(offer.stage):
-            table.add_row(option.name, option.type, option.default, option.unit, option.description)
+            cells = (option.name, option.type, option.default, option.unit, option.description)
+            table.add_row(*map(Text, cells))  # as plain text: [number, number] is a type here, not markup
         console.print(table if table.row_count else "no options")
 
 

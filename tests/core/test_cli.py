@@ -139,6 +139,8 @@ def test_explain_knows_every_stage() -> None:
     (xtb,) = json.loads(stem2sim("explain", "xtb", "--json").stdout)
     fmax = next(o for o in xtb["options"] if o["name"] == "fmax")
     assert (fmax["type"], fmax["default"], fmax["unit"]) == ("number", "0.01", "eV/Å")
+    shown = stem2sim("explain", "periodic").stdout
+    assert "[integer, integer]" in shown, "brackets are a type, not markup"
 
 
 def test_schema_is_json() -> None:
