@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT, flake, stem2sim, table_of
 
+from stem2sim.explain import options
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
 from stem2sim.testing import graphene_image
@@ -134,8 +135,7 @@ def test_plugins_lists_what_is_installed() -> None:
 
 def test_explain_knows_every_stage() -> None:
     for offer in installed().offers:
-        (told,) = json.loads(stem2sim("explain", offer.stage.name, "--json").stdout)
-        assert {o["name"] for o in told["options"]} == set(offer.stage.model_fields)
+        assert {option.name for option in options(offer.stage)} == set(offer.stage.model_fields)
     (xtb,) = json.loads(stem2sim("explain", "xtb", "--json").stdout)
     fmax = next(o for o in xtb["options"] if o["name"] == "fmax")
     assert (fmax["type"], fmax["default"], fmax["unit"]) == ("number", "0.01", "eV/Å")
