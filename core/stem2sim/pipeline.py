@@ -17,7 +17,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import AtomsTable, Segmentation
-from stem2sim.simulation import SimulationResult
+from stem2sim.simulation import SimulationResult, variants
 from stem2sim.spread import spread
 from stem2sim.structure import Structure
 from stem2sim.validation import validate
@@ -245,20 +245,16 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
             grown += _branches(branch, step, inputs, ends, [result.label for result in results])
-        named = [(file.parent.name, result) for file, result in outcome.results[-len(grown) :]]
-        energies = adsorption_energies((_short(name, number, simulator.name), result) for name, result in named)
+        named = variants((file.parent.name, result) for file, result in outcome.results[-len(grown) :])
+        energies = adsorption_energies(named)
         if energies:
             log.info("%s", CONVENTION)
         for site, energy in energies.items():
             log.info("  %s at %s: %.3f eV", simulator.name, site, energy)
         for name, told in spread(named).items():
-            log.info("%s: %s", name, "; ".join(f"{what} {value}" for what, value in told.items()))
+            said = "; ".join(f"{what} {value}" for what, value in told.items())
+            log.info("%s of %s: %s", simulator.name, name, said)
         branches = grown
-
-
-def _short(name: str, number: int, simulator: str) -> str:
-    """The name of a variant, without the step that simulated it."""
-    return name.removeprefix(f"{number:02d}-{simulator}-")
 
 
 def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:

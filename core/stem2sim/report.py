@@ -25,7 +25,7 @@ from stem2sim.image import Image
 from stem2sim.readers import ImageSource
 from stem2sim.runfolder import CONFIG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import Segmentation
-from stem2sim.simulation import SimulationResult
+from stem2sim.simulation import SimulationResult, variants
 from stem2sim.spread import spread
 from stem2sim.structure import Structure
 
@@ -219,8 +219,8 @@ class Report(BaseModel):
         """What samples of one structure say together."""
         caption = "<p>Mean and standard deviation over structures drawn from what the frame leaves open.</p>"
         return [
-            _section(f"Over all samples ({_text(name)})", caption + _table(rows))
-            for _, named in self._alike()
+            _section(f"{_text(name)}, taken together ({use})".capitalize(), caption + _table(rows))
+            for use, named in self._alike()
             for name, rows in spread(named).items()
         ]
 
@@ -231,8 +231,7 @@ class Report(BaseModel):
             made_by = json.dumps([Path(name).parent.name[:2], result.made_by], sort_keys=True, default=str)
             alike.setdefault(made_by, []).append((Path(name).parent.name, result))
         for named in alike.values():
-            use = str(named[0][1].made_by.get("use", ""))
-            yield _text(use), [(name[3:].removeprefix(f"{use}-"), result) for name, result in named]
+            yield _text(named[0][1].made_by.get("use", "")), variants(named)
 
     def _start(self, result: SimulationResult) -> Structure | None:
         if result.started_from in self.structures:

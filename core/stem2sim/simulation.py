@@ -13,6 +13,7 @@ from stem2sim.files import write_text
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -54,3 +55,15 @@ class SimulationResult(BaseModel):
         fields["structure"] = Structure.read(path.parent / record["structure"])
         fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
         return cls(**fields)
+
+
+def variants(results: Iterable[tuple[str, SimulationResult]]) -> list[tuple[str, SimulationResult]]:
+    """Return results by the name of the variant that was simulated, '' where there is one only.
+
+    Args:
+        results: with the name of the step's folder, which is a number, the simulator, and the variant.
+    """
+    return [
+        (folder.partition("-")[2].removeprefix(str(one.made_by.get("use", ""))).removeprefix("-"), one)
+        for folder, one in results
+    ]

@@ -30,13 +30,13 @@ def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[st
     for name, result in results:
         label = result.structure.label
         if label.startswith(SAMPLE) and name.endswith(label):
-            sets.setdefault(name.removesuffix(label).rstrip("-"), []).append(result)
+            sets.setdefault(f"{name.removesuffix(label)}samples", []).append(result)
     return {name: _told(samples) for name, samples in sets.items() if len(samples) > 1}
 
 
 def _told(samples: list[SimulationResult]) -> dict[str, str]:
     good = [one for one in samples if one.converged]
-    told = {"samples": f"{len(samples)}" + (f", {len(samples) - len(good)} not converged" * (len(good) < len(samples)))}
+    told = {"number": f"{len(samples)}" + (f", {len(samples) - len(good)} not converged" * (len(good) < len(samples)))}
     energies: dict[str, list[float]] = {}
     lengths: dict[str, list[float]] = {}
     for one in good:

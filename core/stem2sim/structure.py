@@ -9,13 +9,14 @@ from urllib.parse import quote, unquote
 import numpy as np
 from ase import Atoms
 from ase.constraints import dict2constraint
+from ase.data import atomic_numbers
 from ase.io import read, write
 from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
-from stem2sim.validation import MOST, Finding
+from stem2sim.validation import Finding, pairs_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,9 @@ CLOSEST = 0.9
 
 VACUUM = 10.0
 """[Å] on each side of a structure that no builder gave a cell."""
+
+ELEMENTS = frozenset(atomic_numbers) - {"X"}
+"""Chemical symbols; ASE's X is no element."""
 
 ADDED = -1
 """In the array `source`: an atom that a builder added, not one from the atoms table."""
@@ -102,10 +106,7 @@ class Structure(BaseModel):
         if not once.any():
             return
         pairs = sorted(zip(d[once].tolist(), i[once].tolist(), j[once].tolist(), strict=True))
-        symbols = self.atoms.get_chemical_symbols()
-        told = ", ".join(f"{symbols[a]} {a} - {symbols[b]} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
-        more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
-        raise BadInput(f"atoms closer than {closest:g} Å: {told}{more}; {advice}")
+        raise BadInput(f"atoms closer than {closest:g} Å: {pairs_told(self.atoms, pairs)}; {advice}")
 
     def write(self, path: Path) -> None:
         """Write an extended XYZ file that holds all of it, atomically."""

@@ -86,6 +86,12 @@ def _named(atoms: Atoms, which: list[int]) -> str:
     return named + (f" and {len(which) - MOST} more" if len(which) > MOST else "")
 
 
+def pairs_told(atoms: Atoms, pairs: list[tuple[float, int, int]]) -> str:
+    """Return pairs (distance [Å], atom, atom) in words, the first dozen of them."""
+    told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
+    return told + (f" and {len(pairs) - MOST} more" if len(pairs) > MOST else "")
+
+
 def _distances(atoms: Atoms) -> Iterator[Finding]:
     radii = covalent_radii[atoms.numbers]
     i, j, d = pairs_within(atoms, SHORT * radii)
@@ -96,12 +102,10 @@ def _distances(atoms: Atoms) -> Iterator[Finding]:
         if not chosen.any():
             continue
         pairs = sorted(zip(d[chosen].tolist(), i[chosen].tolist(), j[chosen].tolist(), strict=True))
-        told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
-        more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
         yield Finding(
             check=check,
             severity="error" if check == "close" else "warning",
-            text=f"closer than {limit:g} of the sum of their covalent radii: {told}{more}",
+            text=f"closer than {limit:g} of the sum of their covalent radii: {pairs_told(atoms, pairs)}",
             atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
         )
 
@@ -137,7 +141,7 @@ def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) 
         if a < b and wanting[a] and wanting[b] and b not in near[a] and not set(near[a]) & set(near[b])
     ]
     if apart:
-        told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in sorted(apart)[:MOST])
+        told = pairs_told(atoms, sorted(apart))
         text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {told}"
         yield Finding(
             check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))

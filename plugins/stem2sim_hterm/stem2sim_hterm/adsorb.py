@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import covalent_radii
 from ase.geometry import find_mic, get_distances
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
@@ -19,7 +19,7 @@ from stem2sim.adsorption import ADSORBATE, SURFACE
 from stem2sim.bonds import REACH, bonds, neighbours
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
-from stem2sim.structure import VACUUM, Structure, extended
+from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended
 from stem2sim_hterm.columns import topmost
 from stem2sim_hterm.edges import edge_atoms
 from stem2sim_hterm.frame import check_within, in_frame
@@ -73,8 +73,7 @@ class Adsorb(Builder):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        element = self.what in atomic_numbers and self.what != "X"
-        if not element and FRAGMENTS.get(self.what, self.what) not in g2.names:
+        if self.what not in ELEMENTS and FRAGMENTS.get(self.what, self.what) not in g2.names:
             raise ValueError(
                 f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
             )
@@ -128,7 +127,7 @@ class Adsorb(Builder):
 
     def _guest(self) -> Atoms:
         """The adsorbate, its anchor at the origin and the others above it."""
-        if self.path is None and self.what in atomic_numbers:
+        if self.path is None and self.what in ELEMENTS:
             return Atoms(self.what, positions=[[0.0, 0.0, 0.0]])
         name = FRAGMENTS.get(self.what, self.what)
         guest = molecule(name) if self.path is None else Structure.read(self.path).atoms

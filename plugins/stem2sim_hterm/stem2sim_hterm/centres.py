@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stem2sim.bonds import two_core
+from stem2sim.structure import ADDED
 from stem2sim_hterm.edges import outer_edge
 from stem2sim_hterm.rings import LARGEST_RING, rings
 
@@ -77,7 +78,7 @@ def log_probability(atoms: Atoms) -> Floats:
 
 def _entropy(atoms: Atoms, segmentation: Segmentation) -> Floats:
     """Doubt about the species [nat]."""
-    source = atoms.arrays.get("source", np.full(len(atoms), -1))
+    source = atoms.arrays.get("source", np.full(len(atoms), ADDED))
     entropy = segmentation.atoms.entropy
     if len(entropy) == 0:
         return np.zeros(len(atoms))

@@ -6,10 +6,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from stem2sim.errors import BadInput
-from stem2sim.structure import ADDED
+from stem2sim.structure import ADDED, ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -48,7 +47,7 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
         BadInput: a column whose distance is not known, or of no known element.
     """
     known = {**SEPARATIONS, **separations}
-    several = {name: _atoms_in(name) for name in {*species, *kinds} if name not in atomic_numbers}
+    several = {name: _atoms_in(name) for name in {*species, *kinds} if name not in ELEMENTS}
     unknown = sorted(name for name in several if name not in known)
     if unknown:
         raise BadInput(
@@ -80,6 +79,6 @@ def topmost(atoms: Atoms) -> NDArray[np.bool_]:
 
 def _atoms_in(name: str) -> tuple[str, int]:
     match = re.fullmatch(r"([A-Z][a-z]?)([2-9])", name)
-    if match is None or match[1] not in atomic_numbers:
+    if match is None or match[1] not in ELEMENTS:
         raise BadInput(f"'{name}' is no element and no column of one; write Si, or S2 for two sulphur atoms")
     return match[1], int(match[2])

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from ase.constraints import FixAtoms, FixCartesian
-from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
+from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.edges import outer_edge
 from stem2sim_hterm.frame import in_frame
 from stem2sim_hterm.region import Region
@@ -43,7 +43,7 @@ class Constrain(Region, Builder):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        unknown = sorted(set(self.species or ()) - set(atomic_numbers))
+        unknown = sorted(set(self.species or ()) - ELEMENTS)
         if unknown:
             raise ValueError(f"no such species: {', '.join(unknown)}")
         return self

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stem2sim.errors import BadInput
+from stem2sim.structure import ADDED
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,7 +43,7 @@ def in_frame(atoms: Atoms, segmentation: Segmentation) -> InFrame:
     The structure's own x, y where that cannot be known: atoms that no frame shows, or a cell that repeats, in which
     atoms may have been moved to the other side.
     """
-    source = atoms.arrays.get("source", np.full(len(atoms), -1))
+    source = atoms.arrays.get("source", np.full(len(atoms), ADDED))
     known = source >= 0
     if atoms.pbc.any() or not known.any() or source.max() >= len(segmentation.atoms):
         return InFrame(np.eye(2), np.zeros(2))

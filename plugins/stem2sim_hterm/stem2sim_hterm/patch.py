@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
 from stem2sim.stages import Builder
+from stem2sim.structure import ADDED, ELEMENTS
 from stem2sim_hterm.centres import BORDER, Centre, centres_of, log_probability, scores
 from stem2sim_hterm.frame import check_within, in_frame
 from stem2sim_hterm.region import Point, Region
@@ -73,7 +73,7 @@ class Patch(Region, Builder):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.contains not in FEATURES and self.contains not in atomic_numbers:
+        if self.contains not in FEATURES and self.contains not in ELEMENTS:
             allowed = ", ".join(f"'{feature}'" for feature in FEATURES)
             raise ValueError(f"contains must be {allowed} or a species such as 'Si', got '{self.contains}'")
         if self.shape and (self.center is not None or self.count > 1):
@@ -275,5 +275,5 @@ def _whole_columns(atoms: Atoms, kept: list[int]) -> list[int]:
     source = atoms.arrays.get("source")
     if source is None:
         return kept
-    behind = set(np.delete(source, kept).tolist()) - {-1}
+    behind = set(np.delete(source, kept).tolist()) - {ADDED}
     return [k for k in kept if int(source[k]) not in behind]

@@ -46,7 +46,7 @@ class Periodic(Builder):
     vacuum: float = Field(VACUUM, gt=0, le=200, description="above, and below, the sheet [Å]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the cell, with vacuum above and below; how well its borders match is among its findings."""
+        """Yield the cell, with vacuum above and below; how far its border atoms moved is among its findings."""
         n, m = self.repeats
         if min(n, m) < 2:
             raise BadInput(f"repeats must be at least 2 along both vectors, got {n} x {m}")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 from pydantic import Field, field_validator
 from scipy.spatial import cKDTree
 
@@ -15,7 +14,7 @@ from stem2sim.errors import BadInput
 from stem2sim.honeycomb import occupation
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
-from stem2sim.structure import extended
+from stem2sim.structure import ELEMENTS, extended
 from stem2sim_hterm.columns import ALIKE, topmost
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Fill(Builder):
     @field_validator("species")
     @classmethod
     def _known(cls, species: str) -> str:
-        if species not in atomic_numbers or species == "X":
+        if species not in ELEMENTS:
             raise ValueError(f"'{species}' is no element")
         return species
 

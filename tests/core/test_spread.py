@@ -1,0 +1,42 @@
+"""Laws of what samples say together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from stem2sim.simulation import SimulationResult, variants
+from stem2sim.spread import spread
+from stem2sim.structure import Structure
+
+
+def result(label: str, energy: float, name: str = "C6H6", converged: bool = True) -> SimulationResult:
+    atoms = molecule(name)
+    return SimulationResult(
+        structure=Structure(atoms=atoms, label=label), energy=energy, forces=np.zeros((len(atoms), 3)),
+        converged=converged, reason="", made_by={"use": "xtb"},
+    )  # fmt: skip
+
+
+def test_a_variant_is_what_follows_the_simulator() -> None:
+    named = [("01-xtb", result("", 0.0)), ("01-xtb-patch-2-hollow", result("hollow", 0.0))]
+    assert [name for name, _ in variants(named)] == ["", "patch-2-hollow"]
+
+
+def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
+    """Others have their own; what did not converge counts nowhere, and is told; one sample has no spread."""
+    samples = [result(f"sample-{k}", energy) for k, energy in enumerate((-1.0, -2.0, -3.0), start=1)]
+    samples += [result("sample-4", -50.0, "C2H4"), result("sample-5", 99.0, converged=False)]
+    named = [(f"patch-1-{one.structure.label}", one) for one in samples]
+    (told,) = spread(named).values()
+    assert set(spread(named)) == {"patch-1-samples"}
+    assert told["number"] == "5, 1 not converged"
+    assert told["energy of C6H6"] == "-2.000 ± 1.000 eV (3)"
+    assert told["energy of C2H4"] == "-50.000 eV (1)"
+    mean, error = (float(part.split()[0]) for part in told["C-C bonds, mean"].split(" ± "))
+    lengths = [1.395] * 3 + [1.331]
+    assert mean == pytest.approx(np.mean(lengths), abs=0.005)
+    assert error == pytest.approx(np.std(lengths, ddof=1), abs=0.005)
+    assert spread(named[:1]) == {}
+    assert spread([("surface", result("surface", 0.0))] * 2) == {}
