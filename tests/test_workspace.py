@@ -20,6 +20,8 @@ FOLDERS = {
     "stem2sim_hterm": "plugins/stem2sim_hterm",
     "stem2sim_aimd": "plugins/stem2sim_aimd",
     "stem2sim_xtb": "plugins/stem2sim_xtb",
+    "stem2sim_lammps": "plugins/stem2sim_lammps",
+    "stem2sim_dftb": "stem2sim_dftb",
     "stem2sim_unet": "stem2sim_unet",
 }
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
+from stem2sim.resume import CLAIM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,8 @@ class RunFolder:
     def workdir(self, step: str, inputs: str) -> Path:
         """Return the folder for a simulation: as it was left if it was cut off with the same inputs, else empty.
 
+        Where it holds claims (see `resume`) it is left as it is: whose files those are, the claims know best.
+
         Raises:
             BadInput: there is a folder of that name that no run of ours made.
         """
@@ -118,7 +121,8 @@ class RunFolder:
         mark = folder / ".inputs"
         if folder.exists() and not mark.is_file():
             raise BadInput(f"{folder} was not made by a run; choose another --out")
-        if mark.is_file() and mark.read_text(encoding="utf-8") != inputs:
+        changed = mark.is_file() and mark.read_text(encoding="utf-8") != inputs
+        if changed and not any(folder.rglob(f"*{CLAIM}")):
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
         write_text(mark, inputs)

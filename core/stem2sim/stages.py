@@ -7,14 +7,11 @@ folder it is given, and gives the same result for the same seed.
 
 from __future__ import annotations
 
-import warnings
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from ase.filters import FrechetCellFilter
-from ase.io import Trajectory
-from ase.optimize import BFGS, FIRE, LBFGS
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -28,7 +25,8 @@ from pydantic import (
 
 from stem2sim.bonds import bonded_across
 from stem2sim.errors import BadInput
-from stem2sim.progress import track
+from stem2sim.relaxation import MARK, STEM, TRAJECTORY, relax
+from stem2sim.resume import Claim
 from stem2sim.simulation import SimulationResult
 
 if TYPE_CHECKING:
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
-
-OPTIMISERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 
 
 class Stage(BaseModel, ABC):
@@ -156,69 +152,69 @@ class Engine(Simulator):
         return structure
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
-        """Relax (or evaluate) with ASE; constraints of the structure hold."""
+        """Relax (or evaluate) with ASE; constraints of the structure hold. A relaxation that was cut off goes on."""
         structure = self.adopt(structure)
         structure.check_distances()
         strains = _strains(structure.atoms) if self.relax_cell else None
-        with self.calculator(structure, workdir) as calculator:
-            atoms = structure.atoms.copy()
-            atoms.calc = calculator
-            if self.task == "single-point":
-                yield self._result(structure, atoms, True, "energy and forces of the given structure", {}, None)
-                return
-            series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
-            moving = atoms if strains is None else FrechetCellFilter(atoms, mask=strains)
-            with (
-                Trajectory(workdir / "relaxation.traj", "w", atoms) as trajectory,
-                track(f"{self.name}: relaxation", self.max_steps) as advance,
-                warnings.catch_warnings(),
-                OPTIMISERS[self.optimiser](moving, logfile=str(workdir / "relaxation.log")) as optimiser,
-            ):
-                warnings.filterwarnings("ignore", "logm result may be inaccurate")  # by 1e-12, of a cell's strain
-
-                def note() -> None:
-                    force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
-                    series["energy [eV]"].append(float(atoms.get_potential_energy()))
-                    series["largest force [eV/Å]"].append(force)
-                    trajectory.write()
-                    advance(note=f"{force:.3f} eV/Å")
-
-                optimiser.attach(note)
-                converged = bool(optimiser.run(fmax=self.fmax, steps=self.max_steps))
-                steps = optimiser.get_number_of_steps()
-            force = series["largest force [eV/Å]"][-1]
-            reason = (
-                f"largest force {force:.4f} eV/Å after {steps} steps, "
-                + ("within" if converged else f"not converged: max_steps = {self.max_steps} reached before")
-                + f" fmax = {self.fmax} eV/Å"
-            )
-            if strains is not None:
-                stretch = np.linalg.svd(np.linalg.solve(structure.atoms.cell, atoms.cell), compute_uv=False)
-                reason += f"; cell vectors {', '.join(f'{a:.3f}' for a in atoms.cell.lengths())} Å, stretched by up to "
-                reason += f"{100 * max(stretch - 1, key=abs):+.2f} %"
-            yield self._result(structure, atoms, converged, reason, series, "relaxation.traj")
-
-    def _result(
-        self,
-        structure: Structure,
-        atoms: Any,
-        converged: bool,
-        reason: str,
-        series: dict[str, list[float]],
-        trajectory: str | None,
-    ) -> SimulationResult:
+        atoms = structure.atoms.copy()
+        started = time.monotonic()
+        if self.task == "single-point":
+            with self.calculator(structure, workdir) as calculator:
+                atoms.calc = calculator
+                energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
+            reason = "energy and forces of the given structure"
+            yield self.result(structure, atoms, energy, forces, reason, seconds=time.monotonic() - started)
+            return
+        # a relaxation may be given more steps; all else decides how it goes
+        inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
+        claim = Claim(workdir, STEM, {"structure": structure.fingerprint(), **inputs}, workdir / MARK)
+        ended = relax(
+            atoms,
+            lambda: self.calculator(structure, workdir),
+            workdir,
+            claim=claim,
+            title=f"{self.name}: relaxation",
+            optimiser=self.optimiser,
+            fmax=self.fmax,
+            max_steps=self.max_steps,
+            strains=strains,
+        )
+        reason = (
+            f"largest force {ended.series['largest force [eV/Å]'][-1]:.4f} eV/Å after {ended.steps} steps, "
+            + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
+            + f" fmax = {self.fmax} eV/Å"
+        )
+        if strains is not None:
+            stretch = np.linalg.svd(np.linalg.solve(structure.atoms.cell, atoms.cell), compute_uv=False)
+            reason += f"; cell vectors {', '.join(f'{a:.3f}' for a in atoms.cell.lengths())} Å, stretched by up to "
+            reason += f"{100 * max(stretch - 1, key=abs):+.2f} %"
         energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
-        relaxed = atoms.copy()
-        relaxed.calc = None
+        yield self.result(
+            structure,
+            atoms,
+            energy,
+            forces,
+            reason,
+            converged=ended.converged,
+            trajectory=TRAJECTORY,
+            observables=ended.series,
+            seconds=ended.seconds,
+        )
+        claim.settle()
+
+    def result(
+        self, structure: Structure, atoms: Atoms, energy: float, forces: Any, reason: str, **more: Any
+    ) -> SimulationResult:
+        """Return the result of this engine on a structure whose atoms ended as `atoms`: energy [eV], forces [eV/Å]."""
+        ended = atoms.copy()
+        ended.calc = None
         return SimulationResult(
-            structure=structure.model_copy(update={"atoms": relaxed}),
+            structure=structure.model_copy(update={"atoms": ended}),
             energy=energy,
             forces=forces,
-            converged=converged,
             reason=reason,
-            trajectory=trajectory,
-            observables=series,
             made_by=self.provenance(),
+            **{"converged": True, **more},
         )
 
 

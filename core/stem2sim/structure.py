@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
-from stem2sim.files import write_atomically
+from stem2sim.files import fingerprint, write_atomically
 from stem2sim.validation import Finding, pairs_told
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class Structure(BaseModel):
     def multiplicity(self) -> int:
         """Lowest spin multiplicity that the electron count allows: 1 when even, 2 when odd."""
         return 1 + self.electrons % 2
+
+    def fingerprint(self) -> str:
+        """Return a hash of what an engine sees: elements, positions, cell, constraints, charge."""
+        atoms = self.atoms
+        arrays = (atoms.numbers, atoms.positions, np.asarray(atoms.cell), atoms.pbc)
+        held = json.dumps([c.todict() for c in atoms.constraints], default=_plain, sort_keys=True)
+        return fingerprint(*(np.ascontiguousarray(a).tobytes().hex() for a in arrays), held, str(self.charge))
 
     def in_a_cell(self) -> Self:
         """Return the structure as it is, or in a vacuum box of 10 Å on each side where it has no cell."""

@@ -1,112 +1,256 @@
-"""Dynamics at constant temperature."""
+"""Dynamics with the forces of any engine: one trajectory, or one per temperature and replica."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from ase import units
-from ase.io import Trajectory
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from stem2sim.borrowed import Borrowed
+from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
+from stem2sim.resume import Claim, check_time
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import EngineOption, Simulator
-from stem2sim_aimd.freedom import check_constraints, thermal_momenta
-from stem2sim_aimd.nose_hoover import NoseHooverChain
+from stem2sim.trajectory import Frames, frames
+from stem2sim_aimd.drift import drift
+from stem2sim_aimd.freedom import check_constraints, moves, thermal_momenta
+from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat
+from stem2sim_aimd.verlet import Dynamics, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ase import Atoms
+
     from stem2sim.structure import Structure
 
-TRAJECTORY = "dynamics.traj"
+log = logging.getLogger("stem2sim")
 
 BLOWN_UP = 20.0
 """A temperature of more than this many times the target is an integration that failed, not a fluctuation."""
 
+LONGEST_STEP = 5.0
+"""[fs]; a C-C bond vibrates in 20 fs."""
+
+TIME, CONSERVED = "time [fs]", "conserved quantity [eV]"
+
+PRESETS: dict[str, dict[str, Any]] = {"paper": {"time_step": 1.0, "thermostat": "nose-hoover"}}
+"""What Ghosh et al., npj Comput. Mater. 8, 74 (2022), used: VASP's Nosé thermostat and steps of 1 fs."""
+
 
 class Aimd(Simulator):
-    """NVT dynamics (Nosé-Hoover chains) with the forces of any engine."""
+    """Dynamics (NVT or NVE) with the forces of any engine; several temperatures make a ladder."""
 
     name: ClassVar[str] = "aimd"
 
     engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
-    temperature: float = Field(300.0, gt=0, description="of the thermostat [K]")
-    time_step: float = Field(0.5, gt=0, le=5, description="0.5 where hydrogen moves [fs]")
+    preset: Literal["paper"] | None = Field(None, description="paper: a time step of 1 fs and nose-hoover")
+    ensemble: Literal["nvt", "nve"] = Field("nvt", description="constant temperature, or constant energy")
+    thermostat: Literal["nose-hoover", "langevin", "csvr"] = Field(
+        "nose-hoover", description="a chain, friction and noise, or stochastic rescaling of the velocities"
+    )
+    temperature: float | tuple[float, ...] = Field(
+        300.0, description="of the thermostat and of the first velocities; several: one trajectory for each [K]"
+    )
+    replicas: int = Field(1, ge=1, description="trajectories per temperature, each with velocities of its own")
+    time_step: float | None = Field(None, gt=0, description="left out, 0.5 where hydrogen moves, else 1 [fs]")
     steps: int = Field(200, ge=1, description="number of time steps")
     interval: int = Field(2, ge=1, description="steps between the frames and values that are kept")
-    seed: int = Field(0, ge=0, description="of the first velocities")
-    thermostat_period: float = Field(40.0, gt=0, description="of the thermostat's oscillation [fs]")
-    chain_length: int = Field(3, ge=1, description="thermostats in the chain")
+    checkpoint: int = Field(100, ge=1, description="steps between checkpoints: what a cut costs at most")
+    seed: int = Field(0, ge=0, description="of the first velocities and of the thermostat's random numbers")
+    thermostat_period: float = Field(40.0, gt=0, description="of the oscillation of nose-hoover [fs]")
+    chain_length: int = Field(3, ge=1, description="thermostats in the chain of nose-hoover")
+    relaxation_time: float = Field(100.0, gt=0, description="in which langevin and csvr forget [fs]")
+    force: bool = Field(False, description=f"accept a time step above {LONGEST_STEP:g} fs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_preset(cls, given: Any) -> Any:
+        preset = PRESETS.get(str(given.get("preset"))) if isinstance(given, dict) else None
+        return {**preset, **given} if preset else given
+
+    @field_validator("temperature")
+    @classmethod
+    def _positive(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        several = value if isinstance(value, tuple) else (value,)
+        wrong = [t for t in several if not t > 0]
+        if wrong:
+            raise ValueError(f"a temperature must be positive, got {wrong[0]:g} K")
+        if not several or len(set(several)) < len(several):
+            raise ValueError(f"a ladder has each temperature once, and at least one, got {list(several)}")
+        return value
+
+    @model_validator(mode="after")
+    def _short_enough(self) -> Self:
+        if self.time_step is not None and self.time_step > LONGEST_STEP and not self.force:
+            raise ValueError(
+                f"a time step of {self.time_step:g} fs is too long for atoms that vibrate in 10 to 20 fs; use "
+                f"at most {LONGEST_STEP:g} fs, or force = true"
+            )
+        return self
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
-        """Yield the end of one trajectory; its frames are in `dynamics.traj`, written as they come."""
+        """Yield the end of each trajectory; its frames are in `dynamics*.traj`. Cut off, each goes on by itself.
+
+        An engine that fails ends its own trajectory only; the others are run before that is raised.
+        """
         structure = self.engine.adopt(structure)
         structure.check_distances()
         check_constraints(structure.atoms)
+        several = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
+        failed = []
+        for temperature in several:
+            for replica in range(self.replicas):
+                parts = [f"{temperature:g}K"] if len(several) > 1 else []
+                parts += [str(replica + 1)] if self.replicas > 1 else []
+                label = "-".join(parts)
+                try:
+                    yield self._trajectory(structure, workdir, temperature, replica, label)
+                except StageFailed as problem:
+                    if not label:
+                        raise
+                    log.warning("%s: %s", label, problem)
+                    failed.append(f"{label}: {problem}")
+        if failed:
+            raise StageFailed("; ".join(failed))
+
+    def _trajectory(
+        self, structure: Structure, workdir: Path, temperature: float, replica: int, label: str
+    ) -> SimulationResult:
+        stem = f"dynamics-{label}" if label else "dynamics"
         atoms = structure.atoms.copy()
-        energy = units.kB * self.temperature
-        atoms.set_momenta(thermal_momenta(atoms, energy, np.random.default_rng(self.seed)))
-        series: dict[str, list[float]] = {
-            name: [] for name in ("time [fs]", "temperature [K]", "potential energy [eV]", "conserved quantity [eV]")
-        }
-        with self.engine.calculator(structure, workdir) as calculator:
-            atoms.calc = calculator
-            chain = NoseHooverChain(atoms, self.time_step, self.temperature, self.thermostat_period, self.chain_length)
+        dt = self.time_step or (0.5 if moves(atoms, "H") else 1.0)
+        seed = [self.seed, replica, round(1000 * temperature)]
+        alone = {"temperature": temperature, "time_step": dt, "seed": seed}
+        # a trajectory may be made longer; all else decides how it goes
+        options = {k: v for k, v in self.provenance().items() if k not in ("steps", "replicas", "force", "preset")}
+        checkpoint, path = workdir / f"{stem}.checkpoint.npz", workdir / f"{stem}.traj"
+        claim = Claim(workdir, stem, {"structure": structure.fingerprint(), **options, **alone}, checkpoint)
+        atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
+        title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
+        with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
+            dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
+            series = self._taken_up(dynamics, checkpoint, path) if claim.resumed else {}
+            if not series:
+                dynamics.start()
             with (
-                Trajectory(workdir / TRAJECTORY, "w", atoms) as trajectory,
-                track(f"aimd: {self.temperature:g} K", self.steps) as advance,
+                Frames(path, len(series.get(TIME, ()))) as trajectory,
+                track(title, self.steps) as advance,
             ):
 
-                def note() -> None:
-                    values = (
-                        chain.nsteps * self.time_step,
-                        chain.temperature(),
-                        float(atoms.get_potential_energy()),
-                        chain.conserved(),
-                    )
-                    for kept, value in zip(series.values(), values, strict=True):
-                        kept.append(value)
-                    trajectory.write()
+                def keep() -> None:
+                    now = self._values(dynamics)
+                    for name, value in now.items():
+                        series.setdefault(name, []).append(value)
+                    found = {"energy": dynamics.potential, "forces": dynamics.forces}
+                    trajectory.append(atoms, found, step=dynamics.step, values=now)
 
+                advance(dynamics.step)
+                if not series:
+                    keep()
                 blown = False
-                for _ in chain.irun(self.steps):
-                    temperature = chain.temperature()
-                    if chain.nsteps:
-                        advance(note=f"{temperature:.0f} K")
-                    if chain.nsteps % self.interval == 0 or chain.nsteps == self.steps:
-                        note()
-                    blown = not temperature < BLOWN_UP * self.temperature
-                    if blown:
-                        break
-            final = atoms.copy()
-            potential, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
-        yield SimulationResult(
-            structure=structure.model_copy(update={"atoms": final}),
-            energy=potential,
+                while dynamics.step < self.steps and not blown:
+                    before = dynamics.seconds
+                    block = self.checkpoint - dynamics.step % self.checkpoint
+                    for _ in dynamics.run(min(block, self.steps - dynamics.step)):
+                        kelvin = dynamics.temperature()
+                        advance(note=f"{kelvin:.0f} K")
+                        blown = not kelvin < BLOWN_UP * temperature
+                        if dynamics.step % self.interval == 0 or dynamics.step == self.steps or blown:
+                            keep()
+                        if blown:
+                            break
+                    trajectory.sync()
+                    dynamics.save(checkpoint)
+                    if dynamics.step < self.steps and not blown:
+                        check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
+        reason, warnings = self._told(dynamics, series, blown, temperature)
+        ended = atoms.copy()
+        held = atoms.copy()
+        forces = dynamics.forces.copy()
+        for constraint in held.constraints:
+            constraint.adjust_forces(held, forces)
+        claim.settle()
+        return SimulationResult(
+            structure=structure.model_copy(update={"atoms": ended}),
+            energy=dynamics.potential,
             forces=forces,
             converged=not blown,
-            reason=self._reason(chain, series, blown),
-            trajectory=TRAJECTORY,
+            reason=reason,
+            trajectory=path.name,
             observables=series,
             made_by=self.provenance(),
+            warnings=warnings,
+            seconds=dynamics.seconds,
+            label=label,
         )
 
-    def _reason(self, chain: NoseHooverChain, series: dict[str, list[float]], blown: bool) -> str:
+    def _thermostat(self, atoms: Atoms, dt: float, temperature: float, seed: list[int]) -> Thermostat:
+        if self.ensemble == "nve":
+            return NoThermostat(atoms, dt, temperature)
+        if self.thermostat == "nose-hoover":
+            return NoseHooverChain(atoms, dt, temperature, self.thermostat_period, self.chain_length)
+        kind = Langevin if self.thermostat == "langevin" else Csvr
+        return kind(atoms, dt, temperature, self.relaxation_time, [*seed, 1])
+
+    def _taken_up(self, dynamics: Dynamics, checkpoint: Path, path: Path) -> dict[str, list[float]]:
+        """Take up the last checkpoint; return what was kept until then, nothing where there is none to take up."""
+        try:
+            step, saved = load(checkpoint)
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return {}
+        if step > self.steps:
+            raise BadInput(f"{path.name} has {step} steps already; steps = {self.steps} is less than that")
+        series: dict[str, list[float]] = {}
+        last = -1
+        for frame in frames(path):
+            at = int(frame.info["step"])
+            # the end of a shorter run may lie between two intervals
+            if at > step or (at % self.interval and at != self.steps):
+                break
+            last = at
+            for name, value in frame.info["values"].items():
+                series.setdefault(name, []).append(value)
+        if last < step - step % self.interval:
+            log.warning("%s lacks frames before step %d, where its checkpoint is; it starts again", path.name, step)
+            return {}
+        dynamics.restore(saved)
+        log.info("%s goes on from step %d", path.stem, step)
+        return series
+
+    def _values(self, dynamics: Dynamics) -> dict[str, float]:
+        return {
+            TIME: dynamics.step * dynamics.time_step,
+            "temperature [K]": dynamics.temperature(),
+            "potential energy [eV]": dynamics.potential,
+            CONSERVED: dynamics.conserved(),
+        }
+
+    def _told(
+        self, dynamics: Dynamics, series: dict[str, list[float]], blown: bool, temperature: float
+    ) -> tuple[str, tuple[str, ...]]:
+        """What was reached, in words, and what to be warned of."""
         if blown:
             return (
-                f"blew up at step {chain.nsteps}: {chain.temperature():.0f} K for a target of {self.temperature:g} K; "
-                f"try a time step below {self.time_step} fs"
-            )
-        second_half = np.array(series["temperature [K]"])[len(series["time [fs]"]) // 2 :]
-        conserved = np.array(series["conserved quantity [eV]"])
-        return (
-            f"{self.steps * self.time_step:g} fs at {self.temperature:g} K: second half {second_half.mean():.0f} K on "
-            f"average (spread {second_half.std():.0f} K, {chain.freedom} degrees of freedom), conserved quantity "
-            f"within {1000 * np.ptp(conserved):.1f} meV"
+                f"blew up at step {dynamics.step}: {dynamics.temperature():.0f} K for a target of {temperature:g} K; "
+                f"try a time step below {dynamics.time_step} fs"
+            ), ()
+        second_half = np.array(series["temperature [K]"])[len(series[TIME]) // 2 :]
+        conserved = np.array(series[CONSERVED])
+        reason = (
+            f"{dynamics.step * dynamics.time_step:g} fs {'at' if self.ensemble == 'nvt' else 'from'} {temperature:g} K: "
+            f"second half {second_half.mean():.0f} K on average (spread {second_half.std():.0f} K, "
+            f"{dynamics.thermostat.freedom} degrees of freedom), conserved quantity within "
+            f"{1000 * np.ptp(conserved):.1f} meV"
         )
+        drifts = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
+        return reason, (drifts,) if drifts else ()
 
     def provenance(self) -> dict[str, object]:
         """Return name, options and version, those of the engine among them."""

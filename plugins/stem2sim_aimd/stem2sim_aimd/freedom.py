@@ -27,6 +27,12 @@ def check_constraints(atoms: Atoms) -> None:
             raise BadInput(f"aimd cannot hold the constraint {type(constraint).__name__}; it holds {known}")
 
 
+def moves(atoms: Atoms, symbol: str) -> bool:
+    """Return whether any atom of that element is free to move."""
+    free = np.abs(_subspaces(atoms)).max(axis=(1, 2), initial=0) > 0
+    return bool((free & (atoms.symbols == symbol)).any())
+
+
 def conserved_motions(atoms: Atoms) -> list[Floats]:
     """Return the rigid velocity fields, each (atoms, 3), that the dynamics conserves and the thermostat must not heat.
 
@@ -47,10 +53,11 @@ def conserved_motions(atoms: Atoms) -> list[Floats]:
 
 def _subspaces(atoms: Atoms) -> Floats:
     """What the constraints leave of a motion of each atom along x, y and z: matrices (atoms, 3, 3), in columns."""
-    return np.stack([_allowed(atoms, np.tile(axis, (len(atoms), 1))) for axis in np.eye(3)], axis=2)
+    return np.stack([allowed(atoms, np.tile(axis, (len(atoms), 1))) for axis in np.eye(3)], axis=2)
 
 
-def _allowed(atoms: Atoms, momenta: Floats) -> Floats:
+def allowed(atoms: Atoms, momenta: Floats) -> Floats:
+    """Return what the constraints leave of momenta (atoms, 3)."""
     out = momenta.copy()
     for constraint in atoms.constraints:
         constraint.adjust_momenta(atoms, out)
@@ -90,7 +97,7 @@ def thermal_momenta(atoms: Atoms, energy: float, rng: np.random.Generator) -> Fl
         rng: source of the draw.
     """
     drawn = rng.normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses() * energy)[:, None]
-    momenta = without_rigid_motion(atoms, _allowed(atoms, drawn))
+    momenta = without_rigid_motion(atoms, allowed(atoms, drawn))
     kinetic = 0.5 * float((momenta**2 / atoms.get_masses()[:, None]).sum())
     scale = float(np.sqrt(0.5 * degrees_of_freedom(atoms) * energy / kinetic))
     return momenta * scale

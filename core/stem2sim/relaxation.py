@@ -1,0 +1,184 @@
+"""Relaxation with ASE that goes on where it was cut off, bit for bit as if it never had been.
+
+The state of an optimiser is a function of the energies and forces it has seen, and the trajectory has all of them: a
+relaxation that goes on is walked again through what was recorded, which costs no engine a thing, and computes on from
+there. An engine starts anew every `block` steps: what it keeps in memory (a wave function) would otherwise make the
+step after a cut another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, FIRE, LBFGS
+
+from stem2sim.borrowed import Borrowed
+from stem2sim.files import write_text
+from stem2sim.progress import track
+from stem2sim.resume import Claim, check_time
+from stem2sim.trajectory import Frames, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from ase import Atoms
+
+log = logging.getLogger("stem2sim")
+
+OPTIMISERS = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
+
+STEM = "relaxation"
+TRAJECTORY = f"{STEM}.traj"
+MARK = f"{STEM}.checkpoint"
+"""The last step that a relaxation can go on from, once there is one."""
+
+BLOCK = 50
+"""Steps from one fresh start of the engine to the next; what a cut costs at most."""
+
+
+class Differs(Exception):
+    """The recorded steps are not those that are taken now."""
+
+
+class Recorded(Calculator):
+    """Gives what was recorded, frame by frame, and then what an engine computes."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+
+    def __init__(self, recorded: list[Atoms], wanted: tuple[str, ...], engine: Borrowed) -> None:
+        """Start with the first frame.
+
+        Args:
+            recorded: frames with their results, a whole number of blocks.
+            wanted: properties that are computed together.
+            engine: for what was not recorded.
+        """
+        super().__init__()
+        self.done = 0
+        self._recorded, self._wanted, self._engine = recorded, wanted, engine
+
+    @property
+    def replays(self) -> bool:
+        """Whether the last frame asked for was a recorded one."""
+        return self.done <= len(self._recorded)
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
+    ) -> None:
+        """Compute all that is wanted of these atoms."""
+        super().calculate(atoms, properties, system_changes)
+        if self.done < len(self._recorded):
+            frame = self._recorded[self.done]
+            if not (np.array_equal(frame.positions, atoms.positions) and np.array_equal(frame.cell, atoms.cell)):
+                raise Differs
+            self.results = dict(frame.calc.results)
+        else:
+            if self.done % BLOCK == 0:
+                self._engine.anew()
+            self.results = self._engine.compute(self.atoms, self._wanted)
+        self.done += 1
+
+
+class Relaxed:
+    """How a relaxation ended."""
+
+    def __init__(self, converged: bool, steps: int, series: dict[str, list[float]], seconds: float) -> None:
+        self.converged, self.steps, self.series, self.seconds = converged, steps, series, seconds
+
+
+def relax(
+    atoms: Atoms,
+    lent: Callable[[], AbstractContextManager[Calculator]],
+    workdir: Path,
+    *,
+    claim: Claim,
+    title: str,
+    optimiser: str,
+    fmax: float,
+    max_steps: int,
+    strains: list[bool] | None,
+) -> Relaxed:
+    """Relax atoms in place, going on with what `workdir` holds.
+
+    Args:
+        atoms: without a calculator; has one with the last results afterwards.
+        lent: lends a fresh calculator of the engine.
+        workdir: for the trajectory and the log.
+        claim: on the files of an earlier try.
+        title: of the progress bar.
+        optimiser: one of `OPTIMISERS`.
+        fmax: largest force to reach [eV/Å].
+        max_steps: most steps.
+        strains: of the cell (xx, yy, zz, yz, xz, xy) that may change; None to keep it.
+    """
+    earlier = list(frames(workdir / TRAJECTORY)) if claim.resumed and (workdir / MARK).is_file() else []
+    earlier = earlier[: len(earlier) - len(earlier) % BLOCK]
+    start = atoms.copy()
+    with Borrowed(lent) as engine:
+        if earlier:
+            log.info("%s goes on from step %d", title, len(earlier))
+            try:
+                return _walk(atoms, engine, earlier, workdir, title, optimiser, fmax, max_steps, strains)
+            except Differs:
+                log.warning("%s: another ASE or machine takes other steps than those recorded; it starts again", title)
+                atoms.set_cell(start.cell)
+                atoms.set_positions(start.positions, apply_constraint=False)
+        return _walk(atoms, engine, [], workdir, title, optimiser, fmax, max_steps, strains)
+
+
+def _walk(
+    atoms: Atoms,
+    engine: Borrowed,
+    earlier: list[Atoms],
+    workdir: Path,
+    title: str,
+    optimiser: str,
+    fmax: float,
+    max_steps: int,
+    strains: list[bool] | None,
+) -> Relaxed:
+    logfile = workdir / f"{STEM}.log"
+    logfile.unlink(missing_ok=True)  # the steps that are walked again write theirs again
+    series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
+    recorded = Recorded(earlier, ("energy", "forces") if strains is None else ("energy", "forces", "stress"), engine)
+    atoms.calc = recorded
+    moving = atoms if strains is None else FrechetCellFilter(atoms, mask=strains)
+    before = float(earlier[-1].info["seconds"]) if earlier else 0.0
+    started = block_started = time.monotonic()
+    with (
+        Frames(workdir / TRAJECTORY, len(earlier)) as trajectory,
+        track(title, max_steps) as advance,
+        warnings.catch_warnings(),
+        OPTIMISERS[optimiser](moving, logfile=str(logfile)) as walk,
+    ):
+        warnings.filterwarnings("ignore", "logm result may be inaccurate")  # by 1e-12, of a cell's strain
+
+        def note() -> None:
+            nonlocal block_started
+            force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
+            series["energy [eV]"].append(float(atoms.get_potential_energy()))
+            series["largest force [eV/Å]"].append(force)
+            advance(note=f"{force:.3f} eV/Å")
+            if recorded.replays:
+                return
+            step = walk.get_number_of_steps()
+            trajectory.append(atoms, recorded.results, step=step, seconds=before + time.monotonic() - started)
+            if (step + 1) % BLOCK == 0:
+                trajectory.sync()
+                write_text(workdir / MARK, f"{step}\n")
+                check_time(time.monotonic() - block_started, f"after step {step} of the relaxation")
+                block_started = time.monotonic()
+
+        walk.attach(note)
+        converged = bool(walk.run(fmax=fmax, steps=max_steps))
+        trajectory.sync()
+        steps = walk.get_number_of_steps()
+    return Relaxed(converged, steps, series, before + time.monotonic() - started)

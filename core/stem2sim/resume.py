@@ -1,0 +1,107 @@
+"""Work that was cut off: whether it may go on from where it was, and until when it may go on at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.files import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLAIM = ".inputs.json"
+"""How the name of a claim ends."""
+
+_end: ContextVar[float | None] = ContextVar("end", default=None)
+
+
+class Claim:
+    """What a piece of long work is made with, kept beside its files, so that nothing else is ever mixed into them."""
+
+    def __init__(self, folder: Path, stem: str, inputs: Mapping[str, Any], saved: Path) -> None:
+        """Take the files of that stem, or go on with them.
+
+        Args:
+            folder: of the simulation.
+            stem: what the names of its files begin with.
+            inputs: all that decides how the work goes on; as JSON can say it.
+            saved: the file to go on from; where it is not there, there is nothing to lose.
+
+        Raises:
+            BadInput: they belong to work that was cut off and was made with other inputs; what changed is named.
+        """
+        self._file = folder / f"{stem}{CLAIM}"
+        self._inputs = json.loads(json.dumps(inputs, default=str))
+        self.resumed = False
+        """Whether the files there are are of this very work."""
+        try:
+            before = json.loads(self._file.read_text(encoding="utf-8"))
+            made_with, done = before["inputs"], before["done"]
+        except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours: there is nothing to go on with
+            made_with, done = None, True
+        self.resumed = made_with == self._inputs
+        if not self.resumed and not done and saved.is_file():
+            changes = "; ".join(_changes(made_with, self._inputs))
+            raise BadInput(
+                f"{folder.name} holds a {stem} that was cut off, made with other inputs ({changes}); run with those, "
+                f"choose another --out, or delete {folder} to start again"
+            )
+        if not self.resumed:
+            saved.unlink(missing_ok=True)
+            self._write(done=False)
+
+    def settle(self) -> None:
+        """Say that the work is done: other inputs may replace it."""
+        self._write(done=True)
+
+    def _write(self, done: bool) -> None:
+        write_text(self._file, json.dumps({"inputs": self._inputs, "done": done}, indent=1, ensure_ascii=False))
+
+
+def _changes(before: Any, after: Any, at: str = "") -> list[str]:
+    """Say what differs between two trees, one text per entry."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [*before, *(key for key in after if key not in before)]
+        return [
+            text for key in keys for text in _changes(before.get(key), after.get(key), f"{at}.{key}" if at else key)
+        ]
+    if before == after:
+        return []
+    if at == "structure":  # a hash says nothing to anyone
+        return ["another structure"]
+    return [f"{at} was {_told(before)}, is {_told(after)}"]
+
+
+def _told(value: Any) -> str:
+    return "left out" if value is None else str(value)
+
+
+@contextmanager
+def within(hours: float | None) -> Iterator[None]:
+    """Let the work inside end at a checkpoint before this wall-clock time is over [h]; None for no limit."""
+    token = _end.set(None if hours is None else time.monotonic() + 3600 * hours)
+    try:
+        yield
+    finally:
+        _end.reset(token)
+
+
+def check_time(block: float, where: str) -> None:
+    """Stop at this checkpoint if there is no time for another block of work.
+
+    Args:
+        block: how long the last one took [s].
+        where: what to say of how far the work came.
+
+    Raises:
+        StageFailed: the wall-clock limit comes first.
+    """
+    end = _end.get()
+    if end is not None and time.monotonic() + block > end:
+        raise StageFailed(f"stopped {where}: the wall-clock limit leaves no time for more; the same command goes on")

@@ -1,0 +1,118 @@
+"""Velocity Verlet between two half-steps of a thermostat: one trajectory, whose whole state can be saved."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms, units
+
+from stem2sim.files import write_atomically
+from stem2sim.trajectory import disk_full_told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stem2sim.borrowed import Borrowed
+    from stem2sim_aimd.thermostats import Thermostat
+
+
+class Dynamics:
+    """Atoms on their way: positions, momenta, forces, thermostat, and the step they have come to."""
+
+    def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: Borrowed) -> None:
+        """Start at step 0.
+
+        Args:
+            atoms: with momenta and constraints; moved in place.
+            time_step: [fs].
+            thermostat: of these atoms.
+            engine: whose forces.
+        """
+        self.atoms, self.thermostat = atoms, thermostat
+        self.step, self.time_step = 0, time_step
+        self.seconds = 0.0
+        """Wall-clock time that the steps took."""
+        self.potential = 0.0
+        self.forces = np.zeros((len(atoms), 3))
+        """Of the engine [eV/Å], constraints not applied."""
+        self._engine = engine
+        self._unheld = atoms.copy()
+        self._unheld.set_constraint()
+
+    def start(self) -> None:
+        """Compute energy and forces of the first step."""
+        started = time.monotonic()
+        self._evaluate()
+        self.seconds += time.monotonic() - started
+
+    def run(self, steps: int) -> Iterator[None]:
+        """Take steps, up to a checkpoint; the engine starts anew after it."""
+        started = time.monotonic()
+        for _ in range(steps):
+            self._advance()
+            yield
+        self._engine.anew()
+        self.seconds += time.monotonic() - started
+
+    def _advance(self) -> None:
+        atoms, dt = self.atoms, self.time_step * units.fs
+        masses = self.thermostat.masses
+        atoms.set_momenta(self.thermostat.half_step(atoms.get_momenta()))
+        atoms.set_momenta(atoms.get_momenta() + 0.5 * dt * self.forces)
+        atoms.set_positions(atoms.positions + dt * atoms.get_momenta() / masses)
+        self._evaluate()
+        atoms.set_momenta(atoms.get_momenta() + 0.5 * dt * self.forces)
+        atoms.set_momenta(self.thermostat.half_step(atoms.get_momenta()))
+        self.step += 1
+
+    def _evaluate(self) -> None:
+        self._unheld.set_positions(self.atoms.positions)
+        found = self._engine.compute(self._unheld)
+        self.potential, self.forces = float(found["energy"]), np.array(found["forces"], dtype=float)
+
+    def temperature(self) -> float:
+        """Temperature over the free degrees of freedom [K]."""
+        return 2 * float(self.atoms.get_kinetic_energy()) / (self.thermostat.freedom * units.kB)
+
+    def conserved(self) -> float:
+        """The quantity that exact dynamics conserves: energy of the atoms and of the heat bath [eV]."""
+        return self.potential + float(self.atoms.get_kinetic_energy()) + self.thermostat.bath()
+
+    def save(self, path: Path) -> None:
+        """Write the whole state; a reader finds the old one or the new one, never a part.
+
+        Raises:
+            StageFailed: the disk is full; the old one is kept.
+        """
+        with disk_full_told(path), write_atomically(path) as part:
+            np.savez(
+                part,
+                positions=self.atoms.positions,
+                momenta=self.atoms.get_momenta(),
+                forces=self.forces,
+                rest=json.dumps([self.step, self.potential, self.seconds, self.thermostat.state()]),
+            )
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take up the state that `load` read."""
+        positions, momenta, forces = saved["positions"], saved["momenta"], saved["forces"]
+        self.step, self.potential, self.seconds, state = json.loads(str(saved["rest"]))
+        self.atoms.set_positions(positions, apply_constraint=False)
+        self.atoms.set_momenta(momenta, apply_constraint=False)
+        self.forces = forces
+        self.thermostat.restore(state)
+
+
+def load(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the step and the whole of a state that was saved.
+
+    Raises:
+        OSError, ValueError, KeyError, BadZipFile: there is none, or it is damaged.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        saved = {name: file[name] for name in ("positions", "momenta", "forces", "rest")}
+    return int(json.loads(str(saved["rest"]))[0]), saved

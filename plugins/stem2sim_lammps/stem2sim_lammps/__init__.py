@@ -1,0 +1,1 @@
+"""Classical potentials through LAMMPS: relaxation and dynamics of whole frames."""

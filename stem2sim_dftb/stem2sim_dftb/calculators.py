@@ -1,0 +1,97 @@
+"""ASE calculators of DFTB+: a process that stays and listens, or one process per step."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import warnings
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.socketio import SocketIOCalculator
+
+from stem2sim.errors import StageFailed
+from stem2sim.files import write_text
+from stem2sim_dftb.binary import INPUT, ended, failure, run, start
+from stem2sim_dftb.hsd import Block, dumps
+from stem2sim_dftb.results import TAG, energies_and_forces
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ase import Atoms
+
+CHARGES = "charges.bin"
+
+
+@contextmanager
+def listening(
+    binary: Path, folder: Path, threads: int | None, told: Callable[[Atoms, Any, dict[str, Any]], dict[str, Any]]
+) -> Iterator[Calculator]:
+    """Lend a calculator whose dftb+ keeps running and gets positions through a Unix socket (the i-PI protocol).
+
+    Args:
+        binary: dftb+.
+        folder: for its files.
+        threads: of OpenMP.
+        told: returns the input for atoms, a driver, and options.
+    """
+    name = f"stem2sim-{uuid.uuid4().hex[:12]}"
+    driver = Block("Socket", {"File": name, "Protocol": Block("i-PI", {}), "MaxSteps": -1, "Verbosity": 0})
+    process: subprocess.Popen[bytes] | None = None
+    with ExitStack() as running:
+
+        def launch(atoms: Atoms, properties: Any = None, port: Any = None, unixsocket: Any = None) -> Any:
+            nonlocal process
+            write_text(folder / INPUT, dumps(told(atoms, driver, {"WriteCharges": False})))
+            process = start(binary, folder, threads)
+            running.enter_context(ended(process))
+            return process
+
+        calculator = SocketIOCalculator(unixsocket=name, launch_client=launch)
+        try:
+            yield calculator
+        except (OSError, EOFError) as problem:
+            code = None
+            if process is not None:
+                with contextlib.suppress(Exception):
+                    code = process.wait(timeout=2)
+            raise StageFailed(failure(folder, code)) from problem
+        finally:
+            with contextlib.suppress(OSError, RuntimeError), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Subprocess exited with status")  # 255 is how it takes a goodbye
+                calculator.close()
+
+
+class PerStep(Calculator):
+    """Starts dftb+ for every step, from the charges of the step before."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        threads: int | None,
+        told: Callable[[Atoms, bool], dict[str, Any]],
+        warm: bool = False,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        """Start cold, or from the charges that an earlier try left in `folder`."""
+        super().__init__()
+        self._binary, self._folder, self._threads, self._told = binary, folder, threads, told
+        self._warm, self._watch = warm, watch
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
+    ) -> None:
+        """Run dftb+ once."""
+        super().calculate(atoms, properties, system_changes)
+        (self._folder / TAG).unlink(missing_ok=True)
+        write_text(self._folder / INPUT, dumps(self._told(self.atoms, self._warm)))
+        run(self._binary, self._folder, self._threads, self._watch)
+        self._warm = True
+        self.results = energies_and_forces(self._folder / TAG)

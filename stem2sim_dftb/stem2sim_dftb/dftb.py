@@ -1,0 +1,190 @@
+"""Density functional tight binding through the dftb+ binary."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.progress import track
+from stem2sim.resume import Claim
+from stem2sim.stages import Engine
+from stem2sim_dftb import input as told
+from stem2sim_dftb import slater_koster
+from stem2sim_dftb.binary import LOG, find, release
+from stem2sim_dftb.calculators import CHARGES, PerStep, listening
+from stem2sim_dftb.native import PREFIX, relax_natively
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    from stem2sim.simulation import SimulationResult
+    from stem2sim.structure import Structure
+
+log = logging.getLogger("stem2sim")
+
+
+class Dftb(Engine):
+    """DFTB+ (density functional tight binding) with a Slater-Koster set, or xTB where the binary has it."""
+
+    name: ClassVar[str] = "dftb"
+
+    binary: str = Field("dftb+", description="name on PATH, or path, of DFTB+ 24.1 or newer")
+    hamiltonian: Literal["DFTB", "GFN1-xTB", "GFN2-xTB"] = Field(
+        "DFTB", description="DFTB needs a Slater-Koster set, xTB a binary built with tblite"
+    )
+    slater_koster: Path | None = Field(
+        None, description=f"folder of the Slater-Koster set; left out, that of ${slater_koster.VARIABLE}"
+    )
+    max_angular_momentum: dict[str, Literal["s", "p", "d", "f"]] = Field(
+        {}, description="highest shell of an element, where the set's own tables are not to say"
+    )
+    mode: Literal["socket", "file", "native"] = Field(
+        "socket",
+        description="how steps are taken: by ASE with a process that stays, by ASE with a process per step, or by "
+        "DFTB+'s own drivers",
+    )
+    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
+    electronic_temperature: float = Field(300.0, gt=0, description="of the Fermi smearing [K]")
+    scc_tolerance: float = Field(1e-6, gt=0, description="of the self-consistent charges [e]")
+    max_iterations: int = Field(200, ge=1, description="most self-consistent iterations per step")
+    mixer: Literal["broyden", "anderson", "diis", "simple"] = Field("broyden", description="of the charges")
+    mixing: float | None = Field(None, gt=0, le=1, description="share of the new charges; left out, the mixer's own")
+    solver: Literal["divide-and-conquer", "relatively-robust", "qr", "magma", "elpa"] = Field(
+        "divide-and-conquer", description="of the eigenvalue problem; magma and elpa need a build that has them"
+    )
+    kpoints: tuple[int, int, int] = Field((1, 1, 1), description="mesh in a periodic cell")
+    dispersion: Literal["d3", "d4"] | None = Field(None, description="correction; d4 as the manual has it for pbc")
+    dispersion_parameters: dict[str, float] = Field({}, description="damping (s6, s8, a1, a2), where another is wanted")
+    threads: int | None = Field(None, ge=1, description="of OpenMP; left out, what OMP_NUM_THREADS says")
+
+    def adopt(self, structure: Structure) -> Structure:
+        """Return the structure with the charge that is asked for."""
+        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
+
+    def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
+        """Return a calculator: a dftb+ that stays and listens, or one per step in mode file.
+
+        Raises:
+            BadInput: no binary, a set that lacks a pair of elements, a cell periodic along some axes only.
+        """
+        compose = self._compose(structure)
+        path = find(self.binary)
+        if self.mode == "file":
+            return nullcontext(PerStep(path, workdir, self.threads, lambda atoms, warm: compose(atoms, {}, warm, {})))
+        return listening(path, workdir, self.threads, lambda atoms, driver, o: compose(atoms, driver, False, o))
+
+    def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Relax, by ASE or by DFTB+ itself, or evaluate; each goes on where it was cut off."""
+        if self.task == "single-point":
+            yield from self._single_point(structure, workdir)
+        elif self.mode == "native":
+            yield from self._native(structure, workdir)
+        else:
+            yield from super().simulate(structure, workdir)
+
+    def _single_point(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        structure = self.adopt(structure)
+        structure.check_distances()
+        compose = self._compose(structure)
+        charges = workdir / CHARGES
+        inputs = {"structure": structure.fingerprint(), **self.provenance()}
+        claim = Claim(workdir, "single-point", inputs, charges)
+        warm = claim.resumed and charges.is_file()
+        if warm:
+            log.info("%s: goes on from the charges of the last iteration", self.name)
+        atoms = structure.atoms.copy()
+        started = time.monotonic()
+        with track(f"{self.name}: self-consistent charges", self.max_iterations) as advance:
+            done = 0
+
+            def watch() -> None:
+                nonlocal done
+                said = (workdir / LOG).read_text(encoding="utf-8", errors="replace")
+                lines = re.findall(r"^ +(\d+) +\S+E\S+ +\S+E\S+ +(\S+E\S+)", said, re.MULTILINE)
+                if lines:
+                    advance(len(lines) - done, note=f"error {float(lines[-1][1]):.1e} e")
+                    done = len(lines)
+
+            def calculator(warm: bool) -> PerStep:
+                # charges after every iteration: what a cut costs at most
+                options = {"RestartFrequency": 1}
+                return PerStep(
+                    find(self.binary), workdir, self.threads, lambda a, w: compose(a, {}, w, options), warm, watch
+                )
+
+            atoms.calc = calculator(warm)
+            try:
+                energy = float(atoms.get_potential_energy())
+            except StageFailed:
+                charges.unlink(missing_ok=True)  # of iterations that came to nothing
+                if not warm:
+                    raise
+                log.warning("%s: the charges of the earlier try are of no use; it starts again", self.name)
+                atoms.calc = calculator(False)
+                energy = float(atoms.get_potential_energy())
+        reason = "energy and forces of the given structure" + (", from charges of an earlier try" if warm else "")
+        yield self.result(structure, atoms, energy, atoms.get_forces(), reason, seconds=time.monotonic() - started)
+        claim.settle()
+
+    def _native(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        if self.relax_cell:
+            raise BadInput("relax_cell goes through ASE: use mode = 'socket' or 'file'")
+        structure = self.adopt(structure)
+        structure.check_distances()
+        compose = self._compose(structure)
+        inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
+        geometries = workdir / f"{PREFIX}.xyz"
+        claim = Claim(workdir, "relaxation", {"structure": structure.fingerprint(), **inputs}, geometries)
+        ended = relax_natively(self, structure.atoms, workdir, claim, lambda a, driver: compose(a, driver, False, {}))
+        result = self.result(structure, ended.atoms, ended.energy, ended.forces, "", seconds=ended.seconds)
+        reason = (
+            f"largest force {result.largest_force:.4f} eV/Å after {len(ended.energies) - 1} steps of DFTB+'s own driver, "
+            + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
+            + f" fmax = {self.fmax} eV/Å"
+        )
+        series = {"energy [eV]": ended.energies}
+        yield result.model_copy(update={"reason": reason, "converged": ended.converged, "observables": series})
+        claim.settle()
+
+    def _compose(self, structure: Structure) -> Callable[[Atoms, Any, bool, dict[str, Any]], dict[str, Any]]:
+        """Check all that can be checked before a launch; return what makes the input of given atoms."""
+        release(self.binary)
+        atoms = structure.atoms
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise BadInput(
+                f"DFTB+ takes a cell that is periodic along all axes or none, not pbc = {atoms.pbc.tolist()}; use all, "
+                "with vacuum where there should be no neighbour"
+            )
+        elements = sorted(set(atoms.get_chemical_symbols()))
+        folder, shells = None, {}
+        if self.hamiltonian == "DFTB":
+            folder = slater_koster.folder_of(self.slater_koster)
+            slater_koster.check(folder, elements)
+            shells = {
+                e: self.max_angular_momentum.get(e) or slater_koster.highest_shell(folder, e) for e in elements
+            }
+        charge = self.adopt(structure).charge
+
+        def compose(atoms: Atoms, driver: Any, warm: bool, options: dict[str, Any]) -> dict[str, Any]:
+            hamiltonian = told.hamiltonian(self, atoms, charge, folder, shells, warm)
+            return told.whole(atoms, driver, hamiltonian, options)
+
+        return compose
+
+    def provenance(self) -> dict[str, Any]:
+        """Return name, options, and the versions of this plugin, of DFTB+ and of the Slater-Koster set."""
+        made: dict[str, Any] = {**super().provenance(), "engine": f"DFTB+ {release(self.binary)}"}
+        if self.hamiltonian == "DFTB":
+            folder = slater_koster.folder_of(self.slater_koster)
+            made["parameters"] = f"{folder.resolve().name} ({slater_koster.digest(folder)})"
+        return made

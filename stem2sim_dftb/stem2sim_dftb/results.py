@@ -1,0 +1,103 @@
+"""What DFTB+ leaves: results.tag, and the frames of its own drivers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.units import Bohr, Hartree
+
+from stem2sim.errors import StageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TAG = "results.tag"
+
+
+def read_tag(path: Path) -> dict[str, Any]:
+    """Return the entries of a results.tag by name: arrays in the shape of Fortran, first index fastest.
+
+    Raises:
+        StageFailed: missing or empty, as while dftb+ runs and after it failed.
+    """
+    entries: dict[str, Any] = {}
+    words: list[str] = []
+    name, kind, shape = "", "", ()
+
+    def close() -> None:
+        if name:
+            entries[name] = _array(words, kind, shape)
+
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line[:1].isalpha() and line.count(":") == 3:
+                close()
+                words = []
+                name, kind, _, sizes = (part.strip() for part in line.split(":"))
+                shape = tuple(int(size) for size in sizes.split(",") if size)
+            else:
+                words += line.split()
+        close()
+    except (OSError, ValueError) as problem:
+        raise StageFailed(f"{path.name} of DFTB+ cannot be read ({problem})") from problem
+    if not entries:
+        raise StageFailed(f"{path.name} of DFTB+ is empty: it did not come to a result")
+    return entries
+
+
+def _array(words: list[str], kind: str, shape: tuple[int, ...]) -> Any:
+    values = [word == "T" for word in words] if kind == "logical" else [float(word) for word in words]
+    if not shape:
+        return values[0]
+    if kind == "complex":
+        values = [complex(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]  # type: ignore[misc]
+    return np.array(values).reshape(shape[::-1])
+
+
+def energies_and_forces(path: Path) -> dict[str, Any]:
+    """Return energy [eV], forces (atoms, 3) [eV/Å] and, for a periodic cell, stress [eV/Å³], from a results.tag.
+
+    The energy is the Mermin free energy: the one whose slope the forces are.
+    """
+    tag = read_tag(path)
+    try:
+        found = {
+            "energy": float(tag["mermin_energy"]) * Hartree,
+            "forces": np.asarray(tag["forces"], dtype=float).reshape(-1, 3) * Hartree / Bohr,
+        }
+    except KeyError as problem:
+        raise StageFailed(f"{path.name} of DFTB+ lacks {problem}") from problem
+    if "stress" in tag:
+        tensor = -np.asarray(tag["stress"], dtype=float).reshape(3, 3) * Hartree / Bohr**3
+        found["stress"] = tensor.ravel()[[0, 4, 8, 5, 2, 1]]
+    return found
+
+
+def frames(path: Path, like: Atoms) -> Iterator[tuple[int, Atoms]]:
+    """Yield step and atoms (with momenta, where there are velocities) of each whole frame of a geo_end.xyz.
+
+    Args:
+        path: written by a driver of DFTB+: positions [Å], charges, velocities [Å/ps].
+        like: the atoms it started with.
+    """
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    size = len(like) + 2
+    for start in range(0, len(lines) - size + 1, size):
+        try:
+            step = int(lines[start + 1].rpartition(":")[2].split()[-1])
+            rows = np.array([[float(v) for v in line.split()[1:]] for line in lines[start + 2 : start + size]])
+            atoms = like.copy()
+            atoms.set_positions(rows[:, :3], apply_constraint=False)
+            if rows.shape[1] >= 7:
+                from ase import units
+
+                velocities = rows[:, 4:7] * 1e-3 / units.fs
+                atoms.set_momenta(velocities * atoms.get_masses()[:, None], apply_constraint=False)
+        except (ValueError, IndexError):
+            return
+        yield step, atoms
