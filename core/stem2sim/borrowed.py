@@ -52,4 +52,3 @@ class Borrowed:
 
     def __exit__(self, *_: object) -> None:
         self.anew()
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
 Allow = Annotated[list[str] | None, typer.Option("--allow", help="Check of the structure that may fail: close.")]
 Force = Annotated[bool, typer.Option("--force", help="Accept a frame that is foreign to the segmenter.")]
+WallLimit = Annotated[
+    float | None, typer.Option("--wall-limit", help="Stop at a checkpoint before this wall-clock time is over [h].")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
 
 
@@ -61,12 +65,13 @@ def run(
     assignments: Set = None,
     force: Force = False,
     allow: Allow = None,
+    wall_limit: WallLimit = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole pipeline: image to report. What is already done is skipped."""
+    """Run the whole pipeline: image to report. What is already done is skipped, what was cut off goes on."""
     flags = _flags(segmenter, builder, simulator)
-    _work(input, out, flags, engine, _forced(assignments, force, allow), "report", json, verbose)
+    _work(input, out, flags, engine, _forced(assignments, force, allow), "report", json, verbose, wall_limit)
 
 
 @app.command()
@@ -109,12 +114,13 @@ def simulate(
     engine: EngineFlag = None,
     assignments: Set = None,
     allow: Allow = None,
+    wall_limit: WallLimit = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate the structures of a run folder, a config or a structure file."""
+    """Simulate the structures of a run folder, a config or a structure file. What was cut off goes on."""
     options = _forced(assignments, False, allow)
-    _work(input, out, _flags(None, None, simulator), engine, options, "simulate", json, verbose)
+    _work(input, out, _flags(None, None, simulator), engine, options, "simulate", json, verbose, wall_limit)
 
 
 @app.command()
@@ -133,12 +139,40 @@ def track(
     from stem2sim import movie
 
     with _console(verbose):
-        config, folder = _configured(input, _flags(segmenter, None, None), None, _forced(assignments, force), "segment")
-        target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
-        if target.exists() and not target.is_dir():
-            raise BadInput(f"--out {target} is a file; choose a folder")
+        flags, options = _flags(segmenter, None, None), _forced(assignments, force)
+        config, target = _configured_in(input, out, flags, None, options, "segment")
         outcome = movie.follow(config, target, reach, gap)
     _print_json(outcome.summary()) if json else typer.echo(outcome.folder)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders.")], json: Json = False, verbose: Verbose = False
+) -> None:
+    """Put the results of several runs side by side: bonds, rings, energies, time, versions."""
+    from stem2sim.comparison import table
+    from stem2sim.report import Report
+    from stem2sim.runfolder import CONFIG
+
+    with _console(verbose):
+        rows = []
+        for folder in folders:
+            if not (folder / CONFIG).is_file():
+                raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
+            rows += [(folder.name, row) for row in Report.of(folder).rows()]
+    if json:
+        _print_json(
+            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in rows]
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns, cells = table([row for _, row in rows])
+    shown = Table("run", *columns, box=None, padding=(0, 2, 0, 0))
+    for (name, _), line in zip(rows, cells, strict=True):
+        shown.add_row(name, *line)
+    Console(width=max(200, Console().width)).print(shown)
 
 
 @app.command()
@@ -312,19 +346,29 @@ def _work(
     until: str,
     json: bool,
     verbose: bool,
+    wall_limit: float | None = None,
 ) -> None:
     from stem2sim import pipeline
+    from stem2sim.resume import within
 
-    with _console(verbose):
-        config, folder = _configured(input, flags, engine, assignments or [], until)
-        target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
-        if target.exists() and not target.is_dir():
-            raise BadInput(f"--out {target} is a file; choose a folder")
+    with _console(verbose), within(wall_limit):
+        config, target = _configured_in(input, out, flags, engine, assignments or [], until)
         outcome = pipeline.run(config, target, until)
     if json:
         _print_json(_summary(outcome))
     else:
         typer.echo(outcome.report or outcome.folder)
+
+
+def _configured_in(
+    input: Path, out: Path | None, flags: dict[str, Any], engine: str | None, assignments: list[str], until: str
+) -> tuple[Config, Path]:
+    """The pipeline that an input and flags ask for, and the folder to run it in."""
+    config, folder = _configured(input, flags, engine, assignments, until)
+    target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"--out {target} is a file; choose a folder")
+    return config, target
 
 
 def _configured(
@@ -398,8 +442,10 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
                 "largest_force_eV_per_A": result.largest_force,
                 "converged": result.converged,
                 "reason": result.reason,
+                "warnings": result.warnings,
+                **row.summary(),
             }
-            for path, result in outcome.results
+            for (path, result), row in zip(outcome.results, outcome.rows, strict=True)
         ],
         "report": str(outcome.report) if outcome.report else None,
     }
@@ -468,6 +514,8 @@ def _with_plugins(asked: str) -> typer.Typer:
 
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
+    # what a batch system sends before it kills: the engines' processes must end, and the message be told
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = _with_plugins(arguments[0])(arguments, standalone_mode=False)

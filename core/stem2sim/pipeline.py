@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 
 from stem2sim import __version__
 from stem2sim.adsorption import CONVENTION, adsorption_energies
+from stem2sim.comparison import Row, compared, row
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
@@ -48,6 +49,8 @@ class Outcome:
     segmentation: Segmentation | None = None
     structures: list[tuple[Path, Structure]] = field(default_factory=list)
     results: list[tuple[Path, SimulationResult]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    """The results side by side."""
     report: Path | None = None
 
 
@@ -218,6 +221,7 @@ def _stop_on_errors(structure: Structure, allow: Sequence[str]) -> None:
 def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome) -> None:
     if config.simulate and not branches:
         raise BadInput("there is no structure to simulate: the config has no builders")
+    rows: list[tuple[Row, SimulationResult]] = []
     for number, simulator in enumerate(config.simulate, start=1):
         grown = []
         for branch in branches:
@@ -240,7 +244,13 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
             results = [_read(SimulationResult.read, file) for file in files]
             outcome.results += zip(files, results, strict=True)
             for result in results:
-                log.info("%s: %.4f eV, %s", step, result.energy, result.reason)
+                name = f"{step} {result.label}".strip()
+                log.info("%s: %.4f eV, %s", name, result.energy, result.reason)
+                for warning in result.warnings:
+                    log.warning("%s: %s", name, warning)
+                rows.append((row(step, result, branch.structure, folder.path / step), result))
+                if result.label:
+                    log.info("  %s", rows[-1][0].told())
             ends = [
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
@@ -250,11 +260,12 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
         if energies:
             log.info("%s", CONVENTION)
         for site, energy in energies.items():
-            log.info("  %s at %s: %.3f eV", simulator.name, site, energy)
+            log.info("  %s at %s: %s", simulator.name, site, energy)
         for name, told in spread(named).items():
             said = "; ".join(f"{what} {value}" for what, value in told.items())
             log.info("%s of %s: %s", simulator.name, name, said)
         branches = grown
+    outcome.rows = compared(rows)
 
 
 def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:

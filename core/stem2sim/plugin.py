@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from stem2sim import hookimpl
 
 if TYPE_CHECKING:
-    from stem2sim.stages import Segmenter
+    from stem2sim.stages import Segmenter, Simulator
 
 
 @hookimpl
@@ -16,3 +16,11 @@ def stem2sim_segmenters() -> list[type[Segmenter]]:
     from stem2sim.atoms_table import AtomsTableSegmenter
 
     return [AtomsTableSegmenter]
+
+
+@hookimpl
+def stem2sim_simulators() -> list[type[Simulator]]:
+    """Offer adsorption energies."""
+    from stem2sim.adsorption import Adsorption
+
+    return [Adsorption]

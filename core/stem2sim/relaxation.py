@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -51,7 +51,7 @@ class Differs(Exception):
 class Recorded(Calculator):
     """Gives what was recorded, frame by frame, and then what an engine computes."""
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012  # as ASE declares it
 
     def __init__(self, recorded: list[Atoms], wanted: tuple[str, ...], engine: Borrowed) -> None:
         """Start with the first frame.
@@ -61,7 +61,7 @@ class Recorded(Calculator):
             wanted: properties that are computed together.
             engine: for what was not recorded.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.done = 0
         self._recorded, self._wanted, self._engine = recorded, wanted, engine
 
@@ -74,7 +74,7 @@ class Recorded(Calculator):
         self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
     ) -> None:
         """Compute all that is wanted of these atoms."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.done < len(self._recorded):
             frame = self._recorded[self.done]
             if not (np.array_equal(frame.positions, atoms.positions) and np.array_equal(frame.cell, atoms.cell)):
@@ -83,7 +83,7 @@ class Recorded(Calculator):
         else:
             if self.done % BLOCK == 0:
                 self._engine.anew()
-            self.results = self._engine.compute(self.atoms, self._wanted)
+            self.results = self._engine.compute(atoms.copy(), self._wanted)
         self.done += 1
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stem2sim import __version__, figures, records
 from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.bonds import bond_lengths
+from stem2sim.comparison import Row, compared, displacement, row, table
 from stem2sim.config import read_toml, without_none
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
@@ -41,6 +42,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
+    folder: Path
     title: str
     config: str
     image: Image | None = None
@@ -71,6 +73,7 @@ class Report(BaseModel):
         results = {str(f.relative_to(path)): SimulationResult.read(f) for f in folder.simulations()}
         start = tree.get("image", {}).get("path") or tree.get("segment", {}).get("path") or tree.get("structure", "run")
         return cls(
+            folder=path,
             title=Path(start).name,
             config=(path / CONFIG).read_text(encoding="utf-8"),
             image=image,
@@ -84,7 +87,7 @@ class Report(BaseModel):
         """Write `report.html`, `results.db` and `ro-crate-metadata.json`; return the path of the page."""
         page = Template(files("stem2sim").joinpath("report.html").read_text(encoding="utf-8"))
         sections = [self._summary(), *self._frame(), *self._structures(), *self._simulations()]
-        sections += [*self._adsorption(), *self._spread(), self._provenance()]
+        sections += [*self._side_by_side(), *self._adsorption(), *self._spread(), self._provenance()]
         made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         text = page.substitute(title=_text(self.title), body="\n".join(sections), version=__version__, made=made)
         write_text(folder / REPORT, text)
@@ -191,7 +194,7 @@ class Report(BaseModel):
                     if kind in d
                 )
             if start and len(start.atoms) == len(result.structure.atoms):
-                moved = _displacement(start, result.structure)
+                moved = displacement(start.atoms, result.structure.atoms)
                 rows["displacement, root mean square"] = f"{moved:.3f} Å (rigid motion removed)"
             parts = [
                 _table(rows),
@@ -205,13 +208,33 @@ class Report(BaseModel):
             out.append(_section(_text(title), "".join(parts)))
         return out
 
+    def rows(self) -> list[Row]:
+        """Return the results side by side."""
+        found = []
+        for name, result in self.results.items():
+            folder = Path(name).parent
+            found.append((row(folder.name, result, self._start(result), self.folder / folder), result))
+        return compared(found)
+
+    def _side_by_side(self) -> list[str]:
+        if len(self.results) < 2:
+            return []
+        columns, cells = table(self.rows())
+        head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+        body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in line) + "</tr>" for line in cells)
+        note = (
+            "<p>Bond lengths are means, over the second half of a trajectory at a temperature. Bonds and displacements "
+            "are counted from where each simulation started; energies of different engines do not compare.</p>"
+        )
+        return [_section("Side by side", f'{note}<table class="wide"><tr>{head}</tr>{body}</table>')]
+
     def _adsorption(self) -> list[str]:
         """Energies at each site, for every simulation that has both references beside them."""
         out = []
         for use, named in self._alike():
             energies = adsorption_energies(named)
             if energies:
-                rows = {site: f"{energy:.3f} eV" for site, energy in energies.items()}
+                rows = {site: str(energy) for site, energy in energies.items()}
                 out.append(_section(f"Adsorption energies ({use})", f"<p>{_text(CONVENTION)}.</p>{_table(rows)}"))
         return out
 
@@ -256,17 +279,6 @@ class Report(BaseModel):
         head = "<tr><th>step</th><th>stage</th><th>version</th><th>options</th></tr>"
         config = f"<details><summary>Config of this run</summary><pre>{_text(self.config)}</pre></details>"
         return _section("What ran", f'<table class="wide">{head}{rows}</table>{config}')
-
-
-def _displacement(before: Structure, after: Structure) -> float:
-    """Root mean square displacement [Å] after the best superposition (Kabsch); plain where the cell is periodic."""
-    a, b = before.atoms.positions, after.atoms.positions
-    if not before.atoms.pbc.any():
-        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-        u, _, v = np.linalg.svd(a.T @ b)
-        u[:, -1] *= np.sign(np.linalg.det(u @ v))
-        a = a @ (u @ v)
-    return float(np.sqrt(((a - b) ** 2).sum(axis=1).mean()))
 
 
 def _options(made: dict[str, Any]) -> str:

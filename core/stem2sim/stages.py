@@ -151,6 +151,14 @@ class Engine(Simulator):
         """Return the structure as this engine computes it, its charge for one; results carry it on."""
         return structure
 
+    def with_spin(self, multiplicity: int) -> Engine:
+        """Return this engine, spin-polarised, with that multiplicity.
+
+        Raises:
+            BadInput: it has no spin polarisation.
+        """
+        raise BadInput(f"{self.name} has no spin polarisation; leave spin out, or use an engine that has, such as xtb")
+
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Relax (or evaluate) with ASE; constraints of the structure hold. A relaxation that was cut off goes on."""
         structure = self.adopt(structure)

@@ -21,6 +21,8 @@ from stem2sim.validation import Finding, pairs_told
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 CLOSEST = 0.9
 """[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
 
@@ -43,6 +45,18 @@ def extended(atoms: Atoms, added: Atoms) -> Atoms:
             more.set_array(name, np.full(len(more), value))
     whole.extend(more)
     return whole
+
+
+def topmost(atoms: Atoms) -> NDArray[np.bool_]:
+    """Return (atoms,) which have no other atom of their own column above them (at larger z)."""
+    source = atoms.arrays.get("source")
+    top = np.ones(len(atoms), dtype=bool)
+    if source is None:
+        return top
+    order = np.lexsort([atoms.positions[:, 2], source])
+    below = (np.diff(source[order]) == 0) & (source[order][1:] != ADDED)
+    top[order[:-1][below]] = False
+    return top
 
 
 class Structure(BaseModel):

@@ -38,7 +38,7 @@ def frames(path: Path) -> Iterator[Atoms]:
         for number in range(len(reader)):
             try:
                 frame = reader[number]
-                frame.get_positions(), frame.info["step"]
+                frame.get_positions()
             except Exception:  # as above
                 _damaged(path, number)
                 return

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INPUT, LOG = "dftb_in.hsd", "dftb.out"
 
+INSTALL = "install DFTB+ (conda install -c conda-forge dftbplus), or give binary = '/path/to/dftb+'"
+
 OLDEST = (24, 1)
 """First release that reads version 14 of the input."""
 
@@ -50,7 +52,7 @@ def find(binary: str) -> Path:
     found = shutil.which(os.path.expanduser(binary))
     if found is None:
         where = f"no file to run at {binary}" if os.sep in binary else f"no '{binary}' on PATH"
-        raise BadInput(f"{where}: install DFTB+ (conda install -c conda-forge dftbplus), or give binary = '/path/to/dftb+'")
+        raise BadInput(f"{where}: {INSTALL}")
     return Path(found)
 
 
@@ -159,9 +161,9 @@ def failure(folder: Path, code: int | None) -> str:
             named = re.search(r"generated name '([^']+)'", said)
             return f"DFTB+: {meaning}" + (f" ({named[1]})" if named else "") + f"; {where}"
     block = said.rpartition("ERROR!")[2] if "ERROR!" in said else ""
-    words = [line.strip().removeprefix("->").strip() for line in block.splitlines() if line.strip()][:3]
-    if words:
-        return f"DFTB+ says: {' '.join(words)}; {where}"
+    lines = [line.strip().removeprefix("->").strip() for line in block.splitlines() if line.strip()][:3]
+    if lines:
+        return f"DFTB+ says: {' '.join(lines)}; {where}"
     if code is not None and code < 0:
         more = ", as happens when memory runs out (stem2sim estimate tells how much it needs)" if code == -9 else ""
         return f"DFTB+ was ended by signal {-code}{more}; {where}"

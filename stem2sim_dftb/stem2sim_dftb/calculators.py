@@ -6,7 +6,7 @@ import contextlib
 import uuid
 import warnings
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.socketio import SocketIOCalculator
@@ -69,7 +69,7 @@ def listening(
 class PerStep(Calculator):
     """Starts dftb+ for every step, from the charges of the step before."""
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012  # as ASE declares it
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class PerStep(Calculator):
         watch: Callable[[], None] | None = None,
     ) -> None:
         """Start cold, or from the charges that an earlier try left in `folder`."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._binary, self._folder, self._threads, self._told = binary, folder, threads, told
         self._warm, self._watch = warm, watch
 
@@ -89,9 +89,9 @@ class PerStep(Calculator):
         self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
     ) -> None:
         """Run dftb+ once."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         (self._folder / TAG).unlink(missing_ok=True)
-        write_text(self._folder / INPUT, dumps(self._told(self.atoms, self._warm)))
+        write_text(self._folder / INPUT, dumps(self._told(atoms, self._warm)))
         run(self._binary, self._folder, self._threads, self._watch)
         self._warm = True
         self.results = energies_and_forces(self._folder / TAG)

@@ -148,7 +148,8 @@ class Dftb(Engine):
         ended = relax_natively(self, structure.atoms, workdir, claim, lambda a, driver: compose(a, driver, False, {}))
         result = self.result(structure, ended.atoms, ended.energy, ended.forces, "", seconds=ended.seconds)
         reason = (
-            f"largest force {result.largest_force:.4f} eV/Å after {len(ended.energies) - 1} steps of DFTB+'s own driver, "
+            f"largest force {result.largest_force:.4f} eV/Å after {len(ended.energies) - 1} steps of DFTB+'s own "
+            "driver, "
             + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
             + f" fmax = {self.fmax} eV/Å"
         )
@@ -170,9 +171,7 @@ class Dftb(Engine):
         if self.hamiltonian == "DFTB":
             folder = slater_koster.folder_of(self.slater_koster)
             slater_koster.check(folder, elements)
-            shells = {
-                e: self.max_angular_momentum.get(e) or slater_koster.highest_shell(folder, e) for e in elements
-            }
+            shells = {e: self.max_angular_momentum.get(e) or slater_koster.highest_shell(folder, e) for e in elements}
         charge = self.adopt(structure).charge
 
         def compose(atoms: Atoms, driver: Any, warm: bool, options: dict[str, Any]) -> dict[str, Any]:

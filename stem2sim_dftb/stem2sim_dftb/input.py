@@ -42,7 +42,9 @@ def geometry(atoms: Atoms) -> dict[str, Any]:
     return tree
 
 
-def hamiltonian(engine: Dftb, atoms: Atoms, charge: int, folder: Path | None, shells: dict[str, str], warm: bool) -> Block:
+def hamiltonian(
+    engine: Dftb, atoms: Atoms, charge: int, folder: Path | None, shells: dict[str, str], warm: bool
+) -> Block:
     """Return the Hamiltonian block.
 
     Args:
@@ -89,14 +91,16 @@ def hamiltonian(engine: Dftb, atoms: Atoms, charge: int, folder: Path | None, sh
     return Block("xTB" if folder is None else "DFTB", tree)
 
 
-def whole(atoms: Atoms, driver: Any, hamiltonian: Block, options: dict[str, Any], forces: bool = True) -> dict[str, Any]:
+def whole(
+    atoms: Atoms, driver: Any, hamiltonian: Block, options: dict[str, Any], forces: bool = True
+) -> dict[str, Any]:
     """Return the whole input."""
     return {
         "Geometry": geometry(atoms),
         "Driver": driver,
         "Hamiltonian": hamiltonian,
         "Options": {"WriteResultsTag": True, "WriteDetailedOut": False, **options},
-        "Analysis": {"PrintForces": forces, "WriteBandOut": False},
+        "Analysis": {"PrintForces": True, "WriteBandOut": False},
         "ParserOptions": {"ParserVersion": PARSER_VERSION, "WriteHSDInput": False},
     }
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
-from ase.units import Bohr, Hartree
+from ase.units import Bohr, Hartree, fs
 
 from stem2sim.errors import StageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ase import Atoms
 
 TAG = "results.tag"
 
@@ -25,7 +26,8 @@ def read_tag(path: Path) -> dict[str, Any]:
     """
     entries: dict[str, Any] = {}
     words: list[str] = []
-    name, kind, shape = "", "", ()
+    name, kind = "", ""
+    shape: tuple[int, ...] = ()
 
     def close() -> None:
         if name:
@@ -49,12 +51,10 @@ def read_tag(path: Path) -> dict[str, Any]:
 
 
 def _array(words: list[str], kind: str, shape: tuple[int, ...]) -> Any:
-    values = [word == "T" for word in words] if kind == "logical" else [float(word) for word in words]
-    if not shape:
-        return values[0]
+    values = np.array([word == "T" if kind == "logical" else float(word) for word in words])
     if kind == "complex":
-        values = [complex(a, b) for a, b in zip(values[::2], values[1::2], strict=True)]  # type: ignore[misc]
-    return np.array(values).reshape(shape[::-1])
+        values = values[::2] + 1j * values[1::2]
+    return values.reshape(shape[::-1]) if shape else values[0].item()
 
 
 def energies_and_forces(path: Path) -> dict[str, Any]:
@@ -94,9 +94,7 @@ def frames(path: Path, like: Atoms) -> Iterator[tuple[int, Atoms]]:
             atoms = like.copy()
             atoms.set_positions(rows[:, :3], apply_constraint=False)
             if rows.shape[1] >= 7:
-                from ase import units
-
-                velocities = rows[:, 4:7] * 1e-3 / units.fs
+                velocities = rows[:, 4:7] * 1e-3 / fs
                 atoms.set_momenta(velocities * atoms.get_masses()[:, None], apply_constraint=False)
         except (ValueError, IndexError):
             return

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import graphene_nanoribbon
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.conftest import NOTHING, built, flake, stem2sim
+from tests.conftest import NOTHING, Emt, built, flake, stem2sim
 from tests.hterm.test_hterm import mos2, place
 
-from stem2sim.adsorption import adsorption_energies
+from stem2sim.adsorption import Adsorption, adsorption_energies
 from stem2sim.bonds import bonds
 from stem2sim.config import Config
 from stem2sim.errors import BadInput
 from stem2sim.pipeline import run
+from stem2sim.rings import rings
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import check_builder, graphene_sheet
@@ -28,7 +30,6 @@ from stem2sim_hterm.adsorb import Adsorb
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.periodic import Periodic
-from stem2sim_hterm.rings import rings
 from stem2sim_xtb.xtb import Xtb
 
 if TYPE_CHECKING:
@@ -243,21 +244,30 @@ def test_an_adsorption_energy_has_one_definition() -> None:
     """E_surface + E_adsorbate - E_total; without both references, or with two of one, there is none."""
     atoms = graphene_sheet(6)
 
-    def result(label: str, energy: float) -> SimulationResult:
+    def result(label: str, energy: float, converged: bool = True) -> SimulationResult:
         one = Structure(atoms=atoms, label=label)
-        return SimulationResult(structure=one, energy=energy, forces=np.zeros((len(atoms), 3)), converged=True)
+        return SimulationResult(structure=one, energy=energy, forces=np.zeros((len(atoms), 3)), converged=converged)
+
+    def energies(named: list[tuple[str, SimulationResult]]) -> dict[str, float | None]:
+        return {site: one.value for site, one in adsorption_energies(named).items()}
 
     def named(*results: SimulationResult, surface: str = "") -> list[tuple[str, SimulationResult]]:
         return [(surface + one.structure.label, one) for one in results]
 
     both = [result("surface", -10.0), result("adsorbate", -1.0)]
     sites = [result("top", -11.5), result("hollow", -13.0)]
-    assert adsorption_energies(named(*both, *sites)) == pytest.approx({"hollow": 2.0, "top": 0.5})
+    assert energies(named(*both, *sites)) == pytest.approx({"hollow": 2.0, "top": 0.5})
     assert adsorption_energies(named(*sites)) == {}
     assert adsorption_energies(named(*both, *sites, both[0])) == {}
     other = [result("surface", -20.0), result("adsorbate", -1.0), result("hollow", -22.5)]
     two = named(*both, *sites, surface="patch-1-") + named(*other, surface="patch-2-")
-    assert adsorption_energies(two) == pytest.approx({"patch-1-hollow": 2.0, "patch-2-hollow": 1.5, "patch-1-top": 0.5})
+    assert energies(two) == pytest.approx({"patch-1-hollow": 2.0, "patch-2-hollow": 1.5, "patch-1-top": 0.5})
+    # what did not converge enters no difference, and is told: one site, or a reference and so all of them
+    loose = adsorption_energies(named(*both, sites[0], result("hollow", -13.0, converged=False)))
+    assert [(site, one.value) for site, one in loose.items()] == [("top", pytest.approx(0.5)), ("hollow", None)]
+    assert str(loose["hollow"]) == "none: hollow not converged"
+    unknown = adsorption_energies(named(both[0], result("adsorbate", -1.0, converged=False), *sites))
+    assert {str(one) for one in unknown.values()} == {"none: adsorbate not converged"}
 
 
 @pytest.mark.slow
@@ -267,18 +277,38 @@ def test_chromium_prefers_the_hollow_site(tmp_path: Path) -> None:
         segment=None,
         structure=None,
         build=(Patch(size=24, center=(8, 8)), Hterm(), Adsorb(what="Cr", sites=("top", "hollow"), radius=1.5)),
-        simulate=(Xtb(electronic_temperature=600, fmax=0.1, max_steps=12),),
+        simulate=(Adsorption(engine=Xtb(electronic_temperature=600, fmax=0.15, max_steps=60)),),
     )
     sheet = flake(16)
     sheet.write(tmp_path / "sheet.extxyz")
     outcome = run(config.model_copy(update={"structure": tmp_path / "sheet.extxyz"}), tmp_path / "run")
-    energies = adsorption_energies((file.parent.name.removeprefix("01-xtb-"), one) for file, one in outcome.results)
-    assert energies["hollow"] > energies["top"] > 1
+    energies = adsorption_energies(
+        (file.parent.name.removeprefix("01-adsorption-"), one) for file, one in outcome.results
+    )
+    assert list(energies) == ["hollow", "top"]
+    assert (energies["top"].value or 0) > 1
     (hollow,) = [r.structure.atoms for _, r in outcome.results if r.structure.label == "hollow"]
     chromium = int(np.flatnonzero(hollow.numbers == 24)[0])
     near = np.sort(hollow.get_distances(chromium, np.flatnonzero(hollow.numbers == 6)))[:6]
     assert near.mean() == pytest.approx(2.13, abs=0.05)
     assert "E_ads = E_surface + E_adsorbate - E_total: positive binds" in (tmp_path / "run" / "report.html").read_text()
     assert [file.parent.name for file, _ in outcome.results] == [
-        "01-xtb-surface", "01-xtb-adsorbate", "01-xtb-top", "01-xtb-hollow",
+        "01-adsorption-surface", "01-adsorption-adsorbate", "01-adsorption-top", "01-adsorption-hollow",
     ]  # fmt: skip
+
+
+def test_spin_is_one_choice_for_all_terms(tmp_path: Path) -> None:
+    """Chromium by itself is a septet, spin-polarised lower than without by more than 1 eV; each term says its spin."""
+    chromium = Structure(atoms=Atoms("Cr"), label="adsorbate")
+    engine = Xtb(electronic_temperature=600, task="single-point")
+    ended = {}
+    for spin in (False, True):
+        folder = tmp_path / str(spin)
+        folder.mkdir()
+        (ended[spin],) = Adsorption(engine=engine, spin=spin).simulate(chromium, folder)
+    assert "multiplicity 7, the lowest of 1, 3, 5, 7" in ended[True].reason
+    assert ended[True].energy < ended[False].energy - 1
+    with pytest.raises(BadInput, match="adsorption follows the builder adsorb"):
+        list(Adsorption(engine=engine).simulate(Structure(atoms=Atoms("Cr")), tmp_path))
+    with pytest.raises(BadInput, match="emt has no spin polarisation"):
+        list(Adsorption(engine=Emt(), spin=True).simulate(chromium, tmp_path))

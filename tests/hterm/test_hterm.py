@@ -18,6 +18,7 @@ from stem2sim.config import read_engine
 from stem2sim.errors import BadInput
 from stem2sim.honeycomb import fit_honeycomb
 from stem2sim.lattice import lattice_of
+from stem2sim.rings import rings
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
@@ -27,7 +28,6 @@ from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
 from stem2sim_hterm.repair import Merge
-from stem2sim_hterm.rings import rings
 from stem2sim_hterm.sample import Sample
 
 if TYPE_CHECKING:

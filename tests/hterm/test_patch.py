@@ -13,10 +13,10 @@ from tests.conftest import NOTHING, flake, stem2sim, table_of
 
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
+from stem2sim.rings import rings
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim_hterm.patch import Patch
-from stem2sim_hterm.rings import rings
 
 if TYPE_CHECKING:
     from pathlib import Path

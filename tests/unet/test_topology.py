@@ -15,10 +15,10 @@ from scipy.spatial import cKDTree
 from stem2sim.bonds import bonds, neighbours
 from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
+from stem2sim.rings import rings
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
 from stem2sim_hterm.place import Place
-from stem2sim_hterm.rings import rings
 from stem2sim_unet.unet import Unet
 
 if TYPE_CHECKING:

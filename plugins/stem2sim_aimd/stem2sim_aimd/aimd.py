@@ -159,9 +159,8 @@ class Aimd(Simulator):
                     before = dynamics.seconds
                     block = self.checkpoint - dynamics.step % self.checkpoint
                     for _ in dynamics.run(min(block, self.steps - dynamics.step)):
-                        kelvin = dynamics.temperature()
-                        advance(note=f"{kelvin:.0f} K")
-                        blown = not kelvin < BLOWN_UP * temperature
+                        advance(note=f"{dynamics.temperature():.0f} K")
+                        blown = not dynamics.hottest < BLOWN_UP * temperature
                         if dynamics.step % self.interval == 0 or dynamics.step == self.steps or blown:
                             keep()
                         if blown:
@@ -238,16 +237,16 @@ class Aimd(Simulator):
         """What was reached, in words, and what to be warned of."""
         if blown:
             return (
-                f"blew up at step {dynamics.step}: {dynamics.temperature():.0f} K for a target of {temperature:g} K; "
+                f"blew up at step {dynamics.step}: {dynamics.hottest:.0f} K for a target of {temperature:g} K; "
                 f"try a time step below {dynamics.time_step} fs"
             ), ()
         second_half = np.array(series["temperature [K]"])[len(series[TIME]) // 2 :]
         conserved = np.array(series[CONSERVED])
+        at = "at" if self.ensemble == "nvt" else "from"
         reason = (
-            f"{dynamics.step * dynamics.time_step:g} fs {'at' if self.ensemble == 'nvt' else 'from'} {temperature:g} K: "
-            f"second half {second_half.mean():.0f} K on average (spread {second_half.std():.0f} K, "
-            f"{dynamics.thermostat.freedom} degrees of freedom), conserved quantity within "
-            f"{1000 * np.ptp(conserved):.1f} meV"
+            f"{dynamics.step * dynamics.time_step:g} fs {at} {temperature:g} K: second half "
+            f"{second_half.mean():.0f} K on average (spread {second_half.std():.0f} K, {dynamics.thermostat.freedom} "
+            f"degrees of freedom), conserved quantity within {1000 * np.ptp(conserved):.1f} meV"
         )
         drifts = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
         return reason, (drifts,) if drifts else ()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SUZUKI_YOSHIDA = (1 / (2 - 2 ** (1 / 3)), 1 - 2 / (2 - 2 ** (1 / 3)), 1 / (2 - 2 ** (1 / 3)))
 
+CHAIN_ANGLE, MOST_CHAIN_STEPS = 0.1, 200
+"""Of its motion the chain makes at most this much [radian] in one of its own steps."""
+
 
 class Thermostat(ABC):
     """Keeps a temperature, and the account of the energy it took."""
@@ -48,6 +51,7 @@ class Thermostat(ABC):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` returned."""
+        del state  # there is none
 
     def kinetic(self, momenta: Floats) -> float:
         """Kinetic energy [eV]."""
@@ -107,8 +111,12 @@ class NoseHooverChain(Thermostat):
             return float(p[k - 1] ** 2 / q[k - 1] - self.energy)
 
         last = len(p) - 1
-        for weight in SUZUKI_YOSHIDA:
-            h = weight * self.dt / 2
+        # far from equilibrium, many atoms drive the chain much faster than its own period: then in shorter steps
+        rates = [abs(p[k]) / q[k] for k in range(last + 1)] + [abs(push(k) / q[k]) ** 0.5 for k in range(last + 1)]
+        wanted = self.dt / 2 * max(rates) / CHAIN_ANGLE
+        count = max(1, int(np.ceil(min(wanted, MOST_CHAIN_STEPS)))) if np.isfinite(wanted) else 1
+        for weight in SUZUKI_YOSHIDA * count:
+            h = weight * self.dt / 2 / count
             p[last] += push(last) * h / 2
             for k in range(last - 1, -1, -1):
                 drag = np.exp(-h / 4 * p[k + 1] / q[k + 1])
@@ -166,7 +174,7 @@ class Langevin(_Stochastic):
     def _drawn(self, momenta: Floats) -> Floats:
         noise = self.rng.normal(size=momenta.shape) * np.sqrt(self.masses * self.energy)
         noise = without_rigid_motion(self.atoms, allowed(self.atoms, noise))
-        return self.kept * momenta + np.sqrt(1 - self.kept**2) * noise
+        return np.asarray(self.kept * momenta + np.sqrt(1 - self.kept**2) * noise)
 
 
 class Csvr(_Stochastic):

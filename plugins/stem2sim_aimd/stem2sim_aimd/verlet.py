@@ -36,6 +36,8 @@ class Dynamics:
         self.step, self.time_step = 0, time_step
         self.seconds = 0.0
         """Wall-clock time that the steps took."""
+        self.hottest = 0.0
+        """Temperature before the thermostat had its say [K]: where an integration fails, this is what shows it."""
         self.potential = 0.0
         self.forces = np.zeros((len(atoms), 3))
         """Of the engine [eV/Å], constraints not applied."""
@@ -66,6 +68,7 @@ class Dynamics:
         atoms.set_positions(atoms.positions + dt * atoms.get_momenta() / masses)
         self._evaluate()
         atoms.set_momenta(atoms.get_momenta() + 0.5 * dt * self.forces)
+        self.hottest = self.temperature()
         atoms.set_momenta(self.thermostat.half_step(atoms.get_momenta()))
         self.step += 1
 

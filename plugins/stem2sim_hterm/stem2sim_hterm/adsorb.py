@@ -18,12 +18,11 @@ from pydantic import Field, model_validator
 from stem2sim.adsorption import ADSORBATE, SURFACE
 from stem2sim.bonds import REACH, bonds, neighbours
 from stem2sim.errors import BadInput
+from stem2sim.rings import LARGEST_RING, rings
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended
-from stem2sim_hterm.columns import topmost
+from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended, topmost
 from stem2sim_hterm.edges import edge_atoms
 from stem2sim_hterm.frame import check_within, in_frame
-from stem2sim_hterm.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from stem2sim.bonds import two_core
+from stem2sim.rings import LARGEST_RING, rings
 from stem2sim.structure import ADDED
 from stem2sim_hterm.edges import outer_edge
-from stem2sim_hterm.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
     from ase import Atoms

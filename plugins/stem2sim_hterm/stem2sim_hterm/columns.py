@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stem2sim.errors import BadInput
-from stem2sim.structure import ADDED, ELEMENTS
+from stem2sim.structure import ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
 SEPARATIONS = {"S2": 3.13, "Se2": 3.34, "Te2": 3.61}
@@ -63,18 +62,6 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
         symbols += [several[name][0] if name in several else name] * len(at)
         z += list(at)
     return Standing(np.array(column, dtype=np.int64), symbols, np.array(z, dtype=float))
-
-
-def topmost(atoms: Atoms) -> NDArray[np.bool_]:
-    """Return (atoms,) which have no other atom of their own column above them (at larger z)."""
-    source = atoms.arrays.get("source")
-    top = np.ones(len(atoms), dtype=bool)
-    if source is None:
-        return top
-    order = np.lexsort([atoms.positions[:, 2], source])
-    below = (np.diff(source[order]) == 0) & (source[order][1:] != ADDED)
-    top[order[:-1][below]] = False
-    return top
 
 
 def _atoms_in(name: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stem2sim.bonds import bonded_across, groups, neighbours, pairs_within
-from stem2sim_hterm.columns import topmost
+from stem2sim.structure import topmost
 
 if TYPE_CHECKING:
     from ase import Atoms

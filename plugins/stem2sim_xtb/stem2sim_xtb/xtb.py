@@ -67,6 +67,12 @@ class Xtb(Engine):
         """Return the structure with the charge that is asked for."""
         return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
 
+    def with_spin(self, multiplicity: int) -> Xtb:
+        """Return this engine, spin-polarised as published, with that multiplicity."""
+        return self.model_copy(
+            update={"spin_polarization": self.spin_polarization or 1.0, "multiplicity": multiplicity}
+        )
+
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
         """Return a tblite calculator; it keeps its wave function between steps.
 
