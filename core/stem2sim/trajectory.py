@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stem2sim")
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def frames(path: Path) -> Iterator[Atoms]:

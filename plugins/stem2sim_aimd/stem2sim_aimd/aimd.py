@@ -212,7 +212,7 @@ class Aimd(Simulator):
             at = int(frame.info["step"])
             # the end of a shorter run may lie between two intervals
             if at > step or (at % self.interval and at != self.steps):
-                break
+                continue
             last = at
             for name, value in frame.info["values"].items():
                 series.setdefault(name, []).append(value)
