@@ -12,9 +12,10 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Engine, EngineOption, Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from stem2sim.doctor import Check
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -73,6 +74,10 @@ class Adsorption(Simulator):
             raise StageFailed(f"no multiplicity from {lowest} to {lowest + 2 * SPINS - 2} has an energy")
         best = min(tried, key=lambda m: tried[m])
         return self.engine.with_spin(best), f"; multiplicity {best}, the lowest of {', '.join(map(str, tried))}"
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield what the engine needs."""
+        return self.engine.diagnose(elements)
 
     def provenance(self) -> dict[str, object]:
         """Return name, options and version, those of the engine among them."""

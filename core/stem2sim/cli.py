@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.config import Config
+    from stem2sim.doctor import Check
     from stem2sim.pipeline import Outcome
 
 app = typer.Typer(
@@ -176,6 +177,70 @@ def compare(
 
 
 @app.command()
+def estimate(
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    out: Out = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    allow: Allow = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what each simulation will cost: time per step and memory, measured on parts of the structure."""
+    from stem2sim import pipeline
+    from stem2sim.costs import costs
+
+    with _console(verbose):
+        options = _forced(assignments, False, allow)
+        config, target = _configured_in(input, out, _flags(None, None, simulator), engine, options, "simulate")
+        outcome = pipeline.run(config, target, "build")
+        found = costs(config, outcome.structures)
+    if json:
+        _print_json([one.summary() for one in found])
+    else:
+        for one in found:
+            typer.echo(one.told())
+
+
+@app.command()
+def doctor(
+    input: Annotated[
+        Path | None, typer.Argument(help="A config, a run folder or a structure; left out, the defaults.")
+    ] = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    elements: Annotated[str | None, typer.Option(help="Elements to look for, such as C,H,Si.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Look at what a config needs: what is installed, what is missing, and the line that mends it."""
+    from stem2sim.config import parse
+    from stem2sim.doctor import Check, elements_of, examine, machine
+
+    with _console(verbose):
+        flags = _flags(None, None, simulator)
+        folder = input if input is not None and input.is_dir() else None
+        try:
+            if input is None:
+                config = parse(None, {"image": {"path": "image.npy"}, **flags}, assignments or [], engine)
+            else:
+                config, _ = _configured(input, flags, engine, assignments or [], "simulate")
+        except BadInput as problem:
+            found = [*machine(Path("runs")), Check("config", "missing", str(problem))]
+        else:
+            names = [e.strip() for e in elements.split(",")] if elements else elements_of(config, folder)
+            found = list(examine(config, names, folder or Path("runs")))
+    if json:
+        _print_json([vars(one) for one in found])
+    else:
+        _print_checks(found)
+    if any(one.state == "missing" for one in found):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def export(
     input: Annotated[Path, typer.Argument(help="A run folder, or a structure file that ASE reads.")],
     file: Annotated[Path, typer.Argument(help="File to write: POSCAR, or a name in .vasp, .gen, .cif, .extxyz.")],
@@ -319,6 +384,18 @@ def schema() -> None:
     from stem2sim.config import schema as config_schema
 
     _print_json(config_schema())
+
+
+def _print_checks(found: list[Check]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "what", "found", "what mends it", box=None, padding=(0, 2, 0, 0))
+    marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "missing": ("missing", "red")}
+    for one in found:
+        table.add_row(Text(*marks[one.state]), Text(one.what), Text(one.found), Text(one.fix))
+    Console().print(table)
 
 
 def _forced(assignments: list[str] | None, force: bool, allow: list[str] | None = None) -> list[str]:

@@ -30,13 +30,14 @@ from stem2sim.resume import Claim
 from stem2sim.simulation import SimulationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from stem2sim.doctor import Check
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
@@ -67,6 +68,15 @@ class Stage(BaseModel, ABC):
     def provenance(self) -> dict[str, Any]:
         """Return name, options and version: enough to run this stage again."""
         return {**self.model_dump(mode="json"), "version": self.distribution()}
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield what this stage needs on this machine, and whether it is there (`stem2sim doctor`).
+
+        Args:
+            elements: of the structures it is for.
+        """
+        del elements
+        return iter(())
 
     def input_fingerprint(self) -> str:
         """Return a hash of whatever is read besides input and options (a table, a weights file); '' for nothing."""

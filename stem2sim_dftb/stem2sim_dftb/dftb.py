@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
 from stem2sim.resume import Claim
 from stem2sim.stages import Engine
 from stem2sim_dftb import input as told
 from stem2sim_dftb import slater_koster
-from stem2sim_dftb.binary import LOG, find, release
+from stem2sim_dftb.binary import INSTALL, LOG, find, release
 from stem2sim_dftb.calculators import CHARGES, PerStep, listening
 from stem2sim_dftb.native import PREFIX, relax_natively
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -179,6 +180,27 @@ class Dftb(Engine):
             return told.whole(atoms, driver, hamiltonian, options)
 
         return compose
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield whether the binary, the Slater-Koster set and each of its pairs are there."""
+        try:
+            yield Check("dftb", "ok", f"DFTB+ {release(self.binary)} at {find(self.binary)}")
+        except BadInput as problem:
+            yield Check("dftb", "missing", str(problem).partition(": install")[0], INSTALL)
+        if self.hamiltonian != "DFTB":
+            return
+        try:
+            folder = slater_koster.folder_of(self.slater_koster)
+        except BadInput as problem:
+            fix = f"get a set from dftb.org, then export {slater_koster.VARIABLE}=/path/to/pbc-0-3"
+            yield Check("dftb", "missing", str(problem), fix)
+            return
+        try:
+            slater_koster.check(folder, elements)
+            yield Check("dftb", "ok", f"{folder.name} has every pair of {', '.join(elements)}")
+        except BadInput as problem:
+            told, _, fix = str(problem).partition("; ")
+            yield Check("dftb", "missing", told, fix)
 
     def provenance(self) -> dict[str, Any]:
         """Return name, options, and the versions of this plugin, of DFTB+ and of the Slater-Koster set."""

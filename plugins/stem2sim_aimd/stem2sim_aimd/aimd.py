@@ -23,11 +23,12 @@ from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermos
 from stem2sim_aimd.verlet import Dynamics, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ase import Atoms
 
+    from stem2sim.doctor import Check
     from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim")
@@ -250,6 +251,10 @@ class Aimd(Simulator):
         )
         drifts = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
         return reason, (drifts,) if drifts else ()
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield what the engine needs."""
+        return self.engine.diagnose(elements)
 
     def provenance(self) -> dict[str, object]:
         """Return name, options and version, those of the engine among them."""

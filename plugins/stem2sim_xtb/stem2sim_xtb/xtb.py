@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import version
+from ctypes.util import find_library
+from importlib.metadata import files, version
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from ase.calculators.calculator import CalculationFailed, Calculator
+from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 from tblite.ase import TBLite
 
+from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from stem2sim.structure import Structure
@@ -115,6 +118,21 @@ class Xtb(Engine):
         if unknown:  # tblite takes any keyword without a word
             raise StageFailed(f"this tblite does not know {', '.join(sorted(unknown))}")
         return _failing_in_words(TBLite(**settings))
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield whether the elements have parameters, and which BLAS tblite uses."""
+        heavy = [e for e in elements if atomic_numbers[e] > HEAVIEST]
+        if heavy:
+            yield Check(
+                "xtb", "missing", f"{self.method} has no parameters for {', '.join(heavy)}", "use vasp for these"
+            )
+        else:
+            yield Check("xtb", "ok", f"tblite {version('tblite')}, {self.method} has {', '.join(elements)}")
+        bundled = [file.name for file in files("tblite") or () if file.name.startswith(("libblas", "libopenblas"))]
+        if any(name.startswith("libblas") for name in bundled):
+            faster = find_library("openblas")
+            fix = f"LD_PRELOAD={faster} stem2sim ..." if faster else "install OpenBLAS, then LD_PRELOAD=libopenblas.so"
+            yield Check("xtb", "note", "this tblite uses reference BLAS; OpenBLAS is faster from 100 atoms on", fix)
 
     def provenance(self) -> dict[str, object]:
         """Return name, options, and the versions of this plugin and of tblite."""
