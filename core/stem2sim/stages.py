@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from stem2sim.doctor import Check
     from stem2sim.image import Image
+    from stem2sim.motion import Bath, Motion
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
@@ -160,6 +161,23 @@ class Engine(Simulator):
     def adopt(self, structure: Structure) -> Structure:
         """Return the structure as this engine computes it, its charge for one; results carry it on."""
         return structure
+
+    def motions(
+        self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
+    ) -> Iterator[Motion]:
+        """Yield steps of the engine's own dynamics, from the momenta of the atoms.
+
+        Args:
+            structure: the start, with momenta.
+            workdir: for its files.
+            steps: number of time steps.
+            bath: the ensemble.
+            state: of its thermostat, as the last step before gave it; empty at the start.
+
+        Raises:
+            BadInput: it has none, or not this ensemble.
+        """
+        raise BadInput(f"{self.name} has no dynamics of its own; leave native out")
 
     def with_spin(self, multiplicity: int) -> Engine:
         """Return this engine, spin-polarised, with that multiplicity.

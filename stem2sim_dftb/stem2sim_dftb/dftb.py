@@ -20,7 +20,7 @@ from stem2sim_dftb import input as told
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import INSTALL, LOG, find, release
 from stem2sim_dftb.calculators import CHARGES, PerStep, listening
-from stem2sim_dftb.native import PREFIX, relax_natively
+from stem2sim_dftb.native import PREFIX, moves_natively, relax_natively
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from stem2sim.motion import Bath, Motion
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -157,6 +158,15 @@ class Dftb(Engine):
         series = {"energy [eV]": ended.energies}
         yield result.model_copy(update={"reason": reason, "converged": ended.converged, "observables": series})
         claim.settle()
+
+    def motions(
+        self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
+    ) -> Iterator[Motion]:
+        """Yield steps of DFTB+'s own dynamics."""
+        compose = self._compose(structure)
+        return moves_natively(
+            self, structure.atoms, workdir, steps, bath, state, lambda a, driver: compose(a, driver, False, {})
+        )
 
     def _compose(self, structure: Structure) -> Callable[[Atoms, Any, bool, dict[str, Any]], dict[str, Any]]:
         """Check all that can be checked before a launch; return what makes the input of given atoms."""

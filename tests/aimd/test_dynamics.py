@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine
 from ase.io import read
+from pydantic import ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.structure import Structure
@@ -127,6 +128,43 @@ def test_a_blown_up_trajectory_says_so(emt: Emt, tmp_path: Path) -> None:
     assert not result.converged
     assert "blew up at step" in result.reason
     assert "try a time step below 5.0 fs" in result.reason
+
+
+def test_an_engine_without_dynamics_of_its_own_says_so(emt: Emt, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="emt has no dynamics of its own; leave native out"):
+        run(copper(), emt, tmp_path, steps=2, native=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperature": 0}, "a temperature must be positive, got 0 K"),
+        ({"temperature": [300, -5]}, "a temperature must be positive, got -5 K"),
+        ({"temperature": [300, 300]}, "a ladder has each temperature once"),
+        ({"temperature": []}, "at least one"),
+        ({"time_step": 20}, r"a time step of 20 fs is too long .* use at most 5 fs, or force = true"),
+        ({"time_step": 0}, "greater than 0"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(options: dict[str, object], said: str, emt: Emt) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Aimd.model_validate({"engine": emt, **options})
+
+
+def test_the_time_step_follows_what_moves(emt: Emt, tmp_path: Path) -> None:
+    """0.5 fs where hydrogen moves, 1 fs where none does or all of it is held; the paper's preset has 1 fs always."""
+    atoms = Atoms("Cu4H", positions=[[0, 0, 0], [2.5, 0, 0], [0, 2.5, 0], [2.5, 2.5, 0], [1.2, 1.2, 1.5]])
+
+    def step(name: str, atoms: Atoms, **options: object) -> float:
+        (tmp_path / name).mkdir()
+        return run(atoms, emt, tmp_path / name, steps=2, interval=1, **options).observables["time [fs]"][1]
+
+    assert step("H", atoms) == 0.5
+    assert step("preset", atoms, preset="paper") == 1.0
+    assert step("given", atoms, preset="paper", time_step=0.25) == 0.25
+    atoms.set_constraint(FixAtoms([4]))
+    assert step("held", atoms) == 1.0
+    assert step("long", atoms, time_step=6.0, force=True) == 6.0
 
 
 def test_a_constraint_it_cannot_hold_is_refused_by_name(emt: Emt, tmp_path: Path) -> None:

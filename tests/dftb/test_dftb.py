@@ -140,6 +140,35 @@ def test_dynamics_over_the_socket_go_on_where_they_were_cut(tmp_path: Path) -> N
     assert ends["whole"].observables == ends["parts"].observables
 
 
+def test_its_own_dynamics_agree_and_go_on_where_they_were_cut(tmp_path: Path) -> None:
+    """NVE: the integrator is velocity Verlet either way. NVT: in two parts as in one; fixed atoms keep still."""
+    engine = Dftb.model_validate({"slater_koster": SET, "threads": 1, "scc_tolerance": 1e-8})
+    start = Structure(atoms=benzene())
+
+    def end(name: str, *parts: int, structure: Structure = start, **options: object) -> SimulationResult:
+        (tmp_path / name).mkdir(exist_ok=True)
+        for steps in parts:
+            aimd = Aimd.model_validate({"engine": engine, "steps": steps, "checkpoint": 10, **options})
+            (result,) = aimd.simulate(structure, tmp_path / name)
+        return result
+
+    ours, theirs = end("ours", 20, ensemble="nve"), end("theirs", 20, ensemble="nve", native=True)
+    apart = np.abs(ours.structure.atoms.positions - theirs.structure.atoms.positions).max()
+    assert apart < 1e-5
+    assert "conserved quantity within" in theirs.reason
+    whole, parts = end("whole", 20, native=True), end("parts", 10, 20, native=True)
+    assert np.array_equal(whole.structure.atoms.positions, parts.structure.atoms.positions)
+    assert whole.observables == parts.observables
+    assert whole.energy == pytest.approx(whole.observables["potential energy [eV]"][-1], abs=1e-6)
+    held = benzene()
+    held.set_constraint(FixAtoms([0, 7]))
+    moved = end("held", 10, structure=Structure(atoms=held), native=True).structure.atoms.positions - held.positions
+    assert np.abs(moved[[0, 7]]).max() < 1e-8
+    assert np.abs(moved).max() > 0.01
+    with pytest.raises(BadInput, match="DFTB\\+ has no thermostat csvr"):
+        end("csvr", 10, native=True, thermostat="csvr")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stem2sim.borrowed import Borrowed
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.motion import Bath
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
 from stem2sim.simulation import SimulationResult
@@ -19,6 +20,7 @@ from stem2sim.stages import EngineOption, Simulator
 from stem2sim.trajectory import Frames, frames
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import check_constraints, moves, thermal_momenta
+from stem2sim_aimd.native import NativeDynamics
 from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat
 from stem2sim_aimd.verlet import Dynamics, load
 
@@ -68,6 +70,7 @@ class Aimd(Simulator):
     thermostat_period: float = Field(40.0, gt=0, description="of the oscillation of nose-hoover [fs]")
     chain_length: int = Field(3, ge=1, description="thermostats in the chain of nose-hoover")
     relaxation_time: float = Field(100.0, gt=0, description="in which langevin and csvr forget [fs]")
+    native: bool = Field(False, description="let the engine run the dynamics with its own integrator, where it has one")
     force: bool = Field(False, description=f"accept a time step above {LONGEST_STEP:g} fs")
 
     @model_validator(mode="before")
@@ -136,7 +139,11 @@ class Aimd(Simulator):
         atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
         with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
-            dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
+            if self.native:
+                bath = Bath(self.ensemble, self.thermostat, temperature, dt, self.thermostat_period)
+                dynamics: Dynamics = NativeDynamics(atoms, bath, engine, self.engine, structure, workdir)
+            else:
+                dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
             series = self._taken_up(dynamics, checkpoint, path) if claim.resumed else {}
             if not series:
                 dynamics.start()
@@ -149,7 +156,7 @@ class Aimd(Simulator):
                     now = self._values(dynamics)
                     for name, value in now.items():
                         series.setdefault(name, []).append(value)
-                    found = {"energy": dynamics.potential, "forces": dynamics.forces}
+                    found = {"energy": dynamics.potential, **({"forces": dynamics.forces} if dynamics.current else {})}
                     trajectory.append(atoms, found, step=dynamics.step, values=now)
 
                 advance(dynamics.step)
@@ -225,11 +232,12 @@ class Aimd(Simulator):
         return series
 
     def _values(self, dynamics: Dynamics) -> dict[str, float]:
+        conserved = dynamics.conserved()
         return {
             TIME: dynamics.step * dynamics.time_step,
             "temperature [K]": dynamics.temperature(),
             "potential energy [eV]": dynamics.potential,
-            CONSERVED: dynamics.conserved(),
+            **({} if conserved is None else {CONSERVED: conserved}),
         }
 
     def _told(
@@ -242,13 +250,16 @@ class Aimd(Simulator):
                 f"try a time step below {dynamics.time_step} fs"
             ), ()
         second_half = np.array(series["temperature [K]"])[len(series[TIME]) // 2 :]
-        conserved = np.array(series[CONSERVED])
         at = "at" if self.ensemble == "nvt" else "from"
         reason = (
             f"{dynamics.step * dynamics.time_step:g} fs {at} {temperature:g} K: second half "
             f"{second_half.mean():.0f} K on average (spread {second_half.std():.0f} K, {dynamics.thermostat.freedom} "
-            f"degrees of freedom), conserved quantity within {1000 * np.ptp(conserved):.1f} meV"
+            "degrees of freedom)"
         )
+        if CONSERVED not in series:
+            return f"{reason}, by the engine's own integrator", ()
+        conserved = np.array(series[CONSERVED])
+        reason += f", conserved quantity within {1000 * np.ptp(conserved):.1f} meV"
         drifts = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
         return reason, (drifts,) if drifts else ()
 

@@ -41,6 +41,8 @@ class Dynamics:
         self.potential = 0.0
         self.forces = np.zeros((len(atoms), 3))
         """Of the engine [eV/Å], constraints not applied."""
+        self.current = True
+        """Whether the forces are those of this step."""
         self._engine = engine
         self._unheld = atoms.copy()
         self._unheld.set_constraint()
@@ -81,8 +83,8 @@ class Dynamics:
         """Temperature over the free degrees of freedom [K]."""
         return 2 * float(self.atoms.get_kinetic_energy()) / (self.thermostat.freedom * units.kB)
 
-    def conserved(self) -> float:
-        """The quantity that exact dynamics conserves: energy of the atoms and of the heat bath [eV]."""
+    def conserved(self) -> float | None:
+        """The quantity that exact dynamics conserves: atoms and heat bath together [eV]; None if unknown."""
         return self.potential + float(self.atoms.get_kinetic_energy()) + self.thermostat.bath()
 
     def save(self, path: Path) -> None:

