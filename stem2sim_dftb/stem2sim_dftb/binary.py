@@ -91,6 +91,7 @@ def start(binary: Path, folder: Path, threads: int | None) -> subprocess.Popen[b
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     environment.setdefault("OMP_STACKSIZE", "64M")
+    environment.setdefault("GFORTRAN_UNBUFFERED_PRECONNECTED", "y")  # or its log stays empty for minutes
     with (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [binary],
