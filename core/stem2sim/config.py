@@ -27,6 +27,9 @@ DEFAULTS: dict[str, Any] = {
 }
 """What runs on an image when nothing else is asked for."""
 
+PATHS = ("path", "slater_koster")
+"""Options that name a file or folder; in a config they count from its own folder."""
+
 SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}
 
 
@@ -70,9 +73,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
     try:
         listed = [step for s in ("build", "simulate") if isinstance(tree.get(s), list) for step in tree[s]]
-        for part in (tree.get("image"), tree.get("segment"), *listed):
-            if isinstance(part, dict) and isinstance(part.get("path"), str):
-                part["path"] = str((folder / part["path"]).resolve())
+        engines = [step.get("engine") for step in listed if isinstance(step, dict)]
+        for part in (tree.get("image"), tree.get("segment"), *listed, *engines):
+            for name in PATHS if isinstance(part, dict) else ():
+                if isinstance(part.get(name), str):
+                    part[name] = str((folder / part[name]).resolve())
         if isinstance(tree.get("structure"), str):
             tree["structure"] = str((folder / tree["structure"]).resolve())
     except (OSError, ValueError) as problem:
