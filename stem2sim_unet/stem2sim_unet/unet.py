@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from pydantic import Field
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from stem2sim.doctor import Check
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
@@ -23,6 +25,8 @@ from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid
 from stem2sim_unet.synthetic import LABEL_RADIUS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from stem2sim.image import Image
     from stem2sim.lattice import Lattice
     from stem2sim_unet.card import Card
@@ -75,6 +79,19 @@ class Unet(Segmenter):
     )
     backend: Literal["auto", "openvino", "torch"] = Field("auto", description="what computes the networks")
     force: bool = Field(False, description="accept a frame that is foreign to the ensemble")
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield whether PyTorch is there, and what would compute the networks."""
+        del elements
+        try:
+            import torch
+        except ImportError as problem:
+            yield Check("unet", "missing", f"PyTorch cannot be imported ({problem})", "pip install stem2sim-unet")
+            return
+        gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+        yield Check("unet", "ok", f"PyTorch {torch.__version__}, {gpu}")
+        if find_spec("openvino") is None and not torch.cuda.is_available():
+            yield Check("unet", "note", "without OpenVINO, slower on a CPU", 'pip install "stem2sim-unet[openvino]"')
 
     def segment(self, image: Image) -> Segmentation:
         """Return atoms with calibrated probabilities, and the ensemble's mean and spread for every pixel.
