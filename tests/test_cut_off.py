@@ -19,8 +19,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from stem2sim.errors import BadInput, StageFailed
-from stem2sim.resume import within
+from stem2sim.errors import BadInput, OutOfTime, StageFailed
+from stem2sim.resume import check_time, within
 from stem2sim.stages import Engine
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_image
@@ -101,8 +101,8 @@ def test_dynamics_go_on_bit_for_bit(cuts: list[int], thermostat: str, tmp_path_f
         except KeyboardInterrupt:
             continue
     (again,) = dynamics(tmp_path / "cut", thermostat=thermostat)
-    steps = told(tmp_path / "cut" / "dynamics.traj")
-    assert steps == told(tmp_path / "whole" / "dynamics.traj")
+    steps = told(tmp_path / "cut" / "dynamics-300K.traj")
+    assert steps == told(tmp_path / "whole" / "dynamics-300K.traj")
     assert [step for step, _ in steps] == [*range(0, 45, 4), 45]
     assert again.observables == whole.observables
     assert np.array_equal(again.forces, whole.forces)
@@ -127,7 +127,7 @@ def test_relaxations_go_on_bit_for_bit(cut: int, optimiser: str, tmp_path_factor
     with suppress(KeyboardInterrupt):
         relaxed(tmp_path / "cut", cut)
     again = relaxed(tmp_path / "cut")
-    assert Remembers.calls[0] == count - 50 * ((min(cut - 1, count)) // 50)  # what was recorded is not computed again
+    assert Remembers.calls[0] == count - 20 * ((min(cut - 1, count)) // 20)  # what was recorded is not computed again
     assert told(tmp_path / "cut" / "relaxation.traj") == told(tmp_path / "whole" / "relaxation.traj")
     assert again.observables == whole.observables
     assert again.energy == whole.energy
@@ -169,7 +169,7 @@ def test_a_damaged_trajectory_is_mended_and_said_so(
     dynamics(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         dynamics(tmp_path / "cut", 38)
-    path = tmp_path / "cut" / "dynamics.traj"
+    path = tmp_path / "cut" / "dynamics-300K.traj"
     raw = bytearray(path.read_bytes())
     if damage == "header":
         raw[:60] = bytes(60)
@@ -178,7 +178,7 @@ def test_a_damaged_trajectory_is_mended_and_said_so(
     path.write_bytes(raw)
     dynamics(tmp_path / "cut")
     assert "is damaged, as when a write is cut off; it is dropped and made again" in caplog.text
-    assert told(path) == told(tmp_path / "whole" / "dynamics.traj")
+    assert told(path) == told(tmp_path / "whole" / "dynamics-300K.traj")
     assert Remembers.calls[0] == (46 if damage == "header" else 45 - 30)
 
 
@@ -187,31 +187,83 @@ def test_changed_input_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         dynamics(tmp_path / "run", 5)
     with pytest.raises(KeyboardInterrupt):
-        dynamics(tmp_path / "run", 15, temperature=500.0)
-    with pytest.raises(BadInput, match=r"run holds a dynamics that was cut off, .*temperature was 500.0, is 700.0"):
-        dynamics(tmp_path / "run", temperature=700.0)
+        dynamics(tmp_path / "run", 15, seed=1)
+    with pytest.raises(BadInput, match=r"a dynamics-300K that was cut off, .*seed was \[1, 0, 300000\], is \[2"):
+        dynamics(tmp_path / "run", seed=2)
     with pytest.raises(BadInput, match=r"\(thermostat was nose-hoover, is csvr; relaxation_time was 100.0, is 50.0\)"):
-        dynamics(tmp_path / "run", temperature=500.0, thermostat="csvr", relaxation_time=50.0)
+        dynamics(tmp_path / "run", seed=1, thermostat="csvr", relaxation_time=50.0)
     moved = copper()
     moved.positions[0, 0] += 1e-9
     with pytest.raises(BadInput, match="another structure"):
         list(
-            Aimd(engine=Remembers(), steps=45, interval=4, checkpoint=10, time_step=2.0, temperature=500.0).simulate(
+            Aimd(engine=Remembers(), steps=45, interval=4, checkpoint=10, time_step=2.0, seed=1).simulate(
                 Structure(atoms=moved), tmp_path / "run"
             )
         )
-    dynamics(tmp_path / "run", temperature=500.0)
-    (other,) = dynamics(tmp_path / "run", temperature=700.0)
+    dynamics(tmp_path / "run", seed=1)
+    with pytest.raises(KeyboardInterrupt):  # a finished run that is made longer is work to lose again
+        dynamics(tmp_path / "run", 20, seed=1, steps=90)
+    with pytest.raises(BadInput, match="seed was"):
+        dynamics(tmp_path / "run", seed=2)
+    dynamics(tmp_path / "run", seed=1, steps=90)
+    (other,) = dynamics(tmp_path / "run", seed=2)
     assert other.observables["time [fs]"][-1] == 90
 
 
-def test_a_wall_clock_limit_stops_at_a_checkpoint(tmp_path: Path) -> None:
-    with within(0), pytest.raises(StageFailed, match="stopped at step 10 of 45: the wall-clock limit leaves no time"):
+def test_a_relaxation_that_goes_on_for_more_steps_is_protected_again(tmp_path: Path) -> None:
+    def relaxed(cut_at: int = -1, **options: object) -> SimulationResult:
+        Remembers.calls[0] = 0
+        engine = Remembers(cut_at=cut_at, checkpoint=5, fmax=1e-7, **options)  # type: ignore[arg-type]
+        (result,) = engine.simulate(Structure(atoms=copper()), tmp_path)
+        return result
+
+    assert not relaxed(max_steps=9).converged
+    with pytest.raises(KeyboardInterrupt):
+        relaxed(8, max_steps=25)
+    with pytest.raises(BadInput, match=r"relaxation that was cut off, .*optimiser was bfgs, is fire"):
+        relaxed(optimiser="fire")
+    shorter = relaxed(max_steps=12)
+    assert "after 12 steps" in shorter.reason
+    assert len(told(tmp_path / "relaxation.traj")) == len(shorter.observables["energy [eV]"]) == 13
+
+
+def test_a_ladder_can_grow_from_one_trajectory(tmp_path: Path) -> None:
+    """More temperatures, or replicas, take up what was there."""
+    dynamics(tmp_path)
+    dynamics(tmp_path, temperature=(300.0, 500.0))
+    assert Remembers.calls[0] == 46
+    dynamics(tmp_path, replicas=2)
+    assert Remembers.calls[0] == 46
+
+
+def test_a_blown_up_trajectory_does_not_go_on(tmp_path: Path) -> None:
+    """The same command gives the same result again, to the last value; more steps do not revive it."""
+    options = {"time_step": 400.0, "force": True, "temperature": 3000.0}
+    (first,) = dynamics(tmp_path, **options)
+    assert not first.converged
+    for steps in (45, 90):
+        (again,) = dynamics(tmp_path, steps=steps, **options)
+        assert Remembers.calls[0] == 0
+        assert (again.reason, again.observables) == (first.reason, first.observables)
+
+
+def test_a_wall_clock_limit_stops_a_whole_ladder(tmp_path: Path) -> None:
+    with within(1e-9), pytest.raises(OutOfTime, match="the wall-clock limit leaves no time"):
+        dynamics(tmp_path, temperature=(300.0, 500.0, 700.0))
+    assert Remembers.calls[0] <= 11
+    with pytest.raises(BadInput, match="a wall-clock limit must be positive, got -1 h"), within(-1):
+        pass
+
+
+def test_a_wall_clock_limit_stops_at_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stem2sim_aimd.aimd.check_time", lambda block, where: block and check_time(1e9, where))
+    with within(1), pytest.raises(StageFailed, match="stopped at step 10 of 45: the wall-clock limit leaves no time"):
         dynamics(tmp_path / "limited")
+    monkeypatch.undo()
     dynamics(tmp_path / "limited")
     assert Remembers.calls[0] == 35
     dynamics(tmp_path / "whole")
-    assert told(tmp_path / "limited" / "dynamics.traj") == told(tmp_path / "whole" / "dynamics.traj")
+    assert told(tmp_path / "limited" / "dynamics-300K.traj") == told(tmp_path / "whole" / "dynamics-300K.traj")
 
 
 def full_disk(folder: Path, size: int) -> subprocess.CompletedProcess[str]:
@@ -241,14 +293,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     """The error says so; with room again, the run goes on and ends as if nothing had been."""
     (tmp_path / "whole").mkdir()
     assert full_disk(tmp_path / "whole", resource.RLIM_INFINITY).returncode == 0
-    size = (tmp_path / "whole" / "dynamics.traj").stat().st_size
+    size = (tmp_path / "whole" / "dynamics-300K.traj").stat().st_size
     failed = full_disk(tmp_path, size // 2)
     assert failed.returncode == 1
-    assert "the disk is full: dynamics.traj could not be written; free some room" in failed.stderr
-    assert (tmp_path / "dynamics.checkpoint.npz").is_file()
+    assert "the disk is full: dynamics-300K.traj could not be written; free some room" in failed.stderr
+    assert (tmp_path / "dynamics-300K.checkpoint.npz").is_file()
     done = full_disk(tmp_path, resource.RLIM_INFINITY)
     assert done.returncode == 0, done.stderr
-    assert told(tmp_path / "dynamics.traj") == told(tmp_path / "whole" / "dynamics.traj")
+    assert told(tmp_path / "dynamics-300K.traj") == told(tmp_path / "whole" / "dynamics-300K.traj")
 
 
 CONFIG = """
@@ -327,7 +379,7 @@ def test_an_interrupt_ends_the_command_and_the_next_goes_on(tmp_path: Path) -> N
         # a job in the background ignores Ctrl-C, and its children with it
         listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listens)
-        saved = tmp_path / "run" / "01-aimd" / "dynamics.checkpoint.npz"
+        saved = tmp_path / "run" / "01-aimd" / "dynamics-300K.checkpoint.npz"
         while not saved.is_file() and process.poll() is None:
             time.sleep(0.05)
         before = saved.stat().st_mtime_ns
@@ -338,4 +390,4 @@ def test_an_interrupt_ends_the_command_and_the_next_goes_on(tmp_path: Path) -> N
         assert process.returncode == 130
         assert said.splitlines()[-1] == "interrupted; the same command goes on without repeating what was finished"
         assert "Traceback" not in said
-    assert "dynamics goes on from step" in said
+    assert "dynamics-300K goes on from step" in said

@@ -60,7 +60,8 @@ class Adsorption(Simulator):
         if not self.spin:
             return self.engine, ""
         lowest = self.engine.adopt(structure).multiplicity
-        tried = {}
+        tried: dict[int, float] = {}
+        problems: list[BadInput | StageFailed] = []
         for multiplicity in range(lowest, lowest + 2 * SPINS, 2):
             engine = self.engine.with_spin(multiplicity)
             try:
@@ -70,8 +71,9 @@ class Adsorption(Simulator):
                     tried[multiplicity] = float(atoms.get_potential_energy())
             except (BadInput, StageFailed) as problem:  # more unpaired electrons than there are
                 log.debug("%s: multiplicity %d: %s", structure.label, multiplicity, problem)
+                problems.append(problem)
         if not tried:
-            raise StageFailed(f"no multiplicity from {lowest} to {lowest + 2 * SPINS - 2} has an energy")
+            raise problems[0]
         best = min(tried, key=lambda m: tried[m])
         return self.engine.with_spin(best), f"; multiplicity {best}, the lowest of {', '.join(map(str, tried))}"
 

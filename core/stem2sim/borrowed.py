@@ -36,7 +36,7 @@ class Borrowed:
             if self._calculator is None:
                 self._calculator = self._open.enter_context(self._lent())
             return {name: self._calculator.get_property(name, atoms) for name in wanted}
-        except Exception as problem:
+        except BaseException as problem:  # Ctrl-C too: an engine's process must hear of it in the middle of a step
             calculator, self._calculator = self._calculator, None
             if calculator is not None:
                 self._open.__exit__(type(problem), problem, problem.__traceback__)

@@ -190,12 +190,17 @@ def estimate(
     """Say what each simulation will cost: time per step and memory, measured on parts of the structure."""
     from stem2sim import pipeline
     from stem2sim.costs import costs
+    from stem2sim.runfolder import RunFolder
+    from stem2sim.structure import Structure
 
     with _console(verbose):
         options = _forced(assignments, False, allow)
         config, target = _configured_in(input, out, _flags(None, None, simulator), engine, options, "simulate")
-        outcome = pipeline.run(config, target, "build")
-        found = costs(config, outcome.structures)
+        if input.is_dir():  # a run is asked about, not changed
+            structures = [(file, Structure.read(file)) for file in RunFolder(input).structures()]
+        else:
+            structures = pipeline.run(config, target, "build").structures
+        found = costs(config, structures)
     if json:
         _print_json([one.summary() for one in found])
     else:
@@ -218,8 +223,11 @@ def doctor(
     """Look at what a config needs: what is installed, what is missing, and the line that mends it."""
     from stem2sim.config import parse
     from stem2sim.doctor import Check, elements_of, examine, machine
+    from stem2sim.structure import ELEMENTS
 
     with _console(verbose):
+        if input is not None and not input.exists():
+            raise BadInput(f"no file or folder at {input}")
         flags = _flags(None, None, simulator)
         folder = input if input is not None and input.is_dir() else None
         try:
@@ -231,6 +239,9 @@ def doctor(
             found = [*machine(Path("runs")), Check("config", "missing", str(problem))]
         else:
             names = [e.strip() for e in elements.split(",")] if elements else elements_of(config, folder)
+            unknown = [name for name in names if name not in ELEMENTS]
+            if unknown:
+                raise BadInput(f"no element '{unknown[0]}'; write symbols, such as C,H,Si")
             found = list(examine(config, names, folder or Path("runs")))
     if json:
         _print_json([vars(one) for one in found])

@@ -11,7 +11,7 @@ import numpy as np
 
 from stem2sim.bonds import bond_lengths, bonds
 from stem2sim.rings import LARGEST_RING, rings
-from stem2sim.trajectory import frames
+from stem2sim.trajectory import second_half
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,18 +124,19 @@ def compared(rows: Sequence[tuple[Row, SimulationResult]]) -> list[Row]:
     """
     lowest: dict[str, list[float]] = {}
     for one, result in rows:
-        if one.converged and one.label == "":
+        if one.converged and "temperature [K]" not in result.observables:
             lowest.setdefault(_protocol(one, result), []).append(one.energy)
     out = []
     for one, result in rows:
         energies = lowest.get(_protocol(one, result), [])
-        shown = one.converged and one.label == "" and len(energies) > 1
+        # energies of a trajectory's last frames say where it happened to be
+        shown = one.converged and "temperature [K]" not in result.observables and len(energies) > 1
         out.append(replace(one, relative=one.energy - min(energies)) if shown else one)
     return out
 
 
 def _protocol(one: Row, result: SimulationResult) -> str:
-    return json.dumps([one.formula, result.made_by], sort_keys=True, default=str)
+    return json.dumps([one.formula, result.structure.charge, result.made_by], sort_keys=True, default=str)
 
 
 def engine_of(result: SimulationResult) -> str:
@@ -160,9 +161,7 @@ def table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
 def _lengths(result: SimulationResult, folder: Path) -> dict[str, float]:
     images = [result.structure.atoms]
     if result.trajectory is not None and "temperature [K]" in result.observables:
-        every = list(frames(folder / result.trajectory))
-        second = every[len(every) // 2 :]
-        images = second[:: max(1, len(second) // MOST_FRAMES)] or images
+        images = list(second_half(folder / result.trajectory, MOST_FRAMES)) or images
     kinds: dict[str, list[float]] = {}
     for atoms in images:
         for kind, lengths in bond_lengths(atoms).items():

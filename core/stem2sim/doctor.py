@@ -53,7 +53,11 @@ def examine(config: Config, elements: Sequence[str], folder: Path) -> Iterator[C
         if stage is None:
             continue
         version = Check(stage.name, "ok", f"{stage.kind}, {stage.distribution()}")
-        for check in (version, *stage.diagnose(elements)):
+        try:
+            found = [version, *stage.diagnose(elements)]
+        except Exception as problem:  # foreign code: what it raises is a finding too
+            found = [version, Check(stage.name, "missing", f"{type(problem).__name__}: {problem}")]
+        for check in found:
             if check not in seen:
                 seen.add(check)
                 yield check

@@ -13,6 +13,10 @@ class StageFailed(RuntimeError):
     """A stage ended without its result; earlier results are kept (exit code 1)."""
 
 
+class OutOfTime(StageFailed):
+    """The wall-clock limit came first; the same command goes on from the last checkpoint."""
+
+
 def nearest(word: str, known: list[str]) -> str:
     """Return `; did you mean '...'?` for a likely misspelling, else nothing."""
     close = get_close_matches(word, known, n=1)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SIZES = (100, 200)
 """Atoms of the two parts; a structure that is not larger than the second is measured itself."""
 
+WRONG = 2
+"""Exit code of a measurement that could not begin."""
+
 RELAXATION = 100
 """Steps that a relaxation is told for; how many it takes is not known before."""
 
@@ -56,7 +59,7 @@ class Estimate:
     step: float
     """[s]; the most likely."""
     between: tuple[float, float]
-    """[s]; by the measured power law, and by the cube of the number of atoms."""
+    """[s]; the least and the most of what the laws below give."""
     memory: float
 
     def told(self, steps: int, what: str) -> str:
@@ -82,8 +85,9 @@ def duration(seconds: float) -> str:
 def estimate(engine: Engine, structure: Structure) -> Estimate:
     """Measure an engine on parts of a structure and extrapolate.
 
-    Time per step follows a power law between the two sizes; where that is steeper than the square (matrices), the
-    extrapolation is a N² + b N³ through both, since the cube takes over. Memory follows a + b N².
+    Through both sizes go a power law, a + b N³, and a N² + b N³ where both terms are positive; an engine with matrices
+    ends at the cube, and the last that fits is what is most likely. An engine that says it is linear (`Engine.linear`)
+    follows a + b N. Memory follows a + b N².
 
     Raises:
         BadInput: what the engine cannot compute.
@@ -98,14 +102,14 @@ def estimate(engine: Engine, structure: Structure) -> Estimate:
     small, large = probes
     n = np.array([small.atoms, large.atoms], dtype=float)
     power = float(np.log(large.step / small.step) / np.log(n[1] / n[0]))
-    by_power = large.step * (count / n[1]) ** max(power, 1.0)
-    by_cube = large.step * (count / n[1]) ** 3
-    if power > 2:
-        a, b = np.linalg.solve(np.stack([n**2, n**3], axis=1), [small.step, large.step])
-        likely = float(a * count**2 + b * count**3) if a > 0 else by_cube
-        between = (min(by_power, likely), max(by_cube, likely))
-    else:
-        likely, between = by_power, (by_power, by_power)
+    laws = [large.step * (count / n[1]) ** max(power, 1.0)]
+    for low, high in ((0, 1),) if engine.linear else ((0, 3), (2, 3)):
+        a, b = np.linalg.solve(np.stack([n**low, n**high], axis=1), [small.step, large.step])
+        if a >= 0 and b > 0:
+            laws.append(float(a * count**low + b * count**high))
+    if not engine.linear:
+        laws.insert(0, large.step * (count / n[1]) ** 3)
+    likely, between = laws[-1], (min(laws), max(laws))
     fixed, square = np.linalg.solve(np.stack([np.ones(2), n**2], axis=1), [small.memory, large.memory])
     memory = max(float(fixed + square * count**2), large.memory)
     return Estimate(count, probes, likely * large.first / large.step, likely, between, memory)
@@ -126,7 +130,7 @@ def measure(engine: Engine, structure: Structure) -> Probe:
     """Measure one structure in a process of its own, whose memory is the engine's.
 
     Raises:
-        StageFailed: it failed there.
+        BadInput, StageFailed: what the engine raised there.
     """
     with tempfile.TemporaryDirectory() as folder:
         structure.write(Path(folder) / "part.extxyz")
@@ -140,7 +144,8 @@ def measure(engine: Engine, structure: Structure) -> Probe:
         )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise StageFailed(f"{engine.name} on {len(structure.atoms)} atoms: {last.partition(': ')[2] or last}")
+        kind = BadInput if done.returncode == WRONG else StageFailed
+        raise kind(f"{engine.name} on {len(structure.atoms)} atoms: {last.partition(': ')[2] or last}")
     return Probe(atoms=len(structure.atoms), **json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -194,4 +199,5 @@ if __name__ == "__main__":
     try:
         print(json.dumps(_measured(Path(sys.argv[1]), json.loads(sys.stdin.read()))))
     except (BadInput, StageFailed) as problem:
-        sys.exit(f"error: {problem}")
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(WRONG if isinstance(problem, BadInput) else 1)

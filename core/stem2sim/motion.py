@@ -22,6 +22,10 @@ class Bath:
     """[fs]."""
     period: float
     """Of the thermostat's oscillation [fs]."""
+    chain_length: int
+    """Thermostats in the chain."""
+    freedom: int
+    """Degrees of freedom that share the thermal energy; an engine that counts others must correct for it."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The state of an optimiser is a function of the energies and forces it has seen, and the trajectory has all of them: a
 relaxation that goes on is walked again through what was recorded, which costs no engine a thing, and computes on from
-there. An engine starts anew every `block` steps: what it keeps in memory (a wave function) would otherwise make the
+there. An engine starts anew at every checkpoint: what it keeps in memory (a wave function) would otherwise make the
 step after a cut another one.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from stem2sim.borrowed import Borrowed
 from stem2sim.files import write_text
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
-from stem2sim.trajectory import Frames, frames
+from stem2sim.trajectory import Frames, disk_full_told, frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +41,6 @@ TRAJECTORY = f"{STEM}.traj"
 MARK = f"{STEM}.checkpoint"
 """The last step that a relaxation can go on from, once there is one."""
 
-BLOCK = 50
-"""Steps from one fresh start of the engine to the next; what a cut costs at most."""
-
 
 class Differs(Exception):
     """The recorded steps are not those that are taken now."""
@@ -53,17 +51,18 @@ class Recorded(Calculator):
 
     implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012  # as ASE declares it
 
-    def __init__(self, recorded: list[Atoms], wanted: tuple[str, ...], engine: Borrowed) -> None:
+    def __init__(self, recorded: list[Atoms], wanted: tuple[str, ...], engine: Borrowed, block: int) -> None:
         """Start with the first frame.
 
         Args:
             recorded: frames with their results, a whole number of blocks.
             wanted: properties that are computed together.
             engine: for what was not recorded.
+            block: steps from one fresh start of the engine to the next.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.done = 0
-        self._recorded, self._wanted, self._engine = recorded, wanted, engine
+        self._recorded, self._wanted, self._engine, self._block = recorded, wanted, engine, block
 
     @property
     def replays(self) -> bool:
@@ -81,7 +80,7 @@ class Recorded(Calculator):
                 raise Differs
             self.results = dict(frame.calc.results)
         else:
-            if self.done % BLOCK == 0:
+            if self.done % self._block == 0:
                 self._engine.anew()
             self.results = self._engine.compute(atoms.copy(), self._wanted)
         self.done += 1
@@ -104,6 +103,7 @@ def relax(
     optimiser: str,
     fmax: float,
     max_steps: int,
+    block: int,
     strains: list[bool] | None,
 ) -> Relaxed:
     """Relax atoms in place, going on with what `workdir` holds.
@@ -117,21 +117,31 @@ def relax(
         optimiser: one of `OPTIMISERS`.
         fmax: largest force to reach [eV/Å].
         max_steps: most steps.
+        block: steps between checkpoints: what a cut costs at most.
         strains: of the cell (xx, yy, zz, yz, xz, xy) that may change; None to keep it.
     """
-    earlier = list(frames(workdir / TRAJECTORY)) if claim.resumed and (workdir / MARK).is_file() else []
-    earlier = earlier[: len(earlier) - len(earlier) % BLOCK]
+    earlier = _recorded(workdir, block)[: max_steps + 1] if claim.resumed else []
     start = atoms.copy()
     with Borrowed(lent) as engine:
         if earlier:
             log.info("%s goes on from step %d", title, len(earlier))
             try:
-                return _walk(atoms, engine, earlier, workdir, title, optimiser, fmax, max_steps, strains)
+                return _walk(atoms, engine, earlier, workdir, title, optimiser, fmax, max_steps, block, strains)
             except Differs:
                 log.warning("%s: another ASE or machine takes other steps than those recorded; it starts again", title)
                 atoms.set_cell(start.cell)
                 atoms.set_positions(start.positions, apply_constraint=False)
-        return _walk(atoms, engine, [], workdir, title, optimiser, fmax, max_steps, strains)
+        return _walk(atoms, engine, [], workdir, title, optimiser, fmax, max_steps, block, strains)
+
+
+def _recorded(workdir: Path, block: int) -> list[Atoms]:
+    """Frames up to the last checkpoint; what came after it may not have reached the disk whole."""
+    try:
+        last = int((workdir / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    found = list(islice(frames(workdir / TRAJECTORY), last + 1))
+    return found[: len(found) - len(found) % block]
 
 
 def _walk(
@@ -143,12 +153,14 @@ def _walk(
     optimiser: str,
     fmax: float,
     max_steps: int,
+    block: int,
     strains: list[bool] | None,
 ) -> Relaxed:
     logfile = workdir / f"{STEM}.log"
     logfile.unlink(missing_ok=True)  # the steps that are walked again write theirs again
     series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
-    recorded = Recorded(earlier, ("energy", "forces") if strains is None else ("energy", "forces", "stress"), engine)
+    wanted = ("energy", "forces") if strains is None else ("energy", "forces", "stress")
+    recorded = Recorded(earlier, wanted, engine, block)
     atoms.calc = recorded
     moving = atoms if strains is None else FrechetCellFilter(atoms, mask=strains)
     before = float(earlier[-1].info["seconds"]) if earlier else 0.0
@@ -171,9 +183,10 @@ def _walk(
                 return
             step = walk.get_number_of_steps()
             trajectory.append(atoms, recorded.results, step=step, seconds=before + time.monotonic() - started)
-            if (step + 1) % BLOCK == 0:
+            if (step + 1) % block == 0:
                 trajectory.sync()
-                write_text(workdir / MARK, f"{step}\n")
+                with disk_full_told(workdir / MARK):
+                    write_text(workdir / MARK, f"{step}\n")
                 check_time(time.monotonic() - block_started, f"after step {step} of the relaxation")
                 block_started = time.monotonic()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.errors import BadInput, StageFailed
+from stem2sim.errors import BadInput, OutOfTime
 from stem2sim.files import write_text
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Claim:
             )
         if not self.resumed:
             saved.unlink(missing_ok=True)
+        if not self.resumed or done:  # done work that goes on, for more steps, is work to lose again
             self._write(done=False)
 
     def settle(self) -> None:
@@ -85,6 +86,8 @@ def _told(value: Any) -> str:
 @contextmanager
 def within(hours: float | None) -> Iterator[None]:
     """Let the work inside end at a checkpoint before this wall-clock time is over [h]; None for no limit."""
+    if hours is not None and not hours > 0:
+        raise BadInput(f"a wall-clock limit must be positive, got {hours:g} h")
     token = _end.set(None if hours is None else time.monotonic() + 3600 * hours)
     try:
         yield
@@ -100,8 +103,8 @@ def check_time(block: float, where: str) -> None:
         where: what to say of how far the work came.
 
     Raises:
-        StageFailed: the wall-clock limit comes first.
+        OutOfTime: the wall-clock limit comes first.
     """
     end = _end.get()
     if end is not None and time.monotonic() + block > end:
-        raise StageFailed(f"stopped {where}: the wall-clock limit leaves no time for more; the same command goes on")
+        raise OutOfTime(f"stopped {where}: the wall-clock limit leaves no time for more; the same command goes on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", "report.html", "run.log"
 STATE = "state.json"
+
+STATES = {".traj", ".npz", ".json", ".checkpoint"}
+"""Suffixes of what simulations keep to go on from; of these, only what a result names is part of the run."""
 
 
 class Record(BaseModel):
@@ -104,8 +108,12 @@ class RunFolder:
     def all_files(self) -> set[Path]:
         """Return every file of the run as it stands, those of simulations included; none left from earlier configs."""
         found = {file for files in self.current().values() for file in files}
-        for folder in {file.parent for file in self.simulations()}:
-            found |= {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
+        results = self.simulations()
+        moving = {file.parent / str(json.loads(file.read_bytes()).get("trajectory")) for file in results}
+        for folder in {file.parent for file in results}:
+            there = {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
+            other = {file for file in there if file.name.startswith("result") or file.suffix in STATES}
+            found |= (there - other) | (there & moving)
         top = (self.path / name for name in (CONFIG, LOG, STATE, REPORT, "results.db"))
         return found | {file for file in top if file.is_file()}
 

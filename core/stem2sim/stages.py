@@ -141,6 +141,9 @@ class Simulator(Stage):
 class Engine(Simulator):
     """A simulator that can also lend its forces; by itself it relaxes a structure with ASE."""
 
+    linear: ClassVar[bool] = False
+    """Whether its cost grows with the number of atoms, not with a power of it; for estimates."""
+
     task: Literal["relax", "single-point"] = Field("relax", description="relax the atoms, or energy and forces only")
     fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger [eV/Å]")
     max_steps: int = Field(500, ge=1, description="most relaxation steps")
@@ -148,6 +151,9 @@ class Engine(Simulator):
         "bfgs", description="how to relax; lbfgs saves memory beyond 500 atoms"
     )
 
+    checkpoint: int = Field(
+        20, ge=1, description="steps between the checkpoints of a relaxation: what a cut costs at most"
+    )
     relax_cell: bool = Field(False, description="relax the cell as well, along the vectors that bonds repeat along")
 
     @abstractmethod
@@ -213,6 +219,7 @@ class Engine(Simulator):
             optimiser=self.optimiser,
             fmax=self.fmax,
             max_steps=self.max_steps,
+            block=self.checkpoint,
             strains=strains,
         )
         reason = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -45,6 +45,14 @@ def frames(path: Path) -> Iterator[Atoms]:
             yield frame
 
 
+def second_half(path: Path, most: int) -> Iterator[Atoms]:
+    """Yield at most about so many frames of the second half of a trajectory, evenly spaced; none if it is damaged."""
+    with suppress(Exception), TrajectoryReader(path) as reader:
+        first = len(reader) // 2
+        for number in range(first, len(reader), max(1, (len(reader) - first) // most)):
+            yield reader[number]
+
+
 def _damaged(path: Path, number: int) -> None:
     log.warning("%s: frame %d is damaged, as when a write is cut off; it is dropped and made again", path.name, number)
 
@@ -60,7 +68,7 @@ class Frames:
             with TrajectoryReader(path) as reader:
                 whole = len(reader)
         if whole != kept or not kept:
-            with write_atomically(path) as part, TrajectoryWriter(part, "w") as writer:
+            with disk_full_told(path), write_atomically(path) as part, TrajectoryWriter(part, "w") as writer:
                 for _, frame in zip(range(kept), frames(path), strict=False):
                     writer.write(frame)
         self._writer = TrajectoryWriter(path, "a")

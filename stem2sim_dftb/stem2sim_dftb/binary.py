@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import re
 import shutil
@@ -43,6 +44,10 @@ FAILURES = {
 """What dftb+ prints -> what it means."""
 
 
+SPOILT = (FAILURES["SCC is NOT converged"], FAILURES["charge data"])
+"""Failures after which the charges that were saved are of no use."""
+
+
 def find(binary: str) -> Path:
     """Return the binary, by name on PATH or by its path.
 
@@ -53,7 +58,7 @@ def find(binary: str) -> Path:
     if found is None:
         where = f"no file to run at {binary}" if os.sep in binary else f"no '{binary}' on PATH"
         raise BadInput(f"{where}: {INSTALL}")
-    return Path(found)
+    return Path(found).absolute()
 
 
 def release(binary: str) -> str:
@@ -79,7 +84,8 @@ def _release(path: Path, changed: float) -> str:
     if number is None:
         if "DFTB+" not in said:
             raise BadInput(f"{path} is not DFTB+: it prints no banner")
-        return "development version"
+        build = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        return f"development version, build {build}"
     if (int(number[1]), int(number[2])) < OLDEST:
         raise BadInput(f"{path} is DFTB+ {number[1]}.{number[2]}; stem2sim needs {OLDEST[0]}.{OLDEST[1]} or newer")
     return number[0].removeprefix("DFTB+ release ")
@@ -159,8 +165,8 @@ def failure(folder: Path, code: int | None) -> str:
     where = f"its log: {folder.name}/{LOG}"
     for words, meaning in FAILURES.items():
         if words in said:
-            named = re.search(r"generated name '([^']+)'", said)
-            return f"DFTB+: {meaning}" + (f" ({named[1]})" if named else "") + f"; {where}"
+            named = re.search(r"generated name '([^']+)'|ignored by the parser[^\n]*\n\s*(.+)", said)
+            return f"DFTB+: {meaning}" + (f" ({(named[1] or named[2]).strip()})" if named else "") + f"; {where}"
     block = said.rpartition("ERROR!")[2] if "ERROR!" in said else ""
     lines = [line.strip().removeprefix("->").strip() for line in block.splitlines() if line.strip()][:3]
     if lines:

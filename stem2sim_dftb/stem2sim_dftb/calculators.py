@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import uuid
 import warnings
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator, all_changes
@@ -13,14 +16,13 @@ from ase.calculators.socketio import SocketIOCalculator
 
 from stem2sim.errors import StageFailed
 from stem2sim.files import write_text
+from stem2sim.trajectory import FULL
 from stem2sim_dftb.binary import INPUT, ended, failure, run, start
 from stem2sim_dftb.hsd import Block, dumps
 from stem2sim_dftb.results import TAG, energies_and_forces
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ase import Atoms
 
@@ -39,7 +41,8 @@ def listening(
         threads: of OpenMP.
         told: returns the input for atoms, a driver, and options.
     """
-    name = f"stem2sim-{uuid.uuid4().hex[:12]}"
+    _forget_dead_sockets()
+    name = f"stem2sim-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     driver = Block("Socket", {"File": name, "Protocol": Block("i-PI", {}), "MaxSteps": -1, "Verbosity": 0})
     process: subprocess.Popen[bytes] | None = None
     with ExitStack() as running:
@@ -55,15 +58,29 @@ def listening(
         try:
             yield calculator
         except (OSError, EOFError) as problem:
+            if isinstance(problem, OSError) and problem.errno in FULL:
+                raise
             code = None
             if process is not None:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     code = process.wait(timeout=2)
+            running.close()
             raise StageFailed(failure(folder, code)) from problem
+        except BaseException:
+            running.close()  # in the middle of a step dftb+ does not listen, and a goodbye would wait for it
+            raise
         finally:
             with contextlib.suppress(OSError, RuntimeError), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Subprocess exited with status")  # 255 is how it takes a goodbye
                 calculator.close()
+
+
+def _forget_dead_sockets() -> None:
+    """Remove what killed runs left of their sockets: ASE puts them where the i-PI protocol has them."""
+    for path in Path("/tmp").glob("ipi_stem2sim-*"):
+        number = path.name.split("-")[1]
+        if number.isdigit() and not Path(f"/proc/{number}").exists() and Path("/proc").is_dir():
+            path.unlink(missing_ok=True)
 
 
 class PerStep(Calculator):

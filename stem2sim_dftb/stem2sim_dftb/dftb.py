@@ -14,13 +14,13 @@ from pydantic import Field
 from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
-from stem2sim.resume import Claim
+from stem2sim.resume import Claim, check_time
 from stem2sim.stages import Engine
 from stem2sim_dftb import input as told
 from stem2sim_dftb import slater_koster
-from stem2sim_dftb.binary import INSTALL, LOG, find, release
+from stem2sim_dftb.binary import INSTALL, LOG, SPOILT, find, release
 from stem2sim_dftb.calculators import CHARGES, PerStep, listening
-from stem2sim_dftb.native import PREFIX, moves_natively, relax_natively
+from stem2sim_dftb.native import EARLIER, GEOMETRIES, moves_natively, relax_natively
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +116,7 @@ class Dftb(Engine):
                 if lines:
                     advance(len(lines) - done, note=f"error {float(lines[-1][1]):.1e} e")
                     done = len(lines)
+                check_time(0.0, f"after iteration {done} of the self-consistent charges")
 
             def calculator(warm: bool) -> PerStep:
                 # charges after every iteration: what a cut costs at most
@@ -127,7 +128,9 @@ class Dftb(Engine):
             atoms.calc = calculator(warm)
             try:
                 energy = float(atoms.get_potential_energy())
-            except StageFailed:
+            except StageFailed as problem:
+                if not any(words in str(problem) for words in SPOILT):
+                    raise
                 charges.unlink(missing_ok=True)  # of iterations that came to nothing
                 if not warm:
                     raise
@@ -145,8 +148,9 @@ class Dftb(Engine):
         structure.check_distances()
         compose = self._compose(structure)
         inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
-        geometries = workdir / f"{PREFIX}.xyz"
-        claim = Claim(workdir, "relaxation", {"structure": structure.fingerprint(), **inputs}, geometries)
+        earlier = workdir / EARLIER
+        saved = earlier if earlier.is_file() else workdir / GEOMETRIES
+        claim = Claim(workdir, "native", {"structure": structure.fingerprint(), **inputs}, saved)
         ended = relax_natively(self, structure.atoms, workdir, claim, lambda a, driver: compose(a, driver, False, {}))
         result = self.result(structure, ended.atoms, ended.energy, ended.forces, "", seconds=ended.seconds)
         reason = (

@@ -73,7 +73,7 @@ def hamiltonian(
         "Charge": float(charge),
         "Filling": Block("Fermi", {"Temperature [K]": engine.electronic_temperature}),
         "Solver": Block(SOLVERS[engine.solver], {}),
-        "Mixer": Block(MIXERS[engine.mixer], {} if engine.mixing is None else {"MixingParameter": engine.mixing}),
+        "Mixer": Block(MIXERS[engine.mixer], {} if engine.mixing is None else {_mixing(engine.mixer): engine.mixing}),
     }
     if atoms.pbc.all():
         mesh = np.diag(engine.kpoints).astype(object)
@@ -89,6 +89,10 @@ def hamiltonian(
             )
         tree["Dispersion"] = Block(name, values)
     return Block("xTB" if folder is None else "DFTB", tree)
+
+
+def _mixing(mixer: str) -> str:
+    return "InitMixingParameter" if mixer == "diis" else "MixingParameter"
 
 
 def whole(

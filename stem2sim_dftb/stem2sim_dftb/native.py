@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_text
 from stem2sim.motion import Motion
 from stem2sim.progress import track
+from stem2sim.resume import check_time
 from stem2sim_dftb.binary import INPUT, LOG, find, run
 from stem2sim_dftb.hsd import Block, Rows, dumps
 from stem2sim_dftb.input import moved_atoms
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     """Makes the input for atoms and a driver."""
 
 PREFIX = "geo_end"
+GEOMETRIES, EARLIER = f"{PREFIX}.xyz", "geo_earlier.xyz"
+"""Of the present try, and the last ones of the try before."""
 
 CHAIN = re.compile(r"^([xvg]):\n((?:\s+\S+E[+-]\d+)+)", re.MULTILINE)
 """Variables of the thermostat in md.out."""
@@ -60,11 +64,12 @@ def relax_natively(engine: Dftb, start: Atoms, workdir: Path, claim: Claim, comp
     """Relax with the driver of DFTB+.
 
     What was cut off goes on from its last geometry, with an optimiser that starts anew: the end is the same minimum
-    within fmax, not the same bits.
+    within fmax, not the same bits, and steps and time are those of the last part.
     """
     atoms = start.copy()
     moving = moved_atoms(atoms)
-    earlier = list(frames(workdir / f"{PREFIX}.xyz", atoms)) if claim.resumed else []
+    now, before = workdir / GEOMETRIES, workdir / EARLIER
+    earlier = [*frames(before, atoms), *frames(now, atoms)] if claim.resumed else []
     if earlier:
         atoms = earlier[-1][1]
         atoms.set_momenta(None)
@@ -81,7 +86,11 @@ def relax_natively(engine: Dftb, start: Atoms, workdir: Path, claim: Claim, comp
         },
     )
     (workdir / TAG).unlink(missing_ok=True)
-    (workdir / f"{PREFIX}.xyz").unlink(missing_ok=True)
+    if any(frames(now, start)):
+        os.replace(now, before)  # until there is a newer geometry, this is the one to go on from
+    elif not claim.resumed:
+        before.unlink(missing_ok=True)
+    now.unlink(missing_ok=True)
     write_text(workdir / INPUT, dumps(compose(atoms, driver)))
     started = time.monotonic()
     done = 0
@@ -89,14 +98,15 @@ def relax_natively(engine: Dftb, start: Atoms, workdir: Path, claim: Claim, comp
 
         def watch() -> None:
             nonlocal done
-            now = (workdir / LOG).read_text(encoding="utf-8", errors="replace").count("***  Geometry step")
-            advance(now - done)
-            done = now
+            steps = (workdir / LOG).read_text(encoding="utf-8", errors="replace").count("***  Geometry step")
+            advance(steps - done)
+            done = steps
+            check_time(0.0, f"after step {steps} of DFTB+'s own relaxation")
 
         said = run(find(engine.binary), workdir, engine.threads, watch)
     seconds = time.monotonic() - started
     found = energies_and_forces(workdir / TAG)
-    ended = list(frames(workdir / f"{PREFIX}.xyz", start))
+    ended = list(frames(now, start))
     atoms = ended[-1][1]
     atoms.set_momenta(None)
     forces = np.array(found["forces"])
@@ -126,7 +136,13 @@ def moves_natively(
     thermostat = Block("None", {})
     if bath.ensemble == "nvt":
         waves = 1e15 / (100 * speed_of_light * bath.period)  # 1/cm of an oscillation of that period
-        target = {"Temperature [Kelvin]": bath.temperature, "CouplingStrength [cm^-1]": waves}
+        # DFTB+ counts three for each atom that moves, less the shifts of the whole, whatever else stands still
+        counted = 3 * len(moving) - (3 if len(moving) == len(start) else 0)
+        target = {
+            "Temperature [Kelvin]": bath.temperature * bath.freedom / counted,
+            "CouplingStrength [cm^-1]": waves,
+            "ChainLength": bath.chain_length,
+        }
         thermostat = Block("NoseHoover", {**target, **chain})
     driver = Block(
         "VelocityVerlet",

@@ -39,6 +39,7 @@ def folder_of(given: Path | None) -> Path:
         raise BadInput(
             f"dftb needs a Slater-Koster set: give slater_koster = '/path/to/pbc-0-3', or set {VARIABLE} to its folder"
         )
+    named = named.expanduser()
     if not named.is_dir():
         raise BadInput(f"slater_koster: no folder at {named}")
     if not any(named.glob("*.skf")):

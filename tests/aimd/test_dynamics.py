@@ -114,7 +114,7 @@ def test_frames_and_values_belong_together(emt: Emt, tmp_path: Path) -> None:
     """One frame per kept value, at the times they say; the last is the end."""
     result = run(copper(), emt, tmp_path, steps=11, interval=4, time_step=2.0)
     assert result.observables["time [fs]"] == [0, 8, 16, 22]
-    frames = read(tmp_path / "dynamics.traj", ":")
+    frames = read(tmp_path / "dynamics-300K.traj", ":")
     energies = [frame.get_potential_energy() for frame in frames]
     assert energies == pytest.approx(result.observables["potential energy [eV]"])
     assert np.allclose(frames[-1].positions, result.structure.atoms.positions)

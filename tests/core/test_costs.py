@@ -43,7 +43,12 @@ def test_a_law_that_holds_is_extrapolated_exactly(power: float, monkeypatch: pyt
     big = Structure(atoms=graphene_sheet(60))
     n = len(big.atoms)
     assert n > 1000
-    one = estimates.estimate(Emt(), big)
+    engine = Emt()
+    monkeypatch.setattr(Emt, "linear", power == 1, raising=False)
+    one = estimates.estimate(engine, big)
+    if power == 2:  # matrices end at the cube: that a square goes on is not believed
+        assert one.between[0] <= 1e-9 * n**power * 1.000001
+        return
     assert one.step == pytest.approx(1e-9 * n**power)
     assert one.first == pytest.approx(2 * one.step)
     assert one.between[0] <= one.step * 1.000001
@@ -52,11 +57,18 @@ def test_a_law_that_holds_is_extrapolated_exactly(power: float, monkeypatch: pyt
 
 
 def test_between_square_and_cube_the_cube_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power law fitted to small parts is too cheap, the cube of the larger one too dear: it lies between."""
-    costing(monkeypatch, 2.5)
+    """A power law fitted to small parts is too cheap, the cube of the larger one too dear: it lies between.
+
+    So it does where an overhead hides the cube, and a busy machine that makes the law steeper still leaves a range.
+    """
     big = Structure(atoms=graphene_sheet(60))
+    for power in (1.5, 2.5):
+        costing(monkeypatch, power)
+        one = estimates.estimate(Emt(), big)
+        assert one.between[0] < one.step < one.between[1]
+    costing(monkeypatch, 3.5)
     one = estimates.estimate(Emt(), big)
-    assert one.between[0] < one.step < one.between[1]
+    assert one.between[0] < one.between[1]
 
 
 def test_a_part_is_whole_and_a_small_structure_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +98,12 @@ def test_the_command_measures_the_engine_that_is_asked_for(tmp_path: Path) -> No
     assert cost["seconds"] == pytest.approx(cost["probes"][0]["first"] + 400 * cost["seconds_per_step"])
     done = stem2sim("estimate", tmp_path / "benzene.extxyz", *options, "--out", tmp_path / "out")
     assert done.stdout.startswith("01-aimd of structure.extxyz: 12 atoms: ")
-    failed = stem2sim("estimate", tmp_path / "benzene.extxyz", *options, "--set", "simulate.0.engine.charge=1")
-    assert failed.returncode == 0, failed.stderr
+    before = (tmp_path / "out" / "run.toml").read_text()
+    other = ["--simulator", "xtb", "--set", "simulate.0.multiplicity=2"]
+    wrong = stem2sim("estimate", tmp_path / "out", *other)
+    assert wrong.returncode == 2
+    assert "xtb on 12 atoms: multiplicity 2 is impossible" in wrong.stderr
+    assert (tmp_path / "out" / "run.toml").read_text() == before  # a run is asked about, not changed
 
 
 def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path) -> None:
@@ -103,6 +119,9 @@ def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path) -> N
     well = stem2sim("doctor", "--simulator", "xtb")
     assert well.returncode == 0, well.stdout
     assert "GB free at" in " ".join(well.stdout.split())
+    unknown = stem2sim("doctor", "--simulator", "xtb", "--elements", "C,Xx")
+    assert (unknown.returncode, unknown.stderr) == (2, "error: no element 'Xx'; write symbols, such as C,H,Si\n")
+    assert stem2sim("doctor", tmp_path / "nowhere.toml").returncode == 2
     wrong = stem2sim("doctor", "--simulator", "nothing")
     assert wrong.returncode == 1
     assert "no simulator named 'nothing'" in " ".join(wrong.stdout.split())

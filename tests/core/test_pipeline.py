@@ -262,7 +262,7 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
-        trajectory = out / "02-aimd" / "dynamics.traj"
+        trajectory = out / "02-aimd" / "dynamics-300K.traj"
         deadline = time.monotonic() + 120
         while not (trajectory.exists() and trajectory.stat().st_size > 8000) and time.monotonic() < deadline:
             assert process.poll() is None, "the run ended before it could be cut off"

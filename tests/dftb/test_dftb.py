@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +26,7 @@ from stem2sim.structure import Structure
 from stem2sim.testing import check_simulator
 from stem2sim_aimd.aimd import Aimd
 from stem2sim_dftb.dftb import Dftb
+from stem2sim_dftb.results import energies_and_forces
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 
@@ -198,6 +205,81 @@ def test_elements_without_parameters_are_named(tmp_path: Path) -> None:
         run(Atoms("CN", positions=[[0, 0, 0], [0, 0, 1.2]]), tmp_path)
     with pytest.raises(BadInput, match=r"atoms closer than 0\.9 Å"):
         run(Atoms("C2", positions=[[0, 0, 0], [0, 0, 0.3]]), tmp_path)
+
+
+def test_its_own_thermostat_holds_the_temperature(tmp_path: Path) -> None:
+    """DFTB+ counts 3N - 3 for an isolated molecule that does not turn; 10 % too hot for benzene if that were let be."""
+    engine = Dftb.model_validate({"slater_koster": SET, "threads": 1})
+    atoms = molecule("C6H6")
+    aimd = Aimd(engine=engine, steps=1500, checkpoint=500, native=True, time_step=1.0, thermostat_period=20.0)
+    (result,) = aimd.simulate(Structure(atoms=atoms), tmp_path)
+    kelvin = np.array(result.observables["temperature [K]"])[150:]
+    assert kelvin.mean() == pytest.approx(300, abs=15)
+
+
+def test_a_native_relaxation_that_is_cut_twice_keeps_what_it_had(tmp_path: Path) -> None:
+    """Cut in its first step, it still has the geometry of the try before."""
+    (tmp_path / "work").mkdir()
+    engine = Dftb.model_validate({"slater_koster": SET, "mode": "native", "max_steps": 3, "fmax": 1e-3})
+    atoms = benzene()
+    (first,) = engine.simulate(Structure(atoms=atoms), tmp_path / "work")
+    assert not first.converged
+    last = (tmp_path / "work" / "geo_end.xyz").read_text()
+    (tmp_path / "work" / "geo_end.xyz").replace(tmp_path / "work" / "geo_earlier.xyz")  # as a cut in the first step
+    more = engine.model_copy(update={"max_steps": 200})
+    (second,) = more.simulate(Structure(atoms=atoms), tmp_path / "work")
+    assert second.converged
+    begun = (tmp_path / "work" / "geo_end.xyz").read_text().splitlines()[2].split()[1:4]
+    assert begun == last.splitlines()[-12].split()[1:4]
+
+
+def test_an_interrupt_does_not_wait_for_a_step(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a self-consistent field ends dftb+ at once, and the command with it."""
+    sheet = graphene(size=(10, 10, 1), vacuum=8)
+    sheet.pbc = False
+    Structure(atoms=sheet).write(tmp_path / "sheet.extxyz")
+    command = [sys.executable, "-m", "stem2sim.cli", "simulate", str(tmp_path / "sheet.extxyz"), "--simulator", "dftb"]
+    command += ["--set", f"simulate.0.slater_koster={SET}", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "run" / "01-dftb"
+    while not _processes(folder) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 8
+    assert _processes(folder) == []
+
+
+def test_charges_outlive_a_killed_binary(tmp_path: Path) -> None:
+    """Out of memory is no fault of the charges: the next try goes on from them, and says so."""
+    sheet = graphene(size=(8, 8, 1), vacuum=8)
+    sheet.pbc = False
+    engine = Dftb.model_validate({"slater_koster": SET, "task": "single-point", "electronic_temperature": 2000})
+    ended: list[str] = []
+
+    def single() -> None:
+        try:
+            ended.append(next(engine.simulate(Structure(atoms=sheet), tmp_path)).reason)
+        except StageFailed as problem:
+            ended.append(str(problem))
+
+    thread = threading.Thread(target=single)
+    thread.start()
+    while not (tmp_path / "charges.bin").is_file() and thread.is_alive():
+        time.sleep(0.01)
+    for number in _processes(tmp_path):
+        os.kill(int(number), signal.SIGKILL)
+    thread.join()
+    assert "was ended by signal 9, as happens when memory runs out" in ended[0]
+    single()
+    assert "from charges of an earlier try" in ended[1]
+    (tmp_path / "cold").mkdir()
+    (cold,) = engine.simulate(Structure(atoms=sheet), tmp_path / "cold")
+    warm = energies_and_forces(tmp_path / "results.tag")
+    assert warm["energy"] == pytest.approx(cold.energy, abs=1e-4)
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ase import units
 from pydantic import Field, field_validator, model_validator
 
 from stem2sim.borrowed import Borrowed
-from stem2sim.errors import BadInput, StageFailed
+from stem2sim.errors import BadInput, OutOfTime, StageFailed
 from stem2sim.motion import Bath
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
@@ -19,7 +19,7 @@ from stem2sim.simulation import SimulationResult
 from stem2sim.stages import EngineOption, Simulator
 from stem2sim.trajectory import Frames, frames
 from stem2sim_aimd.drift import drift
-from stem2sim_aimd.freedom import check_constraints, moves, thermal_momenta
+from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves, thermal_momenta
 from stem2sim_aimd.native import NativeDynamics
 from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat
 from stem2sim_aimd.verlet import Dynamics, load
@@ -116,6 +116,8 @@ class Aimd(Simulator):
                 label = "-".join(parts)
                 try:
                     yield self._trajectory(structure, workdir, temperature, replica, label)
+                except OutOfTime:
+                    raise
                 except StageFailed as problem:
                     if not label:
                         raise
@@ -127,7 +129,8 @@ class Aimd(Simulator):
     def _trajectory(
         self, structure: Structure, workdir: Path, temperature: float, replica: int, label: str
     ) -> SimulationResult:
-        stem = f"dynamics-{label}" if label else "dynamics"
+        # named alike whether it is alone or one of many, so that a ladder can grow
+        stem = f"dynamics-{temperature:g}K" + (f"-{replica + 1}" if replica else "")
         atoms = structure.atoms.copy()
         dt = self.time_step or (0.5 if moves(atoms, "H") else 1.0)
         seed = [self.seed, replica, round(1000 * temperature)]
@@ -140,7 +143,9 @@ class Aimd(Simulator):
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
         with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
             if self.native:
-                bath = Bath(self.ensemble, self.thermostat, temperature, dt, self.thermostat_period)
+                freedom = degrees_of_freedom(atoms)
+                period, length = self.thermostat_period, self.chain_length
+                bath = Bath(self.ensemble, self.thermostat, temperature, dt, period, length, freedom)
                 dynamics: Dynamics = NativeDynamics(atoms, bath, engine, self.engine, structure, workdir)
             else:
                 dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
@@ -151,8 +156,11 @@ class Aimd(Simulator):
                 Frames(path, len(series.get(TIME, ()))) as trajectory,
                 track(title, self.steps) as advance,
             ):
+                kept = dynamics.step if series and series[TIME][-1] == dynamics.step * dt else -1
 
                 def keep() -> None:
+                    nonlocal kept
+                    kept = dynamics.step
                     now = self._values(dynamics)
                     for name, value in now.items():
                         series.setdefault(name, []).append(value)
@@ -160,24 +168,27 @@ class Aimd(Simulator):
                     trajectory.append(atoms, found, step=dynamics.step, values=now)
 
                 advance(dynamics.step)
-                if not series:
+                if not series or (dynamics.step == self.steps and kept < dynamics.step):
                     keep()
-                blown = False
-                while dynamics.step < self.steps and not blown:
+                check_time(0.0, f"before {stem}")
+                while dynamics.step < self.steps and not dynamics.blown:
                     before = dynamics.seconds
                     block = self.checkpoint - dynamics.step % self.checkpoint
                     for _ in dynamics.run(min(block, self.steps - dynamics.step)):
                         advance(note=f"{dynamics.temperature():.0f} K")
-                        blown = not dynamics.hottest < BLOWN_UP * temperature
-                        if dynamics.step % self.interval == 0 or dynamics.step == self.steps or blown:
+                        dynamics.blown = not dynamics.hottest < BLOWN_UP * temperature
+                        if dynamics.step % self.interval == 0 and np.isfinite(dynamics.hottest):
                             keep()
-                        if blown:
+                        if dynamics.blown:
                             break
+                    ended = dynamics.step == self.steps or (dynamics.blown and np.isfinite(dynamics.hottest))
+                    if ended and kept < dynamics.step:
+                        keep()
                     trajectory.sync()
                     dynamics.save(checkpoint)
-                    if dynamics.step < self.steps and not blown:
+                    if dynamics.step < self.steps and not dynamics.blown:
                         check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
-        reason, warnings = self._told(dynamics, series, blown, temperature)
+        reason, warnings = self._told(dynamics, series, temperature)
         ended = atoms.copy()
         held = atoms.copy()
         forces = dynamics.forces.copy()
@@ -188,7 +199,7 @@ class Aimd(Simulator):
             structure=structure.model_copy(update={"atoms": ended}),
             energy=dynamics.potential,
             forces=forces,
-            converged=not blown,
+            converged=not dynamics.blown,
             reason=reason,
             trajectory=path.name,
             observables=series,
@@ -209,7 +220,7 @@ class Aimd(Simulator):
     def _taken_up(self, dynamics: Dynamics, checkpoint: Path, path: Path) -> dict[str, list[float]]:
         """Take up the last checkpoint; return what was kept until then, nothing where there is none to take up."""
         try:
-            step, saved = load(checkpoint)
+            step, blown, saved = load(checkpoint)
         except (OSError, ValueError, KeyError, BadZipFile):
             return {}
         if step > self.steps:
@@ -219,7 +230,8 @@ class Aimd(Simulator):
         for frame in frames(path):
             at = int(frame.info["step"])
             # the end of a shorter run may lie between two intervals
-            if at > step or (at % self.interval and at != self.steps):
+            ended = at == step and (step == self.steps or blown)
+            if at > step or (at % self.interval and not ended):
                 continue
             last = at
             for name, value in frame.info["values"].items():
@@ -241,10 +253,10 @@ class Aimd(Simulator):
         }
 
     def _told(
-        self, dynamics: Dynamics, series: dict[str, list[float]], blown: bool, temperature: float
+        self, dynamics: Dynamics, series: dict[str, list[float]], temperature: float
     ) -> tuple[str, tuple[str, ...]]:
         """What was reached, in words, and what to be warned of."""
-        if blown:
+        if dynamics.blown:
             return (
                 f"blew up at step {dynamics.step}: {dynamics.hottest:.0f} K for a target of {temperature:g} K; "
                 f"try a time step below {dynamics.time_step} fs"

@@ -38,6 +38,8 @@ class Dynamics:
         """Wall-clock time that the steps took."""
         self.hottest = 0.0
         """Temperature before the thermostat had its say [K]: where an integration fails, this is what shows it."""
+        self.blown = False
+        """Whether the integration failed; such a trajectory does not go on."""
         self.potential = 0.0
         self.forces = np.zeros((len(atoms), 3))
         """Of the engine [eV/Å], constraints not applied."""
@@ -93,31 +95,34 @@ class Dynamics:
         Raises:
             StageFailed: the disk is full; the old one is kept.
         """
+        rest = [self.step, self.potential, self.seconds, self.hottest, self.blown, self.thermostat.state()]
         with disk_full_told(path), write_atomically(path) as part:
             np.savez(
                 part,
                 positions=self.atoms.positions,
                 momenta=self.atoms.get_momenta(),
                 forces=self.forces,
-                rest=json.dumps([self.step, self.potential, self.seconds, self.thermostat.state()]),
+                rest=json.dumps(rest),
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up the state that `load` read."""
         positions, momenta, forces = saved["positions"], saved["momenta"], saved["forces"]
-        self.step, self.potential, self.seconds, state = json.loads(str(saved["rest"]))
+        rest = json.loads(str(saved["rest"]))
+        self.step, self.potential, self.seconds, self.hottest, self.blown, state = rest
         self.atoms.set_positions(positions, apply_constraint=False)
         self.atoms.set_momenta(momenta, apply_constraint=False)
         self.forces = forces
         self.thermostat.restore(state)
 
 
-def load(path: Path) -> tuple[int, dict[str, Any]]:
-    """Return the step and the whole of a state that was saved.
+def load(path: Path) -> tuple[int, bool, dict[str, Any]]:
+    """Return the step, whether the trajectory blew up there, and the whole of a state that was saved.
 
     Raises:
         OSError, ValueError, KeyError, BadZipFile: there is none, or it is damaged.
     """
     with np.load(path, allow_pickle=False) as file:
         saved = {name: file[name] for name in ("positions", "momenta", "forces", "rest")}
-    return int(json.loads(str(saved["rest"]))[0]), saved
+    step, _, _, _, blown, _ = json.loads(str(saved["rest"]))
+    return step, blown, saved

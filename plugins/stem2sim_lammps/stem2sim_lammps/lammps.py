@@ -49,6 +49,7 @@ class Lammps(Engine):
     """Classical potentials (Erhart-Albe, Tersoff, AIREBO) through LAMMPS, for thousands of atoms."""
 
     name: ClassVar[str] = "lammps"
+    linear: ClassVar[bool] = True
 
     potential: Literal["erhart-albe", "tersoff", "airebo"] | None = Field(
         None, description="left out, airebo for C and H, else erhart-albe for C and Si"
