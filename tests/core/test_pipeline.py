@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -261,7 +262,8 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
         *("--set", "build.1.size=10", "--set", "simulate.1.steps=600", "--set", "simulate.0.fmax=0.05"),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores Ctrl-C
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, preexec_fn=listens) as process:
         trajectory = out / "02-aimd" / "dynamics-300K.traj"
         deadline = time.monotonic() + 120
         while not (trajectory.exists() and trajectory.stat().st_size > 8000) and time.monotonic() < deadline:

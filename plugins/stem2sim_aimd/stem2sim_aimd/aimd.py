@@ -162,6 +162,8 @@ class Aimd(Simulator):
                     nonlocal kept
                     kept = dynamics.step
                     now = self._values(dynamics)
+                    if not np.isfinite(list(now.values())).all():  # blown up beyond all numbers
+                        return
                     for name, value in now.items():
                         series.setdefault(name, []).append(value)
                     found = {"energy": dynamics.potential, **({"forces": dynamics.forces} if dynamics.current else {})}
@@ -171,22 +173,21 @@ class Aimd(Simulator):
                 if not series or (dynamics.step == self.steps and kept < dynamics.step):
                     keep()
                 check_time(0.0, f"before {stem}")
-                while dynamics.step < self.steps and not dynamics.blown:
+                while not dynamics.ended(self.steps):
                     before = dynamics.seconds
                     block = self.checkpoint - dynamics.step % self.checkpoint
                     for _ in dynamics.run(min(block, self.steps - dynamics.step)):
                         advance(note=f"{dynamics.temperature():.0f} K")
                         dynamics.blown = not dynamics.hottest < BLOWN_UP * temperature
-                        if dynamics.step % self.interval == 0 and np.isfinite(dynamics.hottest):
+                        if dynamics.step % self.interval == 0:
                             keep()
                         if dynamics.blown:
                             break
-                    ended = dynamics.step == self.steps or (dynamics.blown and np.isfinite(dynamics.hottest))
-                    if ended and kept < dynamics.step:
+                    if kept < dynamics.step and dynamics.ended(self.steps):
                         keep()
                     trajectory.sync()
                     dynamics.save(checkpoint)
-                    if dynamics.step < self.steps and not dynamics.blown:
+                    if not dynamics.ended(self.steps):
                         check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
         reason, warnings = self._told(dynamics, series, temperature)
         ended = atoms.copy()

@@ -81,6 +81,10 @@ class Dynamics:
         found = self._engine.compute(self._unheld)
         self.potential, self.forces = float(found["energy"]), np.array(found["forces"], dtype=float)
 
+    def ended(self, steps: int) -> bool:
+        """Return whether there is nothing more to do: all steps are made, or the integration failed."""
+        return self.blown or self.step >= steps
+
     def temperature(self) -> float:
         """Temperature over the free degrees of freedom [K]."""
         return 2 * float(self.atoms.get_kinetic_energy()) / (self.thermostat.freedom * units.kB)
