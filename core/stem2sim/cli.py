@@ -16,9 +16,11 @@ from stem2sim.errors import BadInput, StageFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.comparison import Row
     from stem2sim.config import Config
     from stem2sim.doctor import Check
     from stem2sim.pipeline import Outcome
+    from stem2sim.simulation import SimulationResult
 
 app = typer.Typer(
     help="From a STEM image to an atomistic simulation of what was really seen.",
@@ -151,28 +153,33 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(help="Run folders.")], json: Json = False, verbose: Verbose = False
 ) -> None:
     """Put the results of several runs side by side: bonds, rings, energies, time, versions."""
-    from stem2sim.comparison import table
+    from stem2sim.comparison import compared, table
     from stem2sim.report import Report
     from stem2sim.runfolder import CONFIG
 
     with _console(verbose):
-        rows = []
+        found: list[tuple[Row, SimulationResult]] = []
+        names: list[str] = []
         for folder in folders:
             if not (folder / CONFIG).is_file():
                 raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-            rows += [(folder.name, row) for row in Report.of(folder).rows()]
+            found += Report.of(folder).rows()
+            names += [folder.name] * (len(found) - len(names))
+        rows = list(zip(names, compared(found), strict=True))
     if json:
         _print_json(
             [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in rows]
         )
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     columns, cells = table([row for _, row in rows])
-    shown = Table("run", *columns, box=None, padding=(0, 2, 0, 0))
+    # units in brackets are not markup
+    shown = Table("run", *map(escape, columns), box=None, padding=(0, 2, 0, 0))
     for (name, _), line in zip(rows, cells, strict=True):
-        shown.add_row(name, *line)
+        shown.add_row(*map(escape, (name, *line)))
     Console(width=max(200, Console().width)).print(shown)
 
 

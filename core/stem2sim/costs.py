@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.errors import BadInput
-from stem2sim.estimate import RELAXATION, Estimate, estimate
+from stem2sim.estimate import RELAXATION, Estimate, duration, estimate
 from stem2sim.stages import Engine
 
 if TYPE_CHECKING:
@@ -26,19 +26,21 @@ class Cost:
     structure: str
     estimate: Estimate
     steps: int
+    starts: int
+    """Trajectories, relaxations or single points, each with a first step."""
     known: bool
     """Whether the number of steps is given; a relaxation takes what it takes."""
 
     @property
     def seconds(self) -> float:
         """Time of all steps."""
-        return self.estimate.first + self.steps * self.estimate.step
+        return self.starts * self.estimate.first + self.steps * self.estimate.step
 
     def told(self) -> str:
         """Return one line."""
         what = f"{self.steps} steps" if self.known else f"every {self.steps} steps"
-        what = what if self.steps else "one single point"
-        return f"{self.step} of {self.structure}: {self.estimate.told(self.steps, what)}"
+        what = what if self.steps else f"single points: {self.starts},"
+        return f"{self.step} of {self.structure}: {self.estimate.told()}; {what} {duration(self.seconds)}"
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for programs."""
@@ -70,20 +72,23 @@ def costs(config: Config, structures: Sequence[tuple[Path, Structure]]) -> list[
     for number, simulator in enumerate(config.simulate, start=1):
         engine = simulator if isinstance(simulator, Engine) else getattr(simulator, "engine", None)
         if isinstance(engine, Engine):
-            steps, known = _steps(simulator)
+            steps, starts, known = _steps(simulator)
             measured = estimate(engine, engine.adopt(structure))
             several = f"{len(structures)} structures like {path.name}" if len(structures) > 1 else path.name
-            found.append(Cost(f"{number:02d}-{simulator.name}", several, measured, steps * len(structures), known))
+            count = len(structures)
+            step = f"{number:02d}-{simulator.name}"
+            found.append(Cost(step, several, measured, steps * count, starts * count, known))
     if not found:
         raise BadInput("no simulation of this config runs an engine; there is nothing to estimate")
     return found
 
 
-def _steps(simulator: Simulator) -> tuple[int, bool]:
+def _steps(simulator: Simulator) -> tuple[int, int, bool]:
     steps = getattr(simulator, "steps", None)
     if not isinstance(steps, int):
         single = getattr(simulator, "task", "relax") == "single-point"
-        return (0, True) if single else (RELAXATION, False)
+        return (0, 1, True) if single else (RELAXATION, 1, False)
     temperature = getattr(simulator, "temperature", None)
     several = len(temperature) if isinstance(temperature, tuple) else 1
-    return steps * several * int(getattr(simulator, "replicas", 1)), True
+    starts = several * int(getattr(simulator, "replicas", 1))
+    return steps * starts, starts, True

@@ -62,15 +62,14 @@ class Estimate:
     """[s]; the least and the most of what the laws below give."""
     memory: float
 
-    def told(self, steps: int, what: str) -> str:
-        """Return it in words, for a number of steps."""
+    def told(self) -> str:
+        """Return it in words."""
         measured = ", ".join(f"{one.atoms} atoms {duration(one.step)}" for one in self.probes)
         low, high = self.between
         spread = f" (between {duration(low)} and {duration(high)})" if high > 1.2 * low else ""
-        whole = duration(self.first + steps * self.step)
         return (
-            f"{self.atoms} atoms: {duration(self.step)} per step{spread}, the first {duration(self.first)}; {what} "
-            f"{whole}; memory {self.memory / 1e9:.2f} GB; measured: {measured}"
+            f"{self.atoms} atoms: {duration(self.step)} per step{spread}, the first {duration(self.first)}; "
+            f"memory {self.memory / 1e9:.2f} GB; measured: {measured}"
         )
 
 

@@ -208,18 +208,18 @@ class Report(BaseModel):
             out.append(_section(_text(title), "".join(parts)))
         return out
 
-    def rows(self) -> list[Row]:
-        """Return the results side by side."""
+    def rows(self) -> list[tuple[Row, SimulationResult]]:
+        """Return the numbers of each result, and the result."""
         found = []
         for name, result in self.results.items():
             folder = Path(name).parent
             found.append((row(folder.name, result, self._start(result), self.folder / folder), result))
-        return compared(found)
+        return found
 
     def _side_by_side(self) -> list[str]:
         if len(self.results) < 2:
             return []
-        columns, cells = table(self.rows())
+        columns, cells = table(compared(self.rows()))
         head = "".join(f"<th>{_text(name)}</th>" for name in columns)
         body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in line) + "</tr>" for line in cells)
         note = (

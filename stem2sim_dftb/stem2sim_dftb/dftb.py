@@ -53,7 +53,7 @@ class Dftb(Engine):
     mode: Literal["socket", "file", "native"] = Field(
         "socket",
         description="how steps are taken: by ASE with a process that stays, by ASE with a process per step, or by "
-        "DFTB+'s own drivers",
+        "DFTB+'s own drivers (`optimiser` is ASE's)",
     )
     charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
     electronic_temperature: float = Field(300.0, gt=0, description="of the Fermi smearing [K]")

@@ -95,7 +95,7 @@ def test_the_command_measures_the_engine_that_is_asked_for(tmp_path: Path) -> No
     assert cost["atoms"] == 12
     assert cost["steps"] == 400
     assert 0 < cost["seconds_per_step"] < 10
-    assert cost["seconds"] == pytest.approx(cost["probes"][0]["first"] + 400 * cost["seconds_per_step"])
+    assert cost["seconds"] == pytest.approx(2 * cost["probes"][0]["first"] + 400 * cost["seconds_per_step"])
     done = stem2sim("estimate", tmp_path / "benzene.extxyz", *options, "--out", tmp_path / "out")
     assert done.stdout.startswith("01-aimd of structure.extxyz: 12 atoms: ")
     before = (tmp_path / "out" / "run.toml").read_text()
@@ -191,4 +191,5 @@ def test_a_ladder_is_one_table(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert [one["label"] for one in json.loads(done.stdout)] == ["300K", "600K"] * 2
     shown = stem2sim("compare", tmp_path / "run")
     assert "01-aimd 300K" in shown.stdout
+    assert "energy [eV]" in shown.stdout
     assert stem2sim("compare", tmp_path).returncode == 2
