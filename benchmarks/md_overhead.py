@@ -4,7 +4,7 @@ Aimd runs with its defaults for frames, values and checkpoints. The bare engine 
 after the other, warm, in the same process; ratios alternate between the two. Where `dftb+` is on PATH and a
 Slater-Koster set is named by STEM2SIM_SLAKO, the same for DFTB+, and its socket against a process per step.
 
-    python benchmarks/md_overhead.py [--steps 200] [--rounds 3]
+    python benchmarks/md_overhead.py [--steps 200] [--rounds 3] [--only xtb]
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="one engine, such as 'dftb socket'")
     parser.add_argument("--size", type=int, default=42, help="carbon atoms")
     given = parser.parse_args()
     structure = flake(given.size)
@@ -81,11 +82,12 @@ def main() -> None:
         engines |= {f"dftb {mode}": read_engine({"use": "dftb", "mode": mode}) for mode in ("socket", "file")}
     else:
         print("no dftb+ on PATH, or no STEM2SIM_SLAKO: xtb only")
+    engines = {name: engine for name, engine in engines.items() if given.only in (None, name)}
     whole: dict[str, list[float]] = {name: [] for name in engines}
     with tempfile.TemporaryDirectory() as folder:
         for name, engine in engines.items():
             dynamics(engine, structure, given.steps, Path(folder) / "md", interval=1)
-            geometries = [frame.positions for frame in frames(Path(folder) / "md" / "dynamics.traj")]
+            geometries = [frame.positions for frame in frames(Path(folder) / "md" / "dynamics-300K.traj")]
             ratios = []
             for _ in range(given.rounds):
                 ours = dynamics(engine, structure, given.steps, Path(folder) / "md")
@@ -97,7 +99,7 @@ def main() -> None:
                 f"{np.median(ratios):.3f} ({', '.join(f'{r:.3f}' for r in ratios)})",
                 flush=True,
             )
-    if found:
+    if {"dftb file", "dftb socket"} <= set(engines):
         ratio = np.median(whole["dftb file"]) / np.median(whole["dftb socket"])
         print(f"dftb: a process per step takes {ratio:.2f} times as long as the socket")
 
