@@ -84,9 +84,9 @@ def duration(seconds: float) -> str:
 def estimate(engine: Engine, structure: Structure) -> Estimate:
     """Measure an engine on parts of a structure and extrapolate.
 
-    Through both sizes go a power law, a + b N³, and a N² + b N³ where both terms are positive; an engine with matrices
-    ends at the cube, and the last that fits is what is most likely. An engine that says it is linear (`Engine.linear`)
-    follows a + b N. Memory follows a + b N².
+    An engine with matrices ends at the cube. Its time may follow a power law through both sizes, the cube through the
+    larger, a + b N³, or a N² + b N³; the last of these that fits with positive terms is the most likely. An engine that
+    says it is linear (`Engine.linear`) follows a + b N. Memory follows a + b N².
 
     Raises:
         BadInput: what the engine cannot compute.
@@ -102,12 +102,12 @@ def estimate(engine: Engine, structure: Structure) -> Estimate:
     n = np.array([small.atoms, large.atoms], dtype=float)
     power = float(np.log(large.step / small.step) / np.log(n[1] / n[0]))
     laws = [large.step * (count / n[1]) ** max(power, 1.0)]
+    if not engine.linear:
+        laws.append(large.step * (count / n[1]) ** 3)
     for low, high in ((0, 1),) if engine.linear else ((0, 3), (2, 3)):
         a, b = np.linalg.solve(np.stack([n**low, n**high], axis=1), [small.step, large.step])
         if a >= 0 and b > 0:
             laws.append(float(a * count**low + b * count**high))
-    if not engine.linear:
-        laws.insert(0, large.step * (count / n[1]) ** 3)
     likely, between = laws[-1], (min(laws), max(laws))
     fixed, square = np.linalg.solve(np.stack([np.ones(2), n**2], axis=1), [small.memory, large.memory])
     memory = max(float(fixed + square * count**2), large.memory)
@@ -180,10 +180,10 @@ def _watched() -> Iterator[list[int]]:
     def watch() -> None:
         while not over.wait(0.1):
             for listed in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-                with suppress(OSError, TypeError):
+                with suppress(OSError):  # of a process that has just ended
                     for child in listed.read_text().split():
                         status = Path(f"/proc/{child}/status").read_text()
-                        peaks.append(1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1]))  # type: ignore[index]
+                        peaks.extend(1024 * int(kilobytes) for kilobytes in re.findall(r"VmHWM:\s+(\d+)", status))
 
     thread = Thread(target=watch, daemon=True)
     thread.start()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -86,52 +87,98 @@ class Recorded(Calculator):
         self.done += 1
 
 
-class Relaxed:
+class Relaxed(NamedTuple):
     """How a relaxation ended."""
 
-    def __init__(self, converged: bool, steps: int, series: dict[str, list[float]], seconds: float) -> None:
-        self.converged, self.steps, self.series, self.seconds = converged, steps, series, seconds
+    converged: bool
+    steps: int
+    series: dict[str, list[float]]
+    """Energy [eV] and largest force [eV/Å] of every step."""
+    seconds: float
+    """Wall-clock time, that of earlier tries counted."""
 
 
-def relax(
-    atoms: Atoms,
-    lent: Callable[[], AbstractContextManager[Calculator]],
-    workdir: Path,
-    *,
-    claim: Claim,
-    title: str,
-    optimiser: str,
-    fmax: float,
-    max_steps: int,
-    block: int,
-    strains: list[bool] | None,
-) -> Relaxed:
-    """Relax atoms in place, going on with what `workdir` holds.
+@dataclass(frozen=True)
+class Relaxation:
+    """How atoms are relaxed."""
 
-    Args:
-        atoms: without a calculator; has one with the last results afterwards.
-        lent: lends a fresh calculator of the engine.
-        workdir: for the trajectory and the log.
-        claim: on the files of an earlier try.
-        title: of the progress bar.
-        optimiser: one of `OPTIMISERS`.
-        fmax: largest force to reach [eV/Å].
-        max_steps: most steps.
-        block: steps between checkpoints: what a cut costs at most.
-        strains: of the cell (xx, yy, zz, yz, xz, xy) that may change; None to keep it.
-    """
-    earlier = _recorded(workdir, block)[: max_steps + 1] if claim.resumed else []
-    start = atoms.copy()
-    with Borrowed(lent) as engine:
-        if earlier:
-            log.info("%s goes on from step %d", title, len(earlier))
-            try:
-                return _walk(atoms, engine, earlier, workdir, title, optimiser, fmax, max_steps, block, strains)
-            except Differs:
-                log.warning("%s: another ASE or machine takes other steps than those recorded; it starts again", title)
-                atoms.set_cell(start.cell)
-                atoms.set_positions(start.positions, apply_constraint=False)
-        return _walk(atoms, engine, [], workdir, title, optimiser, fmax, max_steps, block, strains)
+    title: str
+    """Of the progress bar."""
+    optimiser: str
+    """One of `OPTIMISERS`."""
+    fmax: float
+    """Largest force to reach [eV/Å]."""
+    max_steps: int
+    block: int
+    """Steps between checkpoints: what a cut costs at most."""
+    strains: list[bool] | None
+    """Of the cell (xx, yy, zz, yz, xz, xy) that may change; None to keep it."""
+
+    def relax(
+        self, atoms: Atoms, lent: Callable[[], AbstractContextManager[Calculator]], workdir: Path, claim: Claim
+    ) -> Relaxed:
+        """Relax atoms in place, going on with what `workdir` holds.
+
+        Args:
+            atoms: without a calculator; has one with the last results afterwards.
+            lent: lends a fresh calculator of the engine.
+            workdir: for the trajectory and the log.
+            claim: on the files of an earlier try.
+        """
+        earlier = _recorded(workdir, self.block)[: self.max_steps + 1] if claim.resumed else []
+        start = atoms.copy()
+        with Borrowed(lent) as engine:
+            if earlier:
+                log.info("%s goes on from step %d", self.title, len(earlier))
+                try:
+                    return self._walk(atoms, engine, earlier, workdir)
+                except Differs:
+                    told = "another ASE or machine takes other steps than those recorded; it starts again"
+                    log.warning("%s: %s", self.title, told)
+                    atoms.set_cell(start.cell)
+                    atoms.set_positions(start.positions, apply_constraint=False)
+            return self._walk(atoms, engine, [], workdir)
+
+    def _walk(self, atoms: Atoms, engine: Borrowed, earlier: list[Atoms], workdir: Path) -> Relaxed:
+        logfile = workdir / f"{STEM}.log"
+        logfile.unlink(missing_ok=True)  # the steps that are walked again write theirs again
+        series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
+        wanted = ("energy", "forces") if self.strains is None else ("energy", "forces", "stress")
+        recorded = Recorded(earlier, wanted, engine, self.block)
+        atoms.calc = recorded
+        moving = atoms if self.strains is None else FrechetCellFilter(atoms, mask=self.strains)
+        before = float(earlier[-1].info["seconds"]) if earlier else 0.0
+        started = block_started = time.monotonic()
+        with (
+            Frames(workdir / TRAJECTORY, len(earlier)) as trajectory,
+            track(self.title, self.max_steps) as advance,
+            warnings.catch_warnings(),
+            OPTIMISERS[self.optimiser](moving, logfile=str(logfile)) as walk,
+        ):
+            warnings.filterwarnings("ignore", "logm result may be inaccurate")  # by 1e-12, of a cell's strain
+
+            def note() -> None:
+                nonlocal block_started
+                force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
+                series["energy [eV]"].append(float(atoms.get_potential_energy()))
+                series["largest force [eV/Å]"].append(force)
+                advance(note=f"{force:.3f} eV/Å")
+                if recorded.replays:
+                    return
+                step = walk.get_number_of_steps()
+                trajectory.append(atoms, recorded.results, step=step, seconds=before + time.monotonic() - started)
+                if (step + 1) % self.block == 0:
+                    trajectory.sync()
+                    with disk_full_told(workdir / MARK):
+                        write_text(workdir / MARK, f"{step}\n")
+                    check_time(time.monotonic() - block_started, f"after step {step} of the relaxation")
+                    block_started = time.monotonic()
+
+            walk.attach(note)
+            converged = bool(walk.run(fmax=self.fmax, steps=self.max_steps))
+            trajectory.sync()
+            steps = walk.get_number_of_steps()
+        return Relaxed(converged, steps, series, before + time.monotonic() - started)
 
 
 def _recorded(workdir: Path, block: int) -> list[Atoms]:
@@ -142,56 +189,3 @@ def _recorded(workdir: Path, block: int) -> list[Atoms]:
         return []
     found = list(islice(frames(workdir / TRAJECTORY), last + 1))
     return found[: len(found) - len(found) % block]
-
-
-def _walk(
-    atoms: Atoms,
-    engine: Borrowed,
-    earlier: list[Atoms],
-    workdir: Path,
-    title: str,
-    optimiser: str,
-    fmax: float,
-    max_steps: int,
-    block: int,
-    strains: list[bool] | None,
-) -> Relaxed:
-    logfile = workdir / f"{STEM}.log"
-    logfile.unlink(missing_ok=True)  # the steps that are walked again write theirs again
-    series: dict[str, list[float]] = {"energy [eV]": [], "largest force [eV/Å]": []}
-    wanted = ("energy", "forces") if strains is None else ("energy", "forces", "stress")
-    recorded = Recorded(earlier, wanted, engine, block)
-    atoms.calc = recorded
-    moving = atoms if strains is None else FrechetCellFilter(atoms, mask=strains)
-    before = float(earlier[-1].info["seconds"]) if earlier else 0.0
-    started = block_started = time.monotonic()
-    with (
-        Frames(workdir / TRAJECTORY, len(earlier)) as trajectory,
-        track(title, max_steps) as advance,
-        warnings.catch_warnings(),
-        OPTIMISERS[optimiser](moving, logfile=str(logfile)) as walk,
-    ):
-        warnings.filterwarnings("ignore", "logm result may be inaccurate")  # by 1e-12, of a cell's strain
-
-        def note() -> None:
-            nonlocal block_started
-            force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
-            series["energy [eV]"].append(float(atoms.get_potential_energy()))
-            series["largest force [eV/Å]"].append(force)
-            advance(note=f"{force:.3f} eV/Å")
-            if recorded.replays:
-                return
-            step = walk.get_number_of_steps()
-            trajectory.append(atoms, recorded.results, step=step, seconds=before + time.monotonic() - started)
-            if (step + 1) % block == 0:
-                trajectory.sync()
-                with disk_full_told(workdir / MARK):
-                    write_text(workdir / MARK, f"{step}\n")
-                check_time(time.monotonic() - block_started, f"after step {step} of the relaxation")
-                block_started = time.monotonic()
-
-        walk.attach(note)
-        converged = bool(walk.run(fmax=fmax, steps=max_steps))
-        trajectory.sync()
-        steps = walk.get_number_of_steps()
-    return Relaxed(converged, steps, series, before + time.monotonic() - started)

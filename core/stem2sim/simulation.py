@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ase import Atoms
+
 
 class SimulationResult(BaseModel):
     """The outcome of one simulation of one structure."""
@@ -57,6 +59,14 @@ class SimulationResult(BaseModel):
         fields["structure"] = Structure.read(path.parent / record["structure"])
         fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
         return cls(**fields)
+
+
+def constrained(atoms: Atoms, forces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the constraints of atoms leave of forces (atoms, 3) [eV/Å]."""
+    left = forces.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, left)
+    return left
 
 
 def variants(results: Iterable[tuple[str, SimulationResult]]) -> list[tuple[str, SimulationResult]]:

@@ -25,7 +25,7 @@ from pydantic import (
 
 from stem2sim.bonds import bonded_across
 from stem2sim.errors import BadInput
-from stem2sim.relaxation import MARK, STEM, TRAJECTORY, relax
+from stem2sim.relaxation import MARK, STEM, TRAJECTORY, Relaxation
 from stem2sim.resume import Claim
 from stem2sim.simulation import SimulationResult
 
@@ -210,11 +210,7 @@ class Engine(Simulator):
         # a relaxation may be given more steps; all else decides how it goes
         inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
         claim = Claim(workdir, STEM, {"structure": structure.fingerprint(), **inputs}, workdir / MARK)
-        ended = relax(
-            atoms,
-            lambda: self.calculator(structure, workdir),
-            workdir,
-            claim=claim,
+        relaxation = Relaxation(
             title=f"{self.name}: relaxation",
             optimiser=self.optimiser,
             fmax=self.fmax,
@@ -222,6 +218,7 @@ class Engine(Simulator):
             block=self.checkpoint,
             strains=strains,
         )
+        ended = relaxation.relax(atoms, lambda: self.calculator(structure, workdir), workdir, claim)
         reason = (
             f"largest force {ended.series['largest force [eV/Å]'][-1]:.4f} eV/Å after {ended.steps} steps, "
             + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")

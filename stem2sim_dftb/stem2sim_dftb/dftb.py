@@ -135,7 +135,8 @@ class Dftb(Engine):
                 if not warm:
                     raise
                 log.warning("%s: the charges of the earlier try are of no use; it starts again", self.name)
-                atoms.calc = calculator(False)
+                warm = False
+                atoms.calc = calculator(warm)
                 energy = float(atoms.get_potential_energy())
         reason = "energy and forces of the given structure" + (", from charges of an earlier try" if warm else "")
         yield self.result(structure, atoms, energy, atoms.get_forces(), reason, seconds=time.monotonic() - started)

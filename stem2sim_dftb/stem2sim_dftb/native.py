@@ -16,6 +16,7 @@ from stem2sim.files import write_text
 from stem2sim.motion import Motion
 from stem2sim.progress import track
 from stem2sim.resume import check_time
+from stem2sim.simulation import constrained
 from stem2sim_dftb.binary import INPUT, LOG, find, run
 from stem2sim_dftb.hsd import Block, Rows, dumps
 from stem2sim_dftb.input import moved_atoms
@@ -109,9 +110,7 @@ def relax_natively(engine: Dftb, start: Atoms, workdir: Path, claim: Claim, comp
     ended = list(frames(now, start))
     atoms = ended[-1][1]
     atoms.set_momenta(None)
-    forces = np.array(found["forces"])
-    for constraint in atoms.constraints:
-        constraint.adjust_forces(atoms, forces)
+    forces = constrained(atoms, np.array(found["forces"]))
     energies = [float(e) * Hartree for e in re.findall(r"Total Mermin free energy:\s+(\S+) H", said)]
     return Ended(atoms, energies, float(found["energy"]), forces, "Geometry converged" in said, seconds)
 
@@ -168,7 +167,7 @@ def moves_natively(
     if len(made) != steps:
         raise StageFailed(f"DFTB+ made {len(made)} of {steps} steps; its log: {workdir.name}/{LOG}")
     for number, ((_, atoms), block) in enumerate(made, start=1):
-        potential = float(re.search(r"Potential Energy:\s+(\S+) H", block)[1]) * Hartree  # type: ignore[index]
+        potential = float(re.findall(r"Potential Energy:\s+(\S+) H", block)[0]) * Hartree
         found = {name: [float(v) for v in re.findall(r"\S+", values)] for name, values in CHAIN.findall(block)}
         forces = np.array(last["forces"]) if number == steps else None
         yield Motion(atoms.positions, atoms.get_momenta(), potential, forces, found)

@@ -68,7 +68,8 @@ def test_between_square_and_cube_the_cube_takes_over(monkeypatch: pytest.MonkeyP
         assert one.between[0] < one.step < one.between[1]
     costing(monkeypatch, 3.5)
     one = estimates.estimate(Emt(), big)
-    assert one.between[0] < one.between[1]
+    assert one.between[0] == one.step == pytest.approx(1e-9 * 200**3.5 * (one.atoms / 200) ** 3)
+    assert one.between[1] > one.step
 
 
 def test_a_part_is_whole_and_a_small_structure_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from stem2sim.errors import BadInput, OutOfTime, StageFailed
 from stem2sim.motion import Bath
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
-from stem2sim.simulation import SimulationResult
+from stem2sim.simulation import SimulationResult, constrained
 from stem2sim.stages import EngineOption, Simulator
 from stem2sim.trajectory import Frames, frames
 from stem2sim_aimd.drift import drift
@@ -190,16 +190,11 @@ class Aimd(Simulator):
                     if not dynamics.ended(self.steps):
                         check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
         reason, warnings = self._told(dynamics, series, temperature)
-        ended = atoms.copy()
-        held = atoms.copy()
-        forces = dynamics.forces.copy()
-        for constraint in held.constraints:
-            constraint.adjust_forces(held, forces)
         claim.settle()
         return SimulationResult(
-            structure=structure.model_copy(update={"atoms": ended}),
+            structure=structure.model_copy(update={"atoms": atoms}),
             energy=dynamics.potential,
-            forces=forces,
+            forces=constrained(atoms, dynamics.forces),
             converged=not dynamics.blown,
             reason=reason,
             trajectory=path.name,
