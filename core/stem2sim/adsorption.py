@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.stages import Engine, EngineOption, Simulator
+from stem2sim.stages import Engine, EngineSimulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from stem2sim.doctor import Check
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -30,12 +29,11 @@ SPINS = 4
 """Multiplicities that are tried: the lowest and the next three; chromium by itself has six unpaired electrons."""
 
 
-class Adsorption(Simulator):
+class Adsorption(EngineSimulator):
     """Adsorption energies: every structure of `adsorb`, and both references, relaxed with the same settings."""
 
     name: ClassVar[str] = "adsorption"
 
-    engine: EngineOption = Field(description='whose energies: { use = "xtb", electronic_temperature = 600 }')
     spin: bool = Field(
         False, description="spin-polarised, all terms alike, each with the multiplicity of lowest energy"
     )
@@ -76,14 +74,6 @@ class Adsorption(Simulator):
             raise problems[0]
         best = min(tried, key=lambda m: tried[m])
         return self.engine.with_spin(best), f"; multiplicity {best}, the lowest of {', '.join(map(str, tried))}"
-
-    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield what the engine needs."""
-        return self.engine.diagnose(elements)
-
-    def provenance(self) -> dict[str, object]:
-        """Return name, options and version, those of the engine among them."""
-        return {**super().provenance(), "engine": self.engine.provenance()}
 
 
 @dataclass(frozen=True)

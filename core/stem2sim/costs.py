@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stem2sim.errors import BadInput
 from stem2sim.estimate import RELAXATION, Estimate, duration, estimate
-from stem2sim.stages import Engine
+from stem2sim.stages import Engine, EngineSimulator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def costs(config: Config, structures: Sequence[tuple[Path, Structure]]) -> list[
     # variants differ by an atom or two: one of them is measured for all
     path, structure = max(structures, key=lambda one: len(one[1].atoms))
     for number, simulator in enumerate(config.simulate, start=1):
-        engine = simulator if isinstance(simulator, Engine) else getattr(simulator, "engine", None)
+        engine = simulator.engine if isinstance(simulator, EngineSimulator) else simulator
         if isinstance(engine, Engine):
             steps, starts, known = _steps(simulator)
             measured = estimate(engine, engine.adopt(structure))

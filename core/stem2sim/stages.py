@@ -288,3 +288,17 @@ EngineOption = Annotated[
     WithJsonSchema({"type": "object", "title": "engine", "required": ["use"]}),
 ]
 """Type of a field that takes an engine: `engine = { use = "xtb" }` in a config."""
+
+
+class EngineSimulator(Simulator):
+    """A simulator that works with the forces of any engine."""
+
+    engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
+
+    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
+        """Yield what the engine needs."""
+        return self.engine.diagnose(elements)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return name, options and version, those of the engine among them."""
+        return {**super().provenance(), "engine": self.engine.provenance()}

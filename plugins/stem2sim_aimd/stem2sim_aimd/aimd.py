@@ -16,7 +16,7 @@ from stem2sim.motion import Bath
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
 from stem2sim.simulation import SimulationResult, constrained
-from stem2sim.stages import EngineOption, Simulator
+from stem2sim.stages import EngineSimulator
 from stem2sim.trajectory import Frames, frames
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves, thermal_momenta
@@ -25,12 +25,11 @@ from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermos
 from stem2sim_aimd.verlet import Dynamics, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ase import Atoms
 
-    from stem2sim.doctor import Check
     from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim")
@@ -47,12 +46,11 @@ PRESETS: dict[str, dict[str, Any]] = {"paper": {"time_step": 1.0, "thermostat": 
 """What Ghosh et al., npj Comput. Mater. 8, 74 (2022), used: VASP's Nosé thermostat and steps of 1 fs."""
 
 
-class Aimd(Simulator):
+class Aimd(EngineSimulator):
     """Dynamics (NVT or NVE) with the forces of any engine; several temperatures make a ladder."""
 
     name: ClassVar[str] = "aimd"
 
-    engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
     preset: Literal["paper"] | None = Field(None, description="paper: a time step of 1 fs and nose-hoover")
     ensemble: Literal["nvt", "nve"] = Field("nvt", description="constant temperature, or constant energy")
     thermostat: Literal["nose-hoover", "langevin", "csvr"] = Field(
@@ -270,11 +268,3 @@ class Aimd(Simulator):
         reason += f", conserved quantity within {1000 * np.ptp(conserved):.1f} meV"
         drifts = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
         return reason, (drifts,) if drifts else ()
-
-    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield what the engine needs."""
-        return self.engine.diagnose(elements)
-
-    def provenance(self) -> dict[str, object]:
-        """Return name, options and version, those of the engine among them."""
-        return {**super().provenance(), "engine": self.engine.provenance()}
