@@ -1,10 +1,10 @@
 # The commands people type. Each sets up what it needs; nothing but Python 3.11+ and make is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_unet docs/example_plugin
-SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
+DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_vasp stem2sim_unet docs/example_plugin
+SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_vasp/stem2sim_vasp stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
            docs/demo/make_frame.py benchmarks
-DEVELOPMENT := hatchling hypothesis jsonschema mypy openvino pytest rosettasciio ruff
+DEVELOPMENT := custodian hatchling hypothesis jsonschema mypy openvino pymatgen pytest rosettasciio ruff
 READY := .venv/ready
 
 .PHONY: demo test lint types bench clean

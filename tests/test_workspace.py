@@ -22,6 +22,7 @@ FOLDERS = {
     "stem2sim_xtb": "plugins/stem2sim_xtb",
     "stem2sim_lammps": "plugins/stem2sim_lammps",
     "stem2sim_dftb": "stem2sim_dftb",
+    "stem2sim_vasp": "stem2sim_vasp",
     "stem2sim_unet": "stem2sim_unet",
 }
 

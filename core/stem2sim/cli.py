@@ -47,6 +47,9 @@ Force = Annotated[bool, typer.Option("--force", help="Accept a frame that is for
 WallLimit = Annotated[
     float | None, typer.Option("--wall-limit", help="Stop at a checkpoint before this wall-clock time is over [h].")
 ]
+PrepareOnly = Annotated[
+    bool, typer.Option("--prepare-only", help="Write what an engine that runs elsewhere needs, and stop before it.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
 
 
@@ -69,12 +72,15 @@ def run(
     force: Force = False,
     allow: Allow = None,
     wall_limit: WallLimit = None,
+    prepare_only: PrepareOnly = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline: image to report. What is already done is skipped, what was cut off goes on."""
     flags = _flags(segmenter, builder, simulator)
-    _work(input, out, flags, engine, _forced(assignments, force, allow), "report", json, verbose, wall_limit)
+    _work(
+        input, out, flags, engine, _forced(assignments, force, allow), "report", json, verbose, wall_limit, prepare_only
+    )
 
 
 @app.command()
@@ -118,12 +124,27 @@ def simulate(
     assignments: Set = None,
     allow: Allow = None,
     wall_limit: WallLimit = None,
+    prepare_only: PrepareOnly = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Simulate the structures of a run folder, a config or a structure file. What was cut off goes on."""
     options = _forced(assignments, False, allow)
-    _work(input, out, _flags(None, None, simulator), engine, options, "simulate", json, verbose, wall_limit)
+    _work(
+        input, out, _flags(None, None, simulator), engine, options, "simulate", json, verbose, wall_limit, prepare_only
+    )
+
+
+@app.command()
+def collect(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")], json: Json = False, verbose: Verbose = False
+) -> None:
+    """Read what simulations that run elsewhere have left so far, finished or not, and write the report."""
+    from stem2sim import pipeline
+
+    with _console(verbose):
+        outcome = pipeline.collect(folder)
+    _print_json(_summary(outcome)) if json else typer.echo(outcome.report)
 
 
 @app.command()
@@ -442,11 +463,13 @@ def _work(
     json: bool,
     verbose: bool,
     wall_limit: float | None = None,
+    prepare_only: bool = False,
 ) -> None:
     from stem2sim import pipeline
     from stem2sim.resume import within
+    from stem2sim.verbs import only
 
-    with _console(verbose), within(wall_limit):
+    with _console(verbose), within(wall_limit), only("prepare" if prepare_only else "run"):
         config, target = _configured_in(input, out, flags, engine, assignments or [], until)
         outcome = pipeline.run(config, target, until)
     if json:
@@ -542,6 +565,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
             }
             for (path, result), row in zip(outcome.results, outcome.rows, strict=True)
         ],
+        "waiting": outcome.waiting,
         "report": str(outcome.report) if outcome.report else None,
     }
 

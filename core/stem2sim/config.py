@@ -27,7 +27,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """What runs on an image when nothing else is asked for."""
 
-PATHS = ("path", "slater_koster")
+PATHS = ("path", "slater_koster", "potentials", "job")
 """Options that name a file or folder; in a config they count from its own folder."""
 
 SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}

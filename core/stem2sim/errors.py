@@ -13,6 +13,10 @@ class StageFailed(RuntimeError):
     """A stage ended without its result; earlier results are kept (exit code 1)."""
 
 
+class NotRun(StageFailed):
+    """A simulation that runs elsewhere has nothing to show yet."""
+
+
 class OutOfTime(StageFailed):
     """The wall-clock limit came first; the same command goes on from the last checkpoint."""
 

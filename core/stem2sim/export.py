@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from ase.io import write
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
+from stem2sim.poscar import grouped
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from ase import Atoms
 
     from stem2sim.structure import Structure
 
@@ -57,12 +54,7 @@ def export(structure: Structure, path: Path) -> tuple[str, ...]:
     atoms.calc, atoms.info = None, {}
     lost = []
     if kind == "vasp":
-        held = _held(atoms)
-        order = np.argsort(atoms.numbers, kind="stable")
-        atoms.set_constraint()
-        atoms = atoms[order]
-        if held.any():
-            atoms.set_constraint([FixScaled(k, mask) for k, mask in enumerate(held[order]) if mask.any()])
+        atoms, _ = grouped(atoms)
     elif atoms.constraints:
         atoms.set_constraint()
         lost.append(f"{path.suffix} files hold no constraints: what was held in place is free in {path.name}")
@@ -71,27 +63,3 @@ def export(structure: Structure, path: Path) -> tuple[str, ...]:
     with write_atomically(path) as part:
         write(part, atoms, format=kind, **({"direct": True} if kind == "vasp" else {}))
     return tuple(lost)
-
-
-def _held(atoms: Atoms) -> np.ndarray:
-    """(atoms, 3) which motion is held along which vector of the cell."""
-    held = np.zeros((len(atoms), 3), dtype=bool)
-    cell = np.asarray(atoms.cell)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            held[constraint.index] = True
-        elif isinstance(constraint, FixCartesian) and (vectors := _along(constraint.mask, cell)) is not None:
-            held[constraint.index] |= vectors
-        else:
-            name = type(constraint).__name__
-            raise BadInput(f"POSCAR holds motion along the cell's vectors only, which {name} is not, in this cell")
-    return held
-
-
-def _along(mask: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
-    """(3,) which vectors of the cell span just the axes x, y, z of a mask; None where none do."""
-    axes = np.asarray(mask, dtype=bool)
-    there = np.abs(cell) > 1e-6 * np.abs(cell).max()
-    within = ~(there & ~axes).any(axis=1)
-    outside = ~(there & axes).any(axis=1)
-    return within if (within ^ outside).all() and within.sum() == axes.sum() else None

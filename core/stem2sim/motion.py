@@ -22,8 +22,8 @@ class Bath:
     """[fs]."""
     period: float
     """Of the thermostat's oscillation [fs]."""
-    chain_length: int
-    """Thermostats in the chain."""
+    chain_length: int | None
+    """Thermostats in the chain; None for what the engine has."""
     freedom: int
     """Degrees of freedom that share the thermal energy; an engine that counts others must correct for it."""
 
@@ -42,3 +42,22 @@ class Motion:
     """(atoms, 3) [eV/Å]; None where the engine keeps them to itself."""
     state: dict[str, Any] = field(default_factory=dict)
     """Of the engine's thermostat, to go on from."""
+    kinetic: float | None = None
+    """Kinetic energy as the engine has it [eV]; None where that of the momenta is meant."""
+    conserved: float | None = None
+    """What the engine's dynamics conserve [eV]; None where it keeps that to itself."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What an engine that keeps its steps has to say once all of them are given."""
+
+    made_by: dict[str, Any]
+    """Its provenance, as its own output has it."""
+    unfinished: bool = False
+    """Whether it was read while it can still go on."""
+    sound: bool = True
+    """Whether every step was computed as it was asked."""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """Wall-clock time that the steps took."""

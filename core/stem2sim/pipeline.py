@@ -14,7 +14,8 @@ from zipfile import BadZipFile
 from stem2sim import __version__
 from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.comparison import Row, compared, row
-from stem2sim.errors import BadInput, StageFailed
+from stem2sim.config import parse
+from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import AtomsTable, Segmentation
@@ -22,6 +23,7 @@ from stem2sim.simulation import SimulationResult, variants
 from stem2sim.spread import spread
 from stem2sim.structure import Structure
 from stem2sim.validation import validate
+from stem2sim.verbs import asked, only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,13 +46,15 @@ class Outcome:
 
     folder: Path
     steps: dict[str, str] = field(default_factory=dict)
-    """Step -> done or already done."""
+    """Step -> done, already done or unfinished."""
     warnings: list[str] = field(default_factory=list)
     segmentation: Segmentation | None = None
     structures: list[tuple[Path, Structure]] = field(default_factory=list)
     results: list[tuple[Path, SimulationResult]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     """The results side by side."""
+    waiting: list[str] = field(default_factory=list)
+    """Simulations that are to run elsewhere: where they are prepared, or what they lack."""
     report: Path | None = None
 
 
@@ -99,14 +103,55 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
     return outcome
 
 
+def collect(out: Path) -> Outcome:
+    """Read what external simulations of a run folder have left so far, finished or not, and write its report.
+
+    Nothing is run, and no image is needed.
+
+    Raises:
+        BadInput: not a run folder, or one without structures.
+        StageFailed: nothing is there to read.
+    """
+    if not (out / CONFIG).is_file():
+        raise BadInput(f"{out} is not a run folder: it has no {CONFIG}")
+    config = parse(out / CONFIG, {})
+    folder = RunFolder(out)
+    with folder.locked(), _logged(out / LOG), only("collect"):
+        outcome = Outcome(out)
+        branches = []
+        for step, files in folder.current().items():
+            if step.startswith("structure"):
+                (file,) = files
+                outcome.structures.append((file, _read(Structure.read, file)))
+                label = step.removeprefix("structure").removeprefix("-")
+                branches.append(_Branch(label, folder.inputs(step), outcome.structures[-1][1], file.name, step))
+        _simulate(config, branches, folder, outcome)
+        if not outcome.results:
+            raise StageFailed("; ".join(outcome.waiting) or "there is no simulation to collect from")
+        from stem2sim.report import Report
+
+        folder.forget(REPORT)
+        outcome.report = Report.of(out).write(out)
+    return outcome
+
+
 def _needs_image(config: Config) -> bool:
     return config.segment is not None and config.segment.needs_image
 
 
 def _step(
-    folder: RunFolder, outcome: Outcome, step: str, inputs: str, work: Callable[[], list[Path]], after: str = ""
+    folder: RunFolder,
+    outcome: Outcome,
+    step: str,
+    inputs: str,
+    work: Callable[[], list[Path]],
+    after: str = "",
+    partial: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
-    """Do one step, which builds on the step `after`, or skip it when it is done; either way return its files."""
+    """Do one step, which builds on the step `after`, or skip it when it is done; either way return its files.
+
+    What is only `partial` in the end is done again the next time.
+    """
     files = folder.finished(step, inputs)
     if files is not None:
         outcome.steps[step] = "already done"
@@ -119,13 +164,13 @@ def _step(
     except BadInput as problem:
         raise BadInput(f"{step}: {problem}") from problem
     except StageFailed as problem:
-        raise StageFailed(f"{step}: {problem}") from problem
+        raise type(problem)(f"{step}: {problem}") from problem
     except Exception as problem:  # a stage is foreign code; the log keeps the traceback, the user gets one line
         log.debug("%s failed", step, exc_info=True)
         text = " ".join(str(problem).split())
         raise StageFailed(f"{step}: {type(problem).__name__}: {text} (traceback in {LOG})") from problem
-    folder.finish(step, inputs, files, after)
-    outcome.steps[step] = "done"
+    folder.finish(step, inputs, files, after, partial())
+    outcome.steps[step] = "unfinished" if partial() else "done"
     log.debug("%s: %.1f s", step, time.monotonic() - started)
     return files
 
@@ -224,22 +269,35 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
     rows: list[tuple[Row, SimulationResult]] = []
     for number, simulator in enumerate(config.simulate, start=1):
         grown = []
+        unfinished: list[str] = []
         for branch in branches:
             step = _named(f"{number:02d}-{simulator.name}", branch.label)
             inputs = _inputs(simulator, branch.inputs)
 
             def work(branch: _Branch = branch, step: str = step, inputs: str = inputs) -> list[Path]:
+                if asked() == "collect" and not simulator.external:  # noqa: B023  # called before simulator changes
+                    raise NotRun("has not run here; stem2sim run goes on with it")
                 workdir = folder.workdir(step, inputs)
                 files = []
                 for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
                     stem = _named("result", result.label)
                     result.model_copy(update={"started_from": branch.file}).write(workdir, stem)
                     files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
+                    if result.unfinished:
+                        unfinished.append(step)  # noqa: B023  # as above
                 if not files:
                     raise StageFailed("ended without a result")
                 return files
 
-            files = _step(folder, outcome, step, inputs, work, branch.step)
+            def partial(step: str = step) -> bool:
+                return step in unfinished  # noqa: B023  # as above
+
+            try:
+                files = _step(folder, outcome, step, inputs, work, branch.step, partial)
+            except NotRun as problem:
+                log.info("%s", problem)
+                outcome.waiting.append(str(problem))
+                continue
             files = [file for file in files if file.suffix == ".json"]
             results = [_read(SimulationResult.read, file) for file in files]
             outcome.results += zip(files, results, strict=True)
@@ -255,6 +313,8 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]
             grown += _branches(branch, step, inputs, ends, [result.label for result in results])
+        if outcome.waiting or unfinished:  # what follows starts from the ends of these
+            break
         named = variants((file.parent.name, result) for file, result in outcome.results[-len(grown) :])
         energies = adsorption_energies(named)
         if energies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -95,6 +96,12 @@ def within(hours: float | None) -> Iterator[None]:
         _end.reset(token)
 
 
+def time_left() -> float:
+    """Return how much wall-clock time is left [s]; infinity without a limit."""
+    end = _end.get()
+    return math.inf if end is None else end - time.monotonic()
+
+
 def check_time(block: float, where: str) -> None:
     """Stop at this checkpoint if there is no time for another block of work.
 
@@ -105,6 +112,5 @@ def check_time(block: float, where: str) -> None:
     Raises:
         OutOfTime: the wall-clock limit comes first.
     """
-    end = _end.get()
-    if end is not None and time.monotonic() + block > end:
+    if block > time_left():
         raise OutOfTime(f"stopped {where}: the wall-clock limit leaves no time for more; the same command goes on")

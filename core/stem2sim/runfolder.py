@@ -25,6 +25,10 @@ STATES = {".traj", ".npz", ".json", ".checkpoint"}
 """Suffixes of what simulations keep to go on from; of these, only what a result names is part of the run."""
 
 
+LICENSED = {"POTCAR"}
+"""Files that engines need and whose licence forbids to pass them on: no part of what is recorded or archived."""
+
+
 class Record(BaseModel):
     """What is known of one finished step."""
 
@@ -33,6 +37,8 @@ class Record(BaseModel):
     after: str = ""
     """The step it built on, and with which inputs that was done; '' for a start."""
     after_inputs: str = ""
+    partial: bool = False
+    """Whether it was read while it can still go on: it is shown, and done again."""
     files: list[str]
     """What it left, relative to the folder."""
 
@@ -67,7 +73,7 @@ class RunFolder:
     def finished(self, step: str, inputs: str) -> list[Path] | None:
         """Return the files of a step if it was done with these inputs and they are all there, else None."""
         record = self._steps.get(step)
-        if record is None or record.inputs != inputs or not self._whole(record):
+        if record is None or record.partial or record.inputs != inputs or not self._whole(record):
             return None
         return [self.path / name for name in record.files]
 
@@ -75,10 +81,12 @@ class RunFolder:
         """Return the hash of inputs that a finished step was done with; '' for no such step."""
         return self._steps[step].inputs if step in self._steps else ""
 
-    def finish(self, step: str, inputs: str, files: list[Path], after: str) -> None:
-        """Record that a step is done, and which step it built on."""
+    def finish(self, step: str, inputs: str, files: list[Path], after: str, partial: bool = False) -> None:
+        """Record that a step is done, as far as it has come if `partial`, and which step it built on."""
         names = [str(file.relative_to(self.path)) for file in files]
-        self._steps[step] = Record(inputs=inputs, after=after, after_inputs=self.inputs(after), files=names)
+        self._steps[step] = Record(
+            inputs=inputs, after=after, after_inputs=self.inputs(after), partial=partial, files=names
+        )
         self._save()
 
     def forget(self, step: str) -> None:
@@ -113,6 +121,7 @@ class RunFolder:
         for folder in {file.parent for file in results}:
             there = {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
             other = {file for file in there if file.name.startswith("result") or file.suffix in STATES}
+            other |= {file for file in there if file.name in LICENSED}
             found |= (there - other) | (there & moving)
         top = (self.path / name for name in (CONFIG, LOG, STATE, REPORT, "results.db"))
         return found | {file for file in top if file.is_file()}

@@ -37,6 +37,7 @@ class SimulationResult(BaseModel):
     warnings: tuple[str, ...] = Field((), description="what a reader should know before trusting it")
     seconds: float = Field(0.0, ge=0, description="wall-clock time it took, resumed work counted once [s]")
     started_from: str = Field("", description="file of the structure it started from, relative to the run folder")
+    unfinished: bool = Field(False, description="whether it was read while it can still go on: more of it may come")
     label: str = Field("", description="tells results of one simulation apart, such as '300K'")
 
     @property

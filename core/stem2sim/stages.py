@@ -30,7 +30,7 @@ from stem2sim.resume import Claim
 from stem2sim.simulation import SimulationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from stem2sim.doctor import Check
     from stem2sim.image import Image
-    from stem2sim.motion import Bath, Motion
+    from stem2sim.motion import Account, Bath, Motion
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
@@ -124,6 +124,11 @@ class Simulator(Stage):
 
     kind: ClassVar[str] = "simulator"
 
+    @property
+    def external(self) -> bool:
+        """Whether a program of its own computes, which may run elsewhere: to be prepared, and collected from."""
+        return False
+
     @abstractmethod
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Yield one result, or one per `label` (a temperature, say).
@@ -135,11 +140,15 @@ class Simulator(Stage):
         Raises:
             BadInput: a structure or an option this simulator cannot run.
             StageFailed: it ran and ended without a result. Not converging is a result, not a failure.
+            NotRun: it is external, and was only to be prepared, or has left nothing to read yet (see `verbs`).
         """
 
 
 class Engine(Simulator):
     """A simulator that can also lend its forces; by itself it relaxes a structure with ASE."""
+
+    keeps_steps: ClassVar[bool] = False
+    """Whether its own dynamics find their earlier steps again in its files, and so need no checkpoints of ours."""
 
     linear: ClassVar[bool] = False
     """Whether its cost grows with the number of atoms, not with a power of it; for estimates."""
@@ -170,18 +179,21 @@ class Engine(Simulator):
 
     def motions(
         self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
-    ) -> Iterator[Motion]:
+    ) -> Generator[Motion, None, Account | None]:
         """Yield steps of the engine's own dynamics, from the momenta of the atoms.
 
         Args:
             structure: the start, with momenta.
-            workdir: for its files.
+            workdir: for its files, and nobody else's.
             steps: number of time steps.
             bath: the ensemble.
             state: of its thermostat, as the last step before gave it; empty at the start.
 
+        One that keeps its steps yields all of them, the start first and those made earlier among them.
+
         Raises:
             BadInput: it has none, or not this ensemble.
+            NotRun: only prepared, or nothing to read yet.
         """
         raise BadInput(f"{self.name} has no dynamics of its own; leave native out")
 
@@ -294,6 +306,11 @@ class EngineSimulator(Simulator):
     """A simulator that works with the forces of any engine."""
 
     engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
+
+    @property
+    def external(self) -> bool:
+        """Whether the engine is."""
+        return self.engine.external
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield what the engine needs."""

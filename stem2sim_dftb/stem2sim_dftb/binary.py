@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stem2sim import process
 from stem2sim.errors import BadInput, StageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 INPUT, LOG = "dftb_in.hsd", "dftb.out"
 
@@ -92,43 +90,13 @@ def _release(path: Path, changed: float) -> str:
 
 
 def start(binary: Path, folder: Path, threads: int | None) -> subprocess.Popen[bytes]:
-    """Start dftb+ on the input in `folder`, in a process group of its own that ends with this process."""
-    environment = dict(os.environ)
+    """Start dftb+ on the input in `folder`."""
+    # unbuffered, or its log stays empty for minutes
+    environment = {"OMP_STACKSIZE": "64M", "GFORTRAN_UNBUFFERED_PRECONNECTED": "y"}
+    environment = {name: value for name, value in environment.items() if name not in os.environ}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    environment.setdefault("OMP_STACKSIZE", "64M")
-    environment.setdefault("GFORTRAN_UNBUFFERED_PRECONNECTED", "y")  # or its log stays empty for minutes
-    with (folder / LOG).open("wb") as log:
-        return subprocess.Popen(
-            [binary],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-
-
-def _die_with_parent() -> None:
-    """Linux: even when this process is killed, dftb+ must not go on writing into a folder that a new run takes up."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-@contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End the process group when the block does, whatever ended the block."""
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
-                break
+    return process.start([binary], folder, LOG, environment)
 
 
 def run(binary: Path, folder: Path, threads: int | None, watch: Callable[[], None] | None = None) -> str:
@@ -143,15 +111,15 @@ def run(binary: Path, folder: Path, threads: int | None, watch: Callable[[], Non
     Raises:
         StageFailed: it failed; its own words and where its log is.
     """
-    process = start(binary, folder, threads)
+    running = start(binary, folder, threads)
     pause = 0.002
-    with ended(process):
-        while process.poll() is None:
+    with process.ended(running):
+        while running.poll() is None:
             time.sleep(pause)
             pause = min(2 * pause, 0.2)
             if watch is not None and pause == 0.2:
                 watch()
-        code = process.returncode
+        code = running.returncode
     said = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     if code != 0 or "ERROR!" in said:
         raise StageFailed(failure(folder, code))

@@ -23,7 +23,7 @@ from stem2sim_dftb.calculators import CHARGES, PerStep, listening
 from stem2sim_dftb.native import EARLIER, GEOMETRIES, moves_natively, relax_natively
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -166,7 +166,7 @@ class Dftb(Engine):
 
     def motions(
         self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
-    ) -> Iterator[Motion]:
+    ) -> Generator[Motion, None, None]:
         """Yield steps of DFTB+'s own dynamics."""
         compose = self._compose(structure)
         return moves_natively(

@@ -23,7 +23,7 @@ from stem2sim_dftb.input import moved_atoms
 from stem2sim_dftb.results import TAG, energies_and_forces, frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from ase import Atoms
@@ -42,6 +42,9 @@ GEOMETRIES, EARLIER = f"{PREFIX}.xyz", "geo_earlier.xyz"
 
 CHAIN = re.compile(r"^([xvg]):\n((?:\s+\S+E[+-]\d+)+)", re.MULTILINE)
 """Variables of the thermostat in md.out."""
+
+LENGTH = 3
+"""Thermostats in a chain, as DFTB+ has it where nothing else is said."""
 
 MEMORY = 1000
 """Atoms; Rational keeps a matrix of all coordinates squared, LBFGS does not."""
@@ -117,7 +120,7 @@ def relax_natively(engine: Dftb, start: Atoms, workdir: Path, claim: Claim, comp
 
 def moves_natively(
     engine: Dftb, start: Atoms, workdir: Path, steps: int, bath: Bath, state: dict[str, Any], compose: Composer
-) -> Iterator[Motion]:
+) -> Generator[Motion, None, None]:
     """Run DFTB+'s velocity Verlet; yield every step once all are made.
 
     Its output has 8 decimals, so that a run in parts is the run in one to about 1e-8 Å, and to the bit where both are
@@ -140,7 +143,7 @@ def moves_natively(
         target = {
             "Temperature [Kelvin]": bath.temperature * bath.freedom / counted,
             "CouplingStrength [cm^-1]": waves,
-            "ChainLength": bath.chain_length,
+            "ChainLength": bath.chain_length or LENGTH,
         }
         thermostat = Block("NoseHoover", {**target, **chain})
     driver = Block(

@@ -11,7 +11,7 @@ from ase import units
 from pydantic import Field, field_validator, model_validator
 
 from stem2sim.borrowed import Borrowed
-from stem2sim.errors import BadInput, OutOfTime, StageFailed
+from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.motion import Bath
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
@@ -20,7 +20,7 @@ from stem2sim.stages import EngineSimulator
 from stem2sim.trajectory import Frames, frames
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves, thermal_momenta
-from stem2sim_aimd.native import NativeDynamics
+from stem2sim_aimd.native import KeptDynamics, NativeDynamics
 from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat
 from stem2sim_aimd.verlet import Dynamics, load
 
@@ -39,6 +39,9 @@ BLOWN_UP = 20.0
 
 LONGEST_STEP = 5.0
 """[fs]; a C-C bond vibrates in 20 fs."""
+
+CHAIN = 3
+"""Thermostats in a chain, where nothing else is said."""
 
 TIME, CONSERVED = "time [fs]", "conserved quantity [eV]"
 
@@ -66,9 +69,13 @@ class Aimd(EngineSimulator):
     checkpoint: int = Field(100, ge=1, description="steps between checkpoints: what a cut costs at most")
     seed: int = Field(0, ge=0, description="of the first velocities and of the thermostat's random numbers")
     thermostat_period: float = Field(40.0, gt=0, description="of the oscillation of nose-hoover [fs]")
-    chain_length: int = Field(3, ge=1, description="thermostats in the chain of nose-hoover")
+    chain_length: int | None = Field(
+        None, ge=1, description="thermostats in the chain of nose-hoover; left out, 3, or the engine's own"
+    )
     relaxation_time: float = Field(100.0, gt=0, description="in which langevin and csvr forget [fs]")
-    native: bool = Field(False, description="let the engine run the dynamics with its own integrator, where it has one")
+    native: bool | None = Field(
+        None, description="let the engine run the dynamics with its own integrator; left out, where it keeps its steps"
+    )
     force: bool = Field(False, description=f"accept a time step above {LONGEST_STEP:g} fs")
 
     @model_validator(mode="before")
@@ -97,6 +104,17 @@ class Aimd(EngineSimulator):
             )
         return self
 
+    @property
+    def moves_natively(self) -> bool:
+        """Whether the engine moves the atoms: as told, else where it keeps its steps and has this ensemble."""
+        ours = self.ensemble == "nvt" and self.thermostat != "nose-hoover"
+        return self.engine.keeps_steps and not ours if self.native is None else self.native
+
+    @property
+    def external(self) -> bool:
+        """Whether the engine is, and moves the atoms by itself."""
+        return self.moves_natively and self.engine.external
+
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Yield the end of each trajectory; its frames are in `dynamics*.traj`. Cut off, each goes on by itself.
 
@@ -106,7 +124,7 @@ class Aimd(EngineSimulator):
         structure.check_distances()
         check_constraints(structure.atoms)
         several = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
-        failed = []
+        failed, waiting = [], []
         for temperature in several:
             for replica in range(self.replicas):
                 parts = [f"{temperature:g}K"] if len(several) > 1 else []
@@ -114,6 +132,8 @@ class Aimd(EngineSimulator):
                 label = "-".join(parts)
                 try:
                     yield self._trajectory(structure, workdir, temperature, replica, label)
+                except NotRun as problem:
+                    waiting.append(str(problem))
                 except OutOfTime:
                     raise
                 except StageFailed as problem:
@@ -123,6 +143,8 @@ class Aimd(EngineSimulator):
                     failed.append(f"{label}: {problem}")
         if failed:
             raise StageFailed("; ".join(failed))
+        if waiting:
+            raise NotRun("; ".join(waiting))
 
     def _trajectory(
         self, structure: Structure, workdir: Path, temperature: float, replica: int, label: str
@@ -140,11 +162,12 @@ class Aimd(EngineSimulator):
         atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
         with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
-            if self.native:
+            if self.moves_natively:
                 freedom = degrees_of_freedom(atoms)
                 period, length = self.thermostat_period, self.chain_length
                 bath = Bath(self.ensemble, self.thermostat, temperature, dt, period, length, freedom)
-                dynamics: Dynamics = NativeDynamics(atoms, bath, engine, self.engine, structure, workdir)
+                kind = KeptDynamics if self.engine.keeps_steps else NativeDynamics
+                dynamics: Dynamics = kind(atoms, bath, engine, self.engine, structure, workdir / stem, self.steps)
             else:
                 dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
             series = self._taken_up(dynamics, checkpoint, path) if claim.resumed else {}
@@ -170,7 +193,8 @@ class Aimd(EngineSimulator):
                 advance(dynamics.step)
                 if not series or (dynamics.step == self.steps and kept < dynamics.step):
                     keep()
-                check_time(0.0, f"before {stem}")
+                if not dynamics.keeps_steps:
+                    check_time(0.0, f"before {stem}")
                 while not dynamics.ended(self.steps):
                     before = dynamics.seconds
                     block = self.checkpoint - dynamics.step % self.checkpoint
@@ -188,18 +212,20 @@ class Aimd(EngineSimulator):
                     if not dynamics.ended(self.steps):
                         check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
         reason, warnings = self._told(dynamics, series, temperature)
-        claim.settle()
+        if not dynamics.unfinished:
+            claim.settle()
         return SimulationResult(
             structure=structure.model_copy(update={"atoms": atoms}),
             energy=dynamics.potential,
             forces=constrained(atoms, dynamics.forces),
-            converged=not dynamics.blown,
+            converged=not dynamics.blown and not dynamics.unfinished and dynamics.sound,
             reason=reason,
             trajectory=path.name,
             observables=series,
-            made_by=self.provenance(),
-            warnings=warnings,
+            made_by={**self.provenance(), "engine": dynamics.made_by(self.engine.provenance())},
+            warnings=(*warnings, *dynamics.warnings),
             seconds=dynamics.seconds,
+            unfinished=dynamics.unfinished,
             label=label,
         )
 
@@ -207,7 +233,7 @@ class Aimd(EngineSimulator):
         if self.ensemble == "nve":
             return NoThermostat(atoms, dt, temperature)
         if self.thermostat == "nose-hoover":
-            return NoseHooverChain(atoms, dt, temperature, self.thermostat_period, self.chain_length)
+            return NoseHooverChain(atoms, dt, temperature, self.thermostat_period, self.chain_length or CHAIN)
         kind = Langevin if self.thermostat == "langevin" else Csvr
         return kind(atoms, dt, temperature, self.relaxation_time, [*seed, 1])
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ase import units
 
 from stem2sim_aimd.thermostats import NoThermostat
 from stem2sim_aimd.verlet import Dynamics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from ase import Atoms
 
     from stem2sim.borrowed import Borrowed
-    from stem2sim.motion import Bath
+    from stem2sim.motion import Account, Bath, Motion
     from stem2sim.stages import Engine
     from stem2sim.structure import Structure
 
@@ -38,28 +40,92 @@ class NativeDynamics(Dynamics):
     """The engine moves the atoms; each run of it ends at a checkpoint."""
 
     def __init__(
-        self, atoms: Atoms, bath: Bath, borrowed: Borrowed, engine: Engine, structure: Structure, workdir: Path
+        self,
+        atoms: Atoms,
+        bath: Bath,
+        borrowed: Borrowed,
+        engine: Engine,
+        structure: Structure,
+        workdir: Path,
+        total: int,
     ) -> None:
         """Start at step 0 with the momenta of the atoms."""
         super().__init__(atoms, bath.time_step, Inside(atoms, bath.time_step, bath.temperature), borrowed)
+        workdir.mkdir(exist_ok=True)
         self._bath, self._stage, self._structure, self._workdir = bath, engine, structure, workdir
+        self._total = total
+        self._kinetic: float | None = None
+        self._conserved: float | None = None
 
     def run(self, steps: int) -> Iterator[None]:
         """Take steps; they come once the engine has made them all."""
         self._engine.anew()
         started = time.monotonic()
-        moving = self._structure.model_copy(update={"atoms": self.atoms})
-        for motion in self._stage.motions(moving, self._workdir, steps, self._bath, self.thermostat.state()):
-            self.atoms.set_positions(motion.positions, apply_constraint=False)
-            self.atoms.set_momenta(motion.momenta, apply_constraint=False)
-            self.potential, self.current = motion.potential, motion.forces is not None
-            self.forces = self.forces if motion.forces is None else motion.forces
-            self.thermostat.restore(motion.state)
-            self.hottest = self.temperature()
+        for motion in self._motions(steps):
+            self._take(motion)
             self.step += 1
             yield
         self.seconds += time.monotonic() - started
 
+    def _motions(self, steps: int) -> Generator[Motion, None, Account | None]:
+        moving = self._structure.model_copy(update={"atoms": self.atoms})
+        return self._stage.motions(moving, self._workdir, steps, self._bath, self.thermostat.state())
+
+    def _take(self, motion: Motion) -> None:
+        self.atoms.set_positions(motion.positions, apply_constraint=False)
+        self.atoms.set_momenta(motion.momenta, apply_constraint=False)
+        self.potential, self.current = motion.potential, motion.forces is not None
+        self.forces = self.forces if motion.forces is None else motion.forces
+        self.thermostat.restore(motion.state)
+        self._kinetic, self._conserved = motion.kinetic, motion.conserved
+        self.hottest = self.temperature()
+
+    def temperature(self) -> float:
+        """Temperature over the free degrees of freedom, of the engine's own kinetic energy where it tells [K]."""
+        if self._kinetic is None:
+            return super().temperature()
+        return 2 * self._kinetic / (self.thermostat.freedom * units.kB)
+
     def conserved(self) -> float | None:
-        """Total energy in NVE; with a thermostat the engine has its own account."""
+        """What the engine says; without that, the total energy in NVE."""
+        if self._conserved is not None:
+            return self._conserved
         return super().conserved() if self._bath.ensemble == "nve" else None
+
+
+class KeptDynamics(NativeDynamics):
+    """The engine moves the atoms and keeps its steps: one run, whose files are the checkpoint."""
+
+    keeps_steps: ClassVar[bool] = True
+
+    def start(self) -> None:
+        """Take the first of its steps, which is the start."""
+        self._all = self._accounted()
+        self._take(next(self._all))
+
+    def run(self, steps: int) -> Iterator[None]:
+        """Take all of its steps, as they come."""
+        for motion in self._all:
+            self._take(motion)
+            self.step += 1
+            yield
+
+    def _accounted(self) -> Iterator[Motion]:
+        self._over = False
+        account = yield from self._motions(self._total)
+        self._over = True
+        if account is not None:
+            self.unfinished, self.sound, self.warnings = account.unfinished, account.sound, account.warnings
+            self.seconds = account.seconds
+            self._made_by = account.made_by
+
+    def ended(self, steps: int) -> bool:
+        """Return whether there are no more."""
+        return self.blown or self._over
+
+    def made_by(self, engine: dict[str, Any]) -> dict[str, Any]:
+        """Return what the engine says of itself once it has run."""
+        return getattr(self, "_made_by", None) or engine
+
+    def save(self, path: Path) -> None:
+        """Do nothing: the engine's files are the checkpoint."""

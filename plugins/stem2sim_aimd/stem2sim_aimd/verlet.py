@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms, units
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class Dynamics:
     """Atoms on their way: positions, momenta, forces, thermostat, and the step they have come to."""
 
+    keeps_steps: ClassVar[bool] = False
+    """Whether the engine finds its steps again by itself."""
+
     def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: Borrowed) -> None:
         """Start at step 0.
 
@@ -40,6 +43,12 @@ class Dynamics:
         """Temperature before the thermostat had its say [K]: where an integration fails, this is what shows it."""
         self.blown = False
         """Whether the integration failed; such a trajectory does not go on."""
+        self.unfinished = False
+        """Whether it was read while it can still go on."""
+        self.sound = True
+        """Whether every step was computed as it was asked."""
+        self.warnings: tuple[str, ...] = ()
+        """What a reader should know of how it was computed."""
         self.potential = 0.0
         self.forces = np.zeros((len(atoms), 3))
         """Of the engine [eV/Å], constraints not applied."""
@@ -92,6 +101,10 @@ class Dynamics:
     def conserved(self) -> float | None:
         """The quantity that exact dynamics conserves: atoms and heat bath together [eV]; None if unknown."""
         return self.potential + float(self.atoms.get_kinetic_energy()) + self.thermostat.bath()
+
+    def made_by(self, engine: dict[str, Any]) -> dict[str, Any]:
+        """Return the provenance of the engine, as it has come to be known."""
+        return engine
 
     def save(self, path: Path) -> None:
         """Write the whole state; a reader finds the old one or the new one, never a part.

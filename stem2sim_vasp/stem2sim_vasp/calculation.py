@@ -1,0 +1,310 @@
+"""One calculation in one folder: prepared, run to its end from wherever it is, and read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
+from stem2sim.files import write_text
+from stem2sim.process import ended, start
+from stem2sim.progress import track
+from stem2sim.resume import Claim, check_time, time_left
+from stem2sim.verbs import asked
+from stem2sim_vasp import folder as contract
+from stem2sim_vasp import job, potcar
+from stem2sim_vasp.checks import check_atoms, relaxed
+from stem2sim_vasp.failures import failure, known
+from stem2sim_vasp.folder import STOPCAR
+from stem2sim_vasp.outputs import SAID, beginning, counted, ending
+from stem2sim_vasp.recovery import Recovery
+from stem2sim_vasp.vasprun import VASPRUN, Vasprun
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from stem2sim_vasp.ionic import Ionic
+    from stem2sim_vasp.outputs import Part
+    from stem2sim_vasp.request import Request
+    from stem2sim_vasp.vasp import Vasp
+
+log = logging.getLogger("stem2sim")
+
+STEM = "vasp"
+STARTED = "vasp.checkpoint"
+"""There once VASP has left something: from then on, other inputs are refused."""
+
+LONGEST_PAUSE = 0.5
+"""Seconds between two looks at what VASP writes."""
+
+MARGIN = 2.0
+"""Ionic steps of time that VASP is given to end by itself: it looks for a STOPCAR once in each."""
+
+GRACE = 10.0
+"""Seconds before the wall-clock limit at which it is ended if it has not."""
+
+MOST_CORRECTIONS = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What there is of a calculation."""
+
+    parts: list[Part]
+    steps: list[Ionic]
+    complete: bool
+    """Whether all that was asked is done; a relaxation that used up its steps is, too."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether VASP says that the required accuracy was reached."""
+        return bool(self.parts) and self.parts[-1].reached
+
+
+class Calculation:
+    """VASP in a folder, for one request."""
+
+    def __init__(self, engine: Vasp, request: Request, folder: Path, inputs: dict[str, Any]) -> None:
+        """Take the folder, or go on with what is there.
+
+        Args:
+            engine: how to run it.
+            request: what to compute.
+            folder: for its files alone; made if it is not there.
+            inputs: all that decides how it goes, so that nothing else is ever mixed into it.
+
+        Raises:
+            BadInput: the folder holds work that was cut off and was made with other inputs.
+        """
+        self.engine, self.request, self.folder = engine, request, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if contract.answered(folder):
+            (folder / STARTED).touch()
+        self._code = 0
+        """Exit status of the last launch."""
+        self.claim = Claim(folder, STEM, inputs, folder / STARTED)
+        if not self.claim.resumed and asked() != "collect":
+            contract.clear(folder)
+
+    def prepare(self) -> None:
+        """Write what VASP reads, and the scripts that run it elsewhere; what was answered already stays."""
+        if not contract.answered(self.folder):
+            self.request.write(self.folder)
+        job.write(self.engine, self.request, self.folder)
+        lacking = self.request.lacking()
+        if lacking:
+            log.warning(
+                "%s: no potential of %s here: %s lists what POTCAR is made of, in order",
+                self.folder.name,
+                ", ".join(lacking),
+                potcar.SPEC,
+            )
+
+    def read(self) -> Reading:
+        """Read all parts, and see how far they came."""
+        parts = contract.parts(self.folder)
+        check_atoms(self.request, parts)
+        steps = contract.steps_of(parts)
+        return Reading(parts, steps, self._complete(parts, steps))
+
+    def _complete(self, parts: list[Part], steps: list[Ionic]) -> bool:
+        if not parts or not steps:
+            return False
+        if self.request.kind == "single-point":
+            return parts[-1].closed
+        if len(steps) >= self.request.total:
+            return True
+        reached = parts[-1].reached
+        return self.request.kind == "relaxation" and parts[-1].closed and relaxed(self.request, steps, reached)
+
+    def go(self) -> Iterator[Ionic]:
+        """Yield the ionic steps in order: those there are, then, where VASP is to be run, the others as they come.
+
+        Raises:
+            BadInput: it cannot be run as it is configured.
+            NotRun: it was only to be prepared, or nothing is there to be read.
+            OutOfTime: the wall-clock limit came first.
+            StageFailed: VASP failed.
+        """
+        now = self.read()
+        if asked() == "collect":
+            if not now.steps:
+                what = "; ".join(text for part in now.parts for text in part.missing)
+                raise NotRun(f"nothing to collect in {self.folder.name} yet" + (f": {what}" if what else ""))
+            yield from now.steps
+            return
+        self.prepare()
+        if asked() == "prepare" and not now.complete:
+            raise NotRun(f"prepared in {self.folder}; run it, copy the folder back, then stem2sim collect")
+        if now.complete:
+            yield from now.steps
+            return
+        if self.engine.launch == "elsewhere":
+            yield from self._awaited()
+            return
+        recovery = Recovery(self.engine, self.request, self.folder)
+        given = 0
+        while True:
+            begin = self._next_part(now)
+            yield from now.steps[given:begin]
+            given = max(given, begin)
+            for number, step in enumerate(self._launched(), start=begin):
+                if number == given:  # one that is made again was given already
+                    given += 1
+                    yield step
+            now = self.read()
+            if now.complete:
+                yield from now.steps[given:]
+                return
+            self._stop_or_recover(now, recovery)
+
+    def _next_part(self, now: Reading) -> int:
+        """Make the folder ready for the next launch; return at which step it begins."""
+        folder = self.folder
+        if contract.present(folder):
+            if not now.parts[-1].steps:  # nothing to go on from: the same part again
+                for name in contract.ANSWERED:
+                    (folder / name).unlink(missing_ok=True)
+                return len(now.steps)
+            contract.put_away(folder)
+        if not now.steps:
+            return 0
+        last = contract.earlier(folder)[-1]
+        source = contract.whole(last)
+        if source is None:
+            raise StageFailed(
+                f"{last} has steps but no whole CONTCAR to go on from; delete {last}, and the same command makes that "
+                "part again"
+            )
+        begin = beginning(now.steps, *contract.geometry(source.read_text(encoding="utf-8")))
+        contract.go_on(folder, source, max(1, self.request.total - begin))
+        log.info("%s: goes on from step %d of %d", folder.name, begin, self.request.total)
+        return begin
+
+    def _launched(self) -> Iterator[Ionic]:
+        """Run VASP; yield steps as they come."""
+        potcar.check_order(self.folder, self.request.species)
+        command = self.engine.command_line()
+        _check_alone(self.folder)
+        check_time(0.0, f"before VASP was started in {self.folder.name}")
+        (self.folder / STOPCAR).unlink(missing_ok=True)
+        (self.folder / STARTED).touch()
+        try:
+            process = start(command, self.folder, SAID, {})
+        except OSError as problem:
+            raise BadInput(f"VASP cannot be run: {command[0]}: {problem.strerror}") from problem
+        with ended(process):
+            yield from self._watched(process)
+        self._code = process.returncode
+
+    def _watched(self, process: subprocess.Popen[bytes]) -> Iterator[Ionic]:
+        growing = Growing(self.folder)
+        for alive in growing.looks(lambda: process.poll() is None):
+            yield from growing.steps()
+            if not alive:
+                return
+            self._mind_the_time(growing)
+            if growing.silent() > 60 * self.engine.patience:
+                raise StageFailed(
+                    f"VASP hangs: nothing was written for {growing.silent() / 60:.3g} min (patience); the same command "
+                    f"goes on from its last step; its output: {self.folder.name}/{SAID}"
+                )
+
+    def _mind_the_time(self, growing: Growing) -> None:
+        if time_left() < MARGIN * growing.longest + GRACE and not (self.folder / STOPCAR).exists():
+            write_text(self.folder / STOPCAR, "LSTOP = .TRUE.\n")
+            log.info("%s: the wall-clock limit is near; VASP is told to stop after its step", self.folder.name)
+        if time_left() < min(GRACE, growing.longest):
+            raise OutOfTime(f"stopped within step {growing.count + 1}: the same command goes on from the step before")
+
+    def _awaited(self) -> Iterator[Ionic]:
+        """Wait until somebody else has run it to its end, in as many parts as that takes; yield all steps."""
+        folder, done = self.folder, 0
+        log.info("%s: waiting for a run that is started elsewhere (sh %s)", folder, job.SCRIPT)
+        with track(f"{self.engine.name}: waiting", self.request.total) as advance:
+            while True:
+                count = sum(counted(part) for part in [*contract.earlier(folder), folder])
+                advance(count - done)
+                done = count
+                now = self.read() if ending(folder)[0] or (folder / job.STATUS).is_file() else None
+                if now is not None and now.complete:
+                    break
+                status = job.status(folder)
+                if status not in (None, 0, job.MORE):
+                    raise StageFailed(failure(folder, status))
+                if time_left() < GRACE:
+                    raise OutOfTime("stopped waiting: the run goes on elsewhere, and the same command waits for it")
+                time.sleep(LONGEST_PAUSE)
+        yield from now.steps
+
+    def _stop_or_recover(self, now: Reading, recovery: Recovery) -> None:
+        if now.parts and now.parts[-1].closed and not known(self.folder):
+            told = f"stopped after step {len(now.steps)} of {self.request.total}"
+            if (self.folder / STOPCAR).is_file() and time_left() < float("inf"):
+                raise OutOfTime(f"{told}: the wall-clock limit leaves no time for more; the same command goes on")
+            raise StageFailed(f"VASP {told}, as a STOPCAR asks for; the same command goes on")
+        if recovery.count >= MOST_CORRECTIONS or not recovery.correct():
+            raise StageFailed(failure(self.folder, self._code))
+
+
+class Growing:
+    """What VASP writes while it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin to look."""
+        self._folder = folder
+        self._vasprun = Vasprun(folder / VASPRUN)
+        self._sizes: dict[str, int] = {}
+        self._grown = self._stepped = time.monotonic()
+        self.count = 0
+        """Steps of this part that are complete."""
+        self.longest = 0.0
+        """[s] that a step took."""
+
+    def looks(self, running: Any) -> Iterator[bool]:
+        """Yield whether it runs, once in a while, and once more after its end."""
+        pause = 0.02
+        while True:
+            alive = bool(running())
+            yield alive
+            if not alive:
+                return
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE)
+
+    def steps(self) -> Iterator[Ionic]:
+        """Yield the steps that have become complete."""
+        for step in self._vasprun.more():
+            now = time.monotonic()
+            self.longest, self._stepped = max(self.longest, now - self._stepped), now
+            self.count += 1
+            contract.keep(self._folder, len(step.positions))
+            yield step
+
+    def silent(self) -> float:
+        """Return for how long nothing has been written [s]."""
+        files = [self._folder / name for name in contract.ANSWERED if name != contract.KEPT]
+        sizes = {file.name: file.stat().st_size for file in files if file.is_file()}
+        if sizes != self._sizes:
+            self._sizes, self._grown = sizes, time.monotonic()
+        return time.monotonic() - self._grown
+
+
+def _check_alone(folder: Path) -> None:
+    """Refuse to start beside a process that writes the answers in this folder (Linux)."""
+    ours = {str(folder.resolve() / name) for name in contract.ANSWERED}
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError, ValueError, IndexError):  # another user's, or gone
+            if os.readlink(link) in ours:
+                process = link.parent.parent
+                flags = (process / "fdinfo" / link.name).read_text(encoding="utf-8").split("flags:")[1].split()[0]
+                if int(flags, 8) & (os.O_WRONLY | os.O_RDWR):
+                    raise BadInput(
+                        f"process {process.name} writes in {folder} already; wait for it, or kill {process.name}"
+                    )

@@ -1,0 +1,165 @@
+"""The folder contract: what a calculation is, here and on another machine, and how it goes on after a part.
+
+    INCAR KPOINTS POSCAR POTCAR   what VASP is asked now; the rest of the folder is what it answers
+    parts/001, parts/002, ...     what earlier launches were asked and answered
+
+A part that was cut off is put away whole. CONTCAR becomes the next POSCAR byte for byte, because the velocities and
+the predictor-corrector block behind its positions are what dynamics go on from, and NSW is what is left of the steps.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stem2sim.files import write_atomically, write_text
+from stem2sim.trajectory import disk_full_told
+from stem2sim_vasp.incar import with_value
+from stem2sim_vasp.outcar import OUTCAR, XDATCAR
+from stem2sim_vasp.outputs import CONTCAR, OSZICAR, SAID, Part, end_to_end, read
+from stem2sim_vasp.vasprun import VASPRUN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from stem2sim_vasp.ionic import Ionic
+
+INCAR, KPOINTS, POSCAR, STOPCAR = "INCAR", "KPOINTS", "POSCAR", "STOPCAR"
+PARTS, KEPT = "parts", "CONTCAR.kept"
+"""KEPT: the last CONTCAR that was seen whole; VASP writes it anew in every step, and may be killed while it does."""
+
+ASKED = (INCAR, KPOINTS, POSCAR)
+ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, OUTCAR)
+"""OUTCAR last: as long as it is there, there is something to put away."""
+
+LEFT = ("CHG", "CHGCAR", "WAVECAR", "DOSCAR", "EIGENVAL", "IBZKPT", "PCDAT", "PROCAR", "REPORT", STOPCAR)
+"""Other files of VASP's, which a fresh start must not find."""
+
+
+def answered(folder: Path) -> bool:
+    """Return whether VASP has left anything here."""
+    return any((folder / name).is_file() for name in (OUTCAR, VASPRUN, OSZICAR)) or bool(earlier(folder))
+
+
+def earlier(folder: Path) -> list[Path]:
+    """Return the folders of the parts that were put away, in order."""
+    found = (folder / PARTS).glob("[0-9]*")
+    return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def present(folder: Path) -> bool:
+    """Return whether the present part has an answer, which is not one that was put away just before a cut."""
+    if not any((folder / name).is_file() for name in (OUTCAR, VASPRUN, OSZICAR)):
+        return False
+    last = earlier(folder)
+    return not (last and _put_away_already(folder, last[-1]))
+
+
+def _put_away_already(folder: Path, part: Path) -> bool:
+    pairs = [(folder / name, part / name) for name in ANSWERED]
+    there = [(a, b) for a, b in pairs if a.is_file()]
+    return bool(there) and all(b.is_file() and os.path.samefile(a, b) for a, b in there)
+
+
+def parts(folder: Path) -> list[Part]:
+    """Read every part, in order."""
+    folders = earlier(folder) + ([folder] if present(folder) else [])
+    return [read(one) for one in folders]
+
+
+def steps_of(found: list[Part]) -> list[Ionic]:
+    """Return the steps of parts end to end."""
+    steps: list[Ionic] = []
+    for part in found:
+        steps = end_to_end(steps, part.steps)
+    return steps
+
+
+def clear(folder: Path) -> None:
+    """Take away what earlier calculations left."""
+    for name in (*ASKED, *ANSWERED, *LEFT):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def put_away(folder: Path) -> Path:
+    """Move the present part among the earlier ones; a cut in the middle leaves it here or there, never between."""
+    number = len(earlier(folder)) + 1
+    part, new = folder / PARTS / f"{number:03d}", folder / PARTS / ".new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name in (*ASKED, *ANSWERED):
+        if (folder / name).is_file():
+            # the inputs are written anew, the answers are VASP's: the same file under two names for a moment
+            (shutil.copy2 if name in ASKED else os.link)(folder / name, new / name)
+    os.replace(new, part)
+    return part
+
+
+def go_on(folder: Path, source: Path, left: int) -> None:
+    """Make the next part from a CONTCAR, with NSW = `left`; doing it twice does no harm."""
+    with disk_full_told(folder / POSCAR):
+        with write_atomically(folder / POSCAR) as written:
+            shutil.copyfile(source, written)
+        write_text(folder / INCAR, with_value((folder / INCAR).read_text(encoding="utf-8"), "NSW", left))
+    for name in (*ANSWERED, STOPCAR):
+        (folder / name).unlink(missing_ok=True)
+
+
+def whole(folder: Path) -> Path | None:
+    """Return the newest CONTCAR of a part that is complete; None where there is none."""
+    atoms = poscar_atoms((folder / POSCAR).read_text(encoding="utf-8")) if (folder / POSCAR).is_file() else 0
+    for name in (CONTCAR, KEPT):
+        file = folder / name
+        if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms):
+            return file
+    return None
+
+
+def keep(folder: Path, atoms: int) -> None:
+    """Keep a copy of the present CONTCAR, if it is complete."""
+    file = folder / CONTCAR
+    if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms):
+        with write_atomically(folder / KEPT) as written:
+            shutil.copyfile(file, written)
+
+
+def poscar_atoms(text: str) -> int:
+    """Return the number of atoms that the head of a POSCAR states; 0 where it is cut off."""
+    lines = text.splitlines()
+    return sum(int(n) for n in lines[6].split()) if len(lines) > 6 and re.fullmatch(r"[\s\d]+", lines[6]) else 0
+
+
+def geometry(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return cell (3, 3) [Å] and positions (atoms, 3) along its vectors of a POSCAR that stem2sim or VASP wrote."""
+    lines = text.splitlines()
+    atoms = poscar_atoms(text)
+    first = 9 if lines[7].strip()[:1] in "Ss" else 8
+    cell = np.array([[float(x) for x in line.split()[:3]] for line in lines[2:5]]) * float(lines[1].split()[0])
+    return cell, np.array([[float(x) for x in line.split()[:3]] for line in lines[first : first + atoms]])
+
+
+def is_whole(text: str, atoms: int) -> bool:
+    """Return whether a CONTCAR of that many atoms was written to its end.
+
+    Behind the positions come velocities, and in dynamics the predictor-corrector block: three more of each atom.
+    """
+    if not text.endswith("\n") or poscar_atoms(text) != atoms or atoms == 0:
+        return False
+    lines = text.splitlines()
+    first = 9 if lines[7].strip()[:1] in "Ss" else 8
+    rows = lines[first : first + atoms]
+    try:
+        positions = np.array([[float(x) for x in row.split()[:3]] for row in rows])
+    except ValueError:
+        return False
+    if positions.shape != (atoms, 3) or not np.isfinite(positions).all():
+        return False
+    rest = [line for line in lines[first + atoms :] if len(line.split()) == 3]
+    return len(rest) in (0, atoms, 4 * atoms)

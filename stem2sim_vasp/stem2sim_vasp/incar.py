@@ -1,0 +1,128 @@
+"""INCAR: which tags a task needs, how they are written and read, and which do not exist."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from stem2sim.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Value = bool | int | float | str | tuple[float, ...]
+Tags = dict[str, Value]
+
+COMMON: Tags = {
+    "GGA": "PE",
+    "PREC": "Accurate",
+    "EDIFF": 1e-6,
+    "ISMEAR": 0,
+    "SIGMA": 0.05,
+    "ISYM": 0,
+    "ALGO": "Normal",
+    "NELM": 100,
+    "NELMIN": 5,
+    "LREAL": False,
+    "LASPH": True,
+    "LWAVE": False,
+    "LCHARG": False,
+    "NWRITE": 2,
+}
+"""Of every task. PBE is the paper's; smearing, EDIFF, PREC and symmetry, which it leaves open, are our choice."""
+
+CHEAPER: Tags = {
+    "PREC": "Normal",
+    "ALGO": "Fast",
+    "LREAL": "Auto",
+    "EDIFF": 1e-5,
+    "NELMIN": 4,
+    "MAXMIX": 40,
+}
+"""For thousands of steps of dynamics: still well below the forces that heat makes."""
+
+LONG_CELL = 50.0
+"""[Å]; beyond it VASP itself asks for a smaller AMIN (https://www.vasp.at/wiki/index.php/AMIN)."""
+
+RECENT = {"NHC_NCHAINS", "NHC_PERIOD", "NHC_NRESPA", "NHC_NS", "CSVR_PERIOD", "ML_LMLFF", "ML_MODE", "KGAMMA"}
+"""Tags newer than ASE's lists."""
+
+INTEGERS = {"NELM", "NELMIN", "ISMEAR", "ISPIN", "ISYM", "IBRION", "NSW", "ISIF", "MDALGO", "NBLOCK", "NWRITE", "IVDW",
+            "KPAR", "NCORE", "LORBIT", "NUPDOWN", "MAXMIX", "ISTART", "ICHARG"}  # fmt: skip
+"""Tags whose values are read as whole numbers."""
+
+PHYSICS = ("GGA", "ENCUT", "ISPIN", "IVDW", "IBRION", "ISIF", "POTIM", "TEBEG", "TEEND", "MDALGO", "SMASS", "NELECT",
+           "EDIFFG", "NBLOCK", "NUPDOWN")  # fmt: skip
+"""Tags that say what is computed: nothing but the user changes them."""
+
+
+def written(tags: Mapping[str, Value]) -> str:
+    """Return the text of an INCAR."""
+    return "".join(f"{tag} = {_text(value)}\n" for tag, value in tags.items())
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return ".TRUE." if value else ".FALSE."
+    if isinstance(value, float):
+        return f"{value:.10G}"
+    if isinstance(value, tuple | list):  # many times the same: 56*0
+        runs = [(len(list(run)), number) for number, run in groupby(value)]
+        return " ".join(f"{count}*{number:g}" if count > 1 else f"{number:g}" for count, number in runs)
+    return str(value)
+
+
+def read(text: str) -> dict[str, str]:
+    """Return the tags of an INCAR as they stand there; of a tag given twice VASP takes the first."""
+    found: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in line.partition("#")[0].partition("!")[0].split(";"):
+            tag, equals, value = part.partition("=")
+            if equals:
+                found.setdefault(tag.strip().upper(), value.strip())
+    return found
+
+
+def with_value(text: str, tag: str, value: Value) -> str:
+    """Return the text of an INCAR with one tag set anew, everything else as it was."""
+    lines = [line for line in text.splitlines() if line.partition("=")[0].strip().upper() != tag]
+    return "\n".join([*lines, f"{tag} = {_text(value)}"]) + "\n"
+
+
+@cache
+def known() -> frozenset[str]:
+    """Return the names of the tags that exist, as far as ASE and we know."""
+    from ase.calculators.vasp import create_input
+
+    lists = ("bool_keys", "exp_keys", "float_keys", "int_keys", "list_bool_keys", "list_float_keys", "list_int_keys",
+             "string_keys", "special_keys", "dict_keys")  # fmt: skip
+    return frozenset(key.upper() for name in lists for key in getattr(create_input, name)) | RECENT
+
+
+def unknown(tags: Sequence[str]) -> list[str]:
+    """Return a warning for each tag that does not exist, with the nearest that does."""
+    return [
+        f"INCAR: VASP has no tag {tag} that we know of{nearest(tag, sorted(known()))}"
+        for tag in tags
+        if tag not in known()
+    ]
+
+
+def same(asked: Value, echoed: Any) -> bool:
+    """Return whether VASP understood a value as it was asked."""
+    if isinstance(asked, bool):
+        return str(echoed).strip(". ").upper().startswith("T" if asked else "F")
+    if isinstance(asked, int | float):
+        try:
+            return math.isclose(float(asked), float(echoed), rel_tol=1e-4, abs_tol=1e-7)
+        except (TypeError, ValueError):
+            return False
+    if isinstance(asked, tuple | list):
+        try:
+            return len(asked) == len(echoed) and all(same(a, e) for a, e in zip(asked, echoed, strict=True))
+        except TypeError:
+            return False
+    # VASP knows words by their first letters
+    return str(asked).strip().upper()[:1] == str(echoed).strip(" .").upper()[:1]

@@ -1,0 +1,70 @@
+"""Scripts for another machine: one that runs VASP and goes on after a cut, and a job for the batch system around it."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from stem2sim.errors import BadInput
+from stem2sim.files import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stem2sim_vasp.request import Request
+    from stem2sim_vasp.vasp import Vasp
+
+SCRIPT, JOB, STATUS = "run-vasp.sh", "job.sh", "vasp.status"
+
+MORE = 75
+"""Exit status of the script where VASP was stopped before its end: the same script goes on."""
+
+SETTLE = 600
+"""Seconds before the end of a job at which VASP is told to stop after its step, at least."""
+
+
+def write(engine: Vasp, request: Request, folder: Path) -> None:
+    """Write both scripts.
+
+    Raises:
+        BadInput: a template that cannot be read, or that does not run the script.
+    """
+    command = f"set -- {shlex.join(engine.command)}" if engine.command else _FROM_ENVIRONMENT
+    lines = len(request.atoms) * (4 if request.kind == "dynamics" else 1)
+    values = {"COMMAND": command, "STEPS": str(request.total), "LINES": str(lines + 8), "MORE": str(MORE)}
+    write_text(folder / SCRIPT, _filled(files("stem2sim_vasp").joinpath(SCRIPT).read_text(encoding="utf-8"), values))
+    if engine.job is None:
+        template = files("stem2sim_vasp").joinpath(JOB).read_text(encoding="utf-8")
+    else:
+        try:
+            template = engine.job.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise BadInput(f"no template of a job at {engine.job}: {problem}") from problem
+        if SCRIPT not in template:
+            raise BadInput(f"{engine.job} does not run {SCRIPT}, which is what runs VASP and goes on after a cut")
+    minutes = max(1, round(60 * engine.job_hours))
+    values |= {
+        "NAME": f"stem2sim-{folder.name}",
+        "TIME": f"{minutes // 60:d}:{minutes % 60:02d}:00",
+        "SETTLE": str(min(SETTLE, 30 * minutes)),
+    }
+    write_text(folder / JOB, _filled(template, values))
+
+
+_FROM_ENVIRONMENT = (
+    '# no command was configured: say it here, or in the environment\nset -- ${VASP_COMMAND:?such as "srun vasp_std"}'
+)
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template
+
+
+def status(folder: Path) -> int | None:
+    """Return the exit status that the script left; None while it has not ended, or left none."""
+    file = folder / STATUS
+    text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return int(text) if text.lstrip("-").isdigit() else None

@@ -1,0 +1,153 @@
+"""POTCAR: where the potentials of an element lie, what they say of themselves, and their order."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ase.config import cfg
+
+from stem2sim.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+POTCAR, SPEC = "POTCAR", "POTCAR.spec"
+
+VERSIONS = ("", "52", "54", "64")
+"""Of the PBE sets; '' is the folder without a number."""
+
+
+@dataclass(frozen=True)
+class Potential:
+    """The potential of one element."""
+
+    element: str
+    title: str
+    """TITEL: functional, name, date."""
+    valence: float
+    """Valence electrons."""
+    cutoff: float
+    """ENMAX: the cut-off energy it was made for [eV]."""
+    digest: str
+    """sha256 of the whole."""
+
+    def told(self) -> str:
+        """Return what is recorded of it; the potential itself is licensed and stays where it is."""
+        return f"{self.title} (sha256 {self.digest[:16]})"
+
+
+def folders(given: Path | None) -> list[Path]:
+    """Return the folders that may hold potentials: the one given, else ASE's and pymatgen's, as they are configured."""
+    if given is not None:
+        return [Path(os.path.expanduser(given))]
+    found = [cfg.get("VASP_PP_PATH"), os.environ.get("PMG_VASP_PSP_DIR")]
+    for name in (".config/.pmgrc.yaml", ".pmgrc.yaml"):
+        file = Path.home() / name
+        if file.is_file():
+            line = re.search(r"^PMG_VASP_PSP_DIR\s*:\s*(.+?)\s*$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            found.append(line[1].strip("'\"") if line else None)
+    return [Path(os.path.expanduser(one)) for one in found if one]
+
+
+def read(element: str, setup: str, given: Path | None, version: str) -> tuple[Potential, bytes] | None:
+    """Return the potential of an element with its text; None where there is none.
+
+    Args:
+        element: symbol.
+        setup: what follows it in the name of the potential, such as `_pv`.
+        given: folder to look in; None for those that ASE and pymatgen are configured with.
+        version: of the PBE set, one of `VERSIONS`.
+
+    Raises:
+        BadInput: a folder that is not there, a file that is no potential of that element.
+    """
+    if given is not None and not folders(given)[0].is_dir():
+        raise BadInput(f"no folder of potentials at {given}")
+    for path in _candidates(element + setup, folders(given), version):
+        if path.is_file():
+            return _parsed(path, element, path.stat().st_mtime), _bytes(path)
+    return None
+
+
+def _candidates(name: str, roots: Sequence[Path], version: str) -> Iterator[Path]:
+    """ASE's layout, pymatgen's, and a folder of potentials itself."""
+    number = f".{version}" if version else ""
+    suffix = f"_{version}" if version else ""
+    for root in roots:
+        for folder in (
+            root / f"potpaw_PBE{number}",
+            root / ("POT_PAW_PBE_64" if version == "64" else f"POT_GGA_PAW_PBE{suffix}"),
+            root / f"POTPAW_PBE{suffix}",
+            root,
+        ):
+            for file in (folder / name / POTCAR, folder / f"{POTCAR}.{name}"):
+                yield from (file, file.with_name(file.name + ".gz"), file.with_name(file.name + ".Z"))
+
+
+def _bytes(path: Path) -> bytes:
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes())
+    if path.suffix == ".Z":  # of compress; Python has no reader for it, gzip has
+        program = shutil.which("gzip")
+        if program is None:
+            raise BadInput(f"{path} needs gzip to be unpacked, which is not on PATH; unpack it by hand")
+        return subprocess.run([program, "-dc", str(path)], capture_output=True, check=True).stdout
+    return path.read_bytes()
+
+
+@cache
+def _parsed(path: Path, element: str, changed: float) -> Potential:
+    text = _bytes(path)
+    found = described(text.decode("latin-1"))
+    if len(found) != 1 or found[0].element != element:
+        names = ", ".join(one.title for one in found) or "none"
+        raise BadInput(f"{path} should hold one potential, of {element}; it holds {names}")
+    return Potential(**{**vars(found[0]), "digest": sha256(text).hexdigest()})
+
+
+def described(text: str) -> list[Potential]:
+    """Return the potentials that a POTCAR says it holds, in its order."""
+    titles = re.findall(r"TITEL\s*=\s*(\S.*?)\s*$", text, re.MULTILINE)
+    valence = [float(v) for v in re.findall(r"ZVAL\s*=\s*([\d.]+)", text)]
+    cutoffs = [float(v) for v in re.findall(r"ENMAX\s*=\s*([\d.]+)", text)]
+    parts = [part + "End of Dataset\n" for part in re.split(r"End of Dataset[^\n]*\n?", text)]
+    found = []
+    for k, title in enumerate(titles):
+        words = title.split()
+        name = words[1] if len(words) > 1 else words[0]
+        digest = sha256(parts[k].encode("latin-1")).hexdigest() if k < len(parts) else ""
+        found.append(
+            Potential(
+                re.split(r"[_.]", name)[0],
+                title,
+                valence[k] if k < len(valence) else 0.0,
+                cutoffs[k] if k < len(cutoffs) else 0.0,
+                digest,
+            )
+        )
+    return found
+
+
+def check_order(folder: Path, elements: Sequence[str]) -> None:
+    """Raise BadInput unless the POTCAR of a folder has the elements of its POSCAR, in that order."""
+    file = folder / POTCAR
+    if not file.is_file():
+        raise BadInput(
+            f"{folder} has no {POTCAR}: give potentials = '/folder', or put one together as {SPEC} says; "
+            "--prepare-only writes the rest without it"
+        )
+    there = [one.element for one in described(file.read_text(encoding="latin-1"))]
+    if there != list(elements):
+        raise BadInput(
+            f"{file} has potentials of {' '.join(there) or 'nothing'}, but the POSCAR beside it has "
+            f"{' '.join(elements)}: VASP would take one element for another; put them in this order"
+        )
