@@ -10,9 +10,12 @@ from stem2sim_vasp.outputs import SAID
 if TYPE_CHECKING:
     from pathlib import Path
 
+FULL = "the disk is full; free some room, and the same command goes on from the last step"
+
 FAILURES = {
-    "No space left on device": "the disk is full; free some room, and the same command goes on from the last step",
-    "No space left": "the disk is full; free some room, and the same command goes on from the last step",
+    "No space left": FULL,
+    "File too large": FULL,
+    "severe (38): error during write": FULL,
     "ZHEGV failed": "the electrons did not settle (ZHEGV); incar = { ALGO = 'All' } often helps",
     "ZBRENT: fatal": "the line search of the relaxation lost its way (ZBRENT); a smaller EDIFF (1E-7), or "
     "optimiser = 'quasi-newton' near the minimum, often helps",

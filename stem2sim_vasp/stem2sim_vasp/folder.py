@@ -18,6 +18,7 @@ import numpy as np
 
 from stem2sim.files import write_atomically, write_text
 from stem2sim.trajectory import disk_full_told
+from stem2sim_vasp.incar import read as read_tags
 from stem2sim_vasp.incar import with_value
 from stem2sim_vasp.outcar import OUTCAR, XDATCAR
 from stem2sim_vasp.outputs import CONTCAR, OSZICAR, SAID, Part, end_to_end, read
@@ -117,7 +118,7 @@ def whole(folder: Path) -> Path | None:
     atoms = poscar_atoms((folder / POSCAR).read_text(encoding="utf-8")) if (folder / POSCAR).is_file() else 0
     for name in (CONTCAR, KEPT):
         file = folder / name
-        if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms):
+        if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
             return file
     return None
 
@@ -125,7 +126,7 @@ def whole(folder: Path) -> Path | None:
 def keep(folder: Path, atoms: int) -> None:
     """Keep a copy of the present CONTCAR, if it is complete."""
     file = folder / CONTCAR
-    if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms):
+    if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
         with write_atomically(folder / KEPT) as written:
             shutil.copyfile(file, written)
 
@@ -145,21 +146,34 @@ def geometry(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return cell, np.array([[float(x) for x in line.split()[:3]] for line in lines[first : first + atoms]])
 
 
-def is_whole(text: str, atoms: int) -> bool:
-    """Return whether a CONTCAR of that many atoms was written to its end.
+def is_whole(text: str, atoms: int, moving: bool) -> bool:
+    """Return whether a CONTCAR was written to its end.
 
-    Behind the positions come velocities, and in dynamics the predictor-corrector block: three more of each atom.
+    Behind the positions come velocities, and in dynamics, behind a flag, three more blocks of the predictor-corrector.
+
+    Args:
+        text: of the file.
+        atoms: how many there should be.
+        moving: whether it is of dynamics, which go on from velocities.
     """
-    if not text.endswith("\n") or poscar_atoms(text) != atoms or atoms == 0:
-        return False
     lines = text.splitlines()
+    if not text.endswith("\n") or len(lines) < 8 or atoms == 0 or poscar_atoms(text) != atoms:
+        return False
     first = 9 if lines[7].strip()[:1] in "Ss" else 8
-    rows = lines[first : first + atoms]
+    rows = [line.split()[:3] for line in lines[first : first + atoms]]
     try:
-        positions = np.array([[float(x) for x in row.split()[:3]] for row in rows])
+        positions = np.array([[float(x) for x in row] for row in rows])
     except ValueError:
         return False
     if positions.shape != (atoms, 3) or not np.isfinite(positions).all():
         return False
-    rest = [line for line in lines[first + atoms :] if len(line.split()) == 3]
-    return len(rest) in (0, atoms, 4 * atoms)
+    behind = [line.split() for line in lines[first + atoms :]]
+    blocks, rest = divmod(sum(len(words) == 3 for words in behind), atoms)
+    if ["1"] in behind:
+        return (blocks, rest) == (4, 0)
+    return rest == 0 and blocks in ((1,) if moving else (0, 1))
+
+
+def _moving(folder: Path) -> bool:
+    file = folder / INCAR
+    return file.is_file() and read_tags(file.read_text(encoding="utf-8")).get("IBRION") == "0"

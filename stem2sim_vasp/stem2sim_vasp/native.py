@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from stem2sim_vasp import folder as contract
 from stem2sim_vasp.checks import check_held, echoed, electrons, electrons_told, largest_force, relaxed
 from stem2sim_vasp.failures import noticed
 from stem2sim_vasp.outputs import unwrapped
+from stem2sim_vasp.request import ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -78,18 +80,22 @@ def settled(engine: Vasp, structure: Structure, calculation: Calculation) -> Sim
     )
     if now.complete:
         calculation.claim.settle()
-    return result.model_copy(update={"made_by": made_by(engine, request, now)})
+    return result.model_copy(update={"made_by": made_by(engine, calculation, now)})
 
 
-def made_by(engine: Vasp, request: Request, now: Reading) -> dict[str, Any]:
+def made_by(engine: Vasp, calculation: Calculation, now: Reading) -> dict[str, Any]:
     """Return provenance with the version that VASP states, the potentials, and all tags."""
+    request = calculation.request
     program = next((part.program for part in reversed(now.parts) if part.program), "of unknown version")
     stated = next((part.potentials for part in reversed(now.parts) if part.potentials), [])
-    potentials = request.made_with if all(request.potentials) else stated or request.made_with
+    recorded = json.loads((calculation.folder / ASKED).read_text(encoding="utf-8"))
     return {
-        **engine.provenance(), "engine": f"VASP {program}", "potentials": potentials, "tags": dict(request.tags),
-        "kpoints_file": request.mesh,
-    }  # fmt: skip
+        **engine.provenance(),
+        "engine": f"VASP {program}",
+        "potentials": recorded["potentials"] if recorded["potcar"] else stated,
+        "tags": dict(request.tags),
+        "mesh": " ".join(request.mesh.split()[2:]),
+    }
 
 
 def _reason(calculation: Calculation, now: Reading, done: bool) -> str:
@@ -210,7 +216,7 @@ def moves(engine: Vasp, calculation: Calculation) -> Generator[Motion, None, Acc
         calculation.claim.settle()
     unconverged = electrons(reading.parts)
     return Account(
-        made_by=made_by(engine, request, reading),
+        made_by=made_by(engine, calculation, reading),
         unfinished=not reading.complete,
         sound=not unconverged,
         warnings=_warnings(calculation, reading, unconverged),

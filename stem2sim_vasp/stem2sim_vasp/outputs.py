@@ -79,8 +79,9 @@ def read(folder: Path) -> Part:
         step = part.steps[k]
         # of vasprun.xml only the difference of two energies with 8 decimals is known
         part.steps[k] = replace(step, change=step.change if change is None else change, band_change=bands)
-    closed, part.reached = ending(folder)
+    closed, reached = ending(folder)
     part.closed |= closed
+    part.reached |= reached
     _say_what_is_missing(part)
     return part
 

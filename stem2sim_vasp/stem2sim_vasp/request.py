@@ -93,18 +93,26 @@ class Request:
                 write_vasp(part, self.atoms, direct=True)
             _check_flags(folder / POSCAR, self.atoms)
             write_text(folder / potcar.SPEC, "\n".join(self.names) + "\n")
-            if all(self.potentials):
+            if not self.lacking():
                 with write_atomically(folder / potcar.POTCAR) as part:
                     part.write_bytes(b"".join(text for found in self.potentials if found for text in (found[1],)))
+            elif _ours(folder):
+                (folder / potcar.POTCAR).unlink(missing_ok=True)
             asked = {
                 "kind": self.kind, "steps": self.total, "order": self.order.tolist(), "tags": self.tags,
-                "potentials": self.made_with,
+                "potentials": self.made_with, "potcar": not self.lacking(),
             }  # fmt: skip
             write_text(folder / ASKED, json.dumps(asked, indent=1))
 
     def lacking(self) -> list[str]:
         """Return the names of potentials that are not here."""
         return [name for name, found in self._named() if found is None]
+
+
+def _ours(folder: Path) -> bool:
+    """Whether the POTCAR in a folder was put there by us, not by hand."""
+    file = folder / ASKED
+    return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8")).get("potcar"))
 
 
 def _check_flags(path: Path, atoms: Atoms) -> None:

@@ -194,8 +194,8 @@ class Vasp(Engine):
         """All that decides what comes out; the tags say the rest of the options."""
         made = self.provenance()
         kept = {key: value for key, value in made.items() if key not in WHERE_AND_HOW}
-        potentials = [found[0].told() for found in request.potentials if found]
-        return {"structure": structure.fingerprint(), **kept, "potentials": potentials or list(request.names)}
+        # by name: a machine that prepares or collects may have none of them, and the POTCAR in the folder stays
+        return {"structure": structure.fingerprint(), **kept, "potentials": list(request.names)}
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield whether there is a command, a potential of each element, and custodian."""

@@ -30,10 +30,11 @@ class Outcar(Sheet):
     def __init__(self, job: Job) -> None:
         super().__init__("OUTCAR")
         self._job = job
-        self._started = time.time()
+        self._started = self._begun = time.time()
         self.write(header(job))
 
     def begin(self, step: int) -> None:
+        self._begun = time.time()
         self.write(f"\n{'-' * 39} Ionic step {step:8d}  {'-' * 43}\n\n")
 
     def iteration(self, step: int, iteration: Iteration) -> None:
@@ -82,7 +83,8 @@ class Outcar(Sheet):
         )
         if frame.heat is not None:
             self._energies_of_dynamics(frame)
-        self.write("     LOOP+:  cpu time      0.6000: real time      0.6000\n")
+        took = time.time() - self._begun
+        self.write(f"     LOOP+:  cpu time {took:11.4f}: real time {took:11.4f}\n")
 
     def finish(self) -> None:
         self._moments()

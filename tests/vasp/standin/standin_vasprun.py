@@ -46,6 +46,7 @@ class Vasprun(Sheet):
         super().__init__("vasprun.xml")
         self._job = job
         self.full = False
+        self._begun = time.time()
         self.write(self._head() + self._kpoints() + self._parameters() + self._atominfo())
         self._structure("initialpos", job.poscar.cell, job.poscar.fractional, " ")
 
@@ -57,6 +58,7 @@ class Vasprun(Sheet):
         super().write(text)
 
     def begin(self) -> None:
+        self._begun = time.time()
         self.write(" <calculation>\n")
 
     def half_an_iteration(self) -> None:
@@ -85,7 +87,8 @@ class Vasprun(Sheet):
                 "total": frame.total,
             }
             self.write("".join(f'   <i name="{name}">{value:16.8f} </i>\n' for name, value in parts.items()))
-        self.write('  </energy>\n  <time name="totalsc">    0.60    0.60</time>\n </calculation>\n')
+        took = time.time() - self._begun
+        self.write(f'  </energy>\n  <time name="totalsc">{took:8.4f}{took:8.4f}</time>\n </calculation>\n')
 
     def finish(self, cell: np.ndarray, fractional: np.ndarray, velocities: np.ndarray | None) -> None:
         self._structure("finalpos", cell, fractional, " ", velocities)
