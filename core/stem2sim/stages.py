@@ -270,6 +270,25 @@ class Engine(Simulator):
         )
 
 
+class ElectronicEngine(Engine):
+    """An engine that computes electrons: as many as the charge leaves, in cells that repeat along all axes or none."""
+
+    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
+
+    def adopt(self, structure: Structure) -> Structure:
+        """Return the structure with the charge that is asked for."""
+        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
+
+    @staticmethod
+    def check_periodic(atoms: Atoms) -> None:
+        """Raise BadInput for a cell that repeats along some axes only: it would be taken to repeat along all."""
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise BadInput(
+                f"a cell that is periodic along some axes only (pbc = {atoms.pbc.tolist()}) would be taken for one that "
+                "is along all; use all or none, with vacuum where there should be no neighbour"
+            )
+
+
 def _strains(atoms: Atoms) -> list[bool]:
     """Strains (xx, yy, zz, yz, xz, xy) that leave the vacuum beside a sheet, or a ribbon, as it is."""
     if atoms.constraints:

@@ -15,7 +15,7 @@ from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
 from stem2sim.resume import Claim, check_time
-from stem2sim.stages import Engine
+from stem2sim.stages import ElectronicEngine
 from stem2sim_dftb import input as told
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import INSTALL, LOG, SPOILT, find, release
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stem2sim")
 
 
-class Dftb(Engine):
+class Dftb(ElectronicEngine):
     """DFTB+ (density functional tight binding) with a Slater-Koster set, or xTB where the binary has it."""
 
     name: ClassVar[str] = "dftb"
@@ -55,7 +55,6 @@ class Dftb(Engine):
         description="how steps are taken: by ASE with a process that stays, by ASE with a process per step, or by "
         "DFTB+'s own drivers (`optimiser` is ASE's)",
     )
-    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
     electronic_temperature: float = Field(300.0, gt=0, description="of the Fermi smearing [K]")
     scc_tolerance: float = Field(1e-6, gt=0, description="of the self-consistent charges [e]")
     max_iterations: int = Field(200, ge=1, description="most self-consistent iterations per step")
@@ -68,10 +67,6 @@ class Dftb(Engine):
     dispersion: Literal["d3", "d4"] | None = Field(None, description="correction; d4 as the manual has it for pbc")
     dispersion_parameters: dict[str, float] = Field({}, description="damping (s6, s8, a1, a2), where another is wanted")
     threads: int | None = Field(None, ge=1, description="of OpenMP; left out, what OMP_NUM_THREADS says")
-
-    def adopt(self, structure: Structure) -> Structure:
-        """Return the structure with the charge that is asked for."""
-        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
 
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
         """Return a calculator: a dftb+ that stays and listens, or one per step in mode file.
@@ -177,11 +172,7 @@ class Dftb(Engine):
         """Check all that can be checked before a launch; return what makes the input of given atoms."""
         release(self.binary)
         atoms = structure.atoms
-        if atoms.pbc.any() and not atoms.pbc.all():
-            raise BadInput(
-                f"DFTB+ takes a cell that is periodic along all axes or none, not pbc = {atoms.pbc.tolist()}; use all, "
-                "with vacuum where there should be no neighbour"
-            )
+        self.check_periodic(atoms)
         elements = sorted(set(atoms.get_chemical_symbols()))
         folder, shells = None, {}
         if self.hamiltonian == "DFTB":

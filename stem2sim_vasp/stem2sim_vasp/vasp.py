@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stem2sim.doctor import Check
 from stem2sim.errors import BadInput
-from stem2sim.stages import Engine
+from stem2sim.stages import ElectronicEngine
 from stem2sim.verbs import only
 from stem2sim_vasp import potcar
 from stem2sim_vasp.calculation import Calculation
@@ -49,7 +49,7 @@ WHERE_AND_HOW = ("max_steps", "command", "potentials", "ncore", "kpar", "launch"
 """Options that do not decide what comes out."""
 
 
-class Vasp(Engine):
+class Vasp(ElectronicEngine):
     """VASP (plane waves, PAW): relaxation and ab initio dynamics by its own drivers, here or on a cluster."""
 
     name: ClassVar[str] = "vasp"
@@ -77,7 +77,6 @@ class Vasp(Engine):
     optimiser: Literal["cg", "quasi-newton", "damped"] = Field(  # type: ignore[assignment]  # VASP's, not ASE's
         "cg", description="of VASP: conjugate gradients, RMM-DIIS, or damped dynamics (IBRION 2, 1, 3)"
     )
-    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
     spin: bool = Field(False, description="spin-polarised, from the atoms' own moments or those of free atoms")
     unpaired: int | None = Field(None, ge=0, description="electrons, held fixed (NUPDOWN); left out, what comes out")
     dispersion: Literal["d3", "d3-bj"] | None = Field(None, description="correction by Grimme (IVDW 11, 12)")
@@ -143,11 +142,10 @@ class Vasp(Engine):
 
     def adopt(self, structure: Structure) -> Structure:
         """Return the structure in a cell that repeats along all its vectors, as for plane waves, and its charge."""
-        structure = structure.in_a_cell()
+        structure = super().adopt(structure).in_a_cell()
         atoms = structure.atoms.copy()
         atoms.pbc = True
-        charge = structure.charge if self.charge is None else self.charge
-        return structure.model_copy(update={"atoms": atoms, "charge": charge})
+        return structure.model_copy(update={"atoms": atoms})
 
     def with_spin(self, multiplicity: int) -> Vasp:
         """Return this engine, spin-polarised, with that multiplicity."""

@@ -15,7 +15,7 @@ from tblite.ase import TBLite
 
 from stem2sim.doctor import Check
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.stages import Engine
+from stem2sim.stages import ElectronicEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,13 +35,12 @@ SMALL_CELL = 10.0
 """[Å]; only the Gamma point is sampled, so a shorter periodic cell gives bands that are far from converged."""
 
 
-class Xtb(Engine):
+class Xtb(ElectronicEngine):
     """GFN1-xTB or GFN2-xTB tight binding through tblite, in process."""
 
     name: ClassVar[str] = "xtb"
 
     method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="parametrisation")
-    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
     multiplicity: int | None = Field(None, ge=1, description="spin multiplicity; left out, the lowest possible")
     spin_polarization: float | None = Field(
         None, gt=0, description="scale of the spin-polarised energy, 1 for the published one; left out, none"
@@ -66,10 +65,6 @@ class Xtb(Engine):
         """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
         return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
 
-    def adopt(self, structure: Structure) -> Structure:
-        """Return the structure with the charge that is asked for."""
-        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
-
     def with_spin(self, multiplicity: int) -> Xtb:
         """Return this engine, spin-polarised as published, with that multiplicity."""
         return self.model_copy(
@@ -86,11 +81,7 @@ class Xtb(Engine):
         heavy = sorted({a.symbol for a in atoms if a.number > HEAVIEST})
         if heavy:
             raise BadInput(f"{self.method} has no parameters for {', '.join(heavy)}; elements up to Rn are covered")
-        if atoms.pbc.any() and not atoms.pbc.all():
-            raise BadInput(
-                f"tblite treats a cell that is periodic along some axes (pbc = {atoms.pbc.tolist()}) as periodic along "
-                "all; use all or none, with vacuum where there should be no neighbour"
-            )
+        self.check_periodic(atoms)
         if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
             log.warning(
                 "only the Gamma point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
