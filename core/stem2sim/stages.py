@@ -284,8 +284,8 @@ class ElectronicEngine(Engine):
         """Raise BadInput for a cell that repeats along some axes only: it would be taken to repeat along all."""
         if atoms.pbc.any() and not atoms.pbc.all():
             raise BadInput(
-                f"a cell that is periodic along some axes only (pbc = {atoms.pbc.tolist()}) would be taken for one that "
-                "is along all; use all or none, with vacuum where there should be no neighbour"
+                f"a cell that repeats along some axes only (pbc = {atoms.pbc.tolist()}) would be taken to repeat along "
+                "all; use all or none, with vacuum where there should be no neighbour"
             )
 
 

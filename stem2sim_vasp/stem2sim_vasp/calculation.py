@@ -88,6 +88,7 @@ class Calculation:
             (folder / STARTED).touch()
         self._code = 0
         """Exit status of the last launch."""
+        self._told_to_stop = False
         self.claim = Claim(folder, STEM, inputs, folder / STARTED)
         if not self.claim.resumed and asked() != "collect":
             contract.clear(folder)
@@ -217,8 +218,9 @@ class Calculation:
                 )
 
     def _mind_the_time(self, growing: Growing) -> None:
-        if time_left() < MARGIN * growing.longest + GRACE and not (self.folder / STOPCAR).exists():
+        if time_left() < MARGIN * growing.longest + GRACE and not self._told_to_stop:
             write_text(self.folder / STOPCAR, "LSTOP = .TRUE.\n")
+            self._told_to_stop = True
             log.info("%s: the wall-clock limit is near; VASP is told to stop after its step", self.folder.name)
         if time_left() < min(GRACE, growing.longest):
             raise OutOfTime(f"stopped within step {growing.count + 1}: the same command goes on from the step before")
@@ -246,7 +248,7 @@ class Calculation:
     def _stop_or_recover(self, now: Reading, recovery: Recovery) -> None:
         if now.parts and now.parts[-1].closed and not known(self.folder):
             told = f"stopped after step {len(now.steps)} of {self.request.total}"
-            if (self.folder / STOPCAR).is_file() and time_left() < float("inf"):
+            if self._told_to_stop:
                 raise OutOfTime(f"{told}: the wall-clock limit leaves no time for more; the same command goes on")
             raise StageFailed(f"VASP {told}, as a STOPCAR asks for; the same command goes on")
         if recovery.count >= MOST_CORRECTIONS or not recovery.correct():

@@ -28,6 +28,9 @@ PARAMETERS = {
 }  # fmt: skip
 """Tags that the header states, with what they are."""
 
+COARSE = 1e-4
+"""[Å]; OUTCAR has five digits."""
+
 CHANGE = re.compile(r"total energy-change \(2\. order\)\s*:\s*(\S+?)\s*\(\s*(\S+?)\s*\)")
 
 
@@ -176,6 +179,14 @@ def placed(steps: list[Ionic], xdatcar: Path, atoms: int) -> list[Ionic]:
     Those without any positions are left out.
     """
     found = list(positions_of(xdatcar, atoms))
-    if len(found) >= len(steps):
+    if len(found) >= len(steps) and all(map(_alike, steps, found)):
         return [replace(step, positions=xy) for step, xy in zip(steps, found, strict=False)]
     return [step for step in steps if len(step.positions)]
+
+
+def _alike(step: Ionic, positions: NDArray[np.float64]) -> bool:
+    """Whether an OUTCAR's positions, where it has them, are those of an XDATCAR."""
+    if not len(step.positions):
+        return True
+    apart = step.positions - positions
+    return bool(np.abs((apart - np.round(apart)) @ step.cell).max() < COARSE)

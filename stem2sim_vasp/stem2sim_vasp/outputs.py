@@ -116,8 +116,8 @@ def _from_outcar(part: Part, file: Path) -> None:
         placed = outcar.placed(found.steps, file.with_name(outcar.XDATCAR), len(found.elements))
         if len(placed) < len(found.steps):
             part.missing.append(f"{file.name} has positions of {len(placed)} of its {len(found.steps)} steps only")
-        if len(placed) > len(part.steps):
-            part.steps = placed
+        if len(placed) == len(found.steps) or not part.steps:
+            part.steps += placed[len(part.steps) :]
     part.begun = max(part.begun, found.begun)
     part.counted = len(found.steps)
     part.program = part.program or found.version

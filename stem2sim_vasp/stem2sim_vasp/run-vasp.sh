@@ -39,7 +39,7 @@ status=$?
 if grep -q 'General timing and accounting' OUTCAR 2>/dev/null; then
     if grep -q 'reached required accuracy' OUTCAR vasp.out || [ "$(done_steps)" -ge "$steps" ]; then
         status=0
-    elif [ -f STOPCAR ]; then
+    elif grep -q '^ *[0-9][0-9]* *[FT]=' OSZICAR; then # ended by itself in between: a STOPCAR told it to
         status=@MORE@
     elif [ "$status" -eq 0 ]; then
         status=1

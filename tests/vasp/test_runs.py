@@ -538,3 +538,22 @@ def test_steps_that_are_not_its_own_start_vasp_each(tmp_path: Path, library: Pat
             energies.append(atoms.get_potential_energy())
             atoms.positions[3, 1] -= sign * 0.005
     assert force == pytest.approx((energies[1] - energies[0]) / 0.01, abs=0.02)
+
+
+@pytest.mark.parametrize("lost", ["vasprun.xml", "tail of vasprun.xml"])
+def test_what_vasprun_lacks_is_read_from_the_others(lost: str, tmp_path: Path, library: Path) -> None:
+    """Without vasprun.xml, or with one that was written late: OUTCAR's forces on XDATCAR's positions, and it is told."""
+    whole = move(benzene(), tmp_path, library, 12)
+    folder = tmp_path / "dynamics-300K"
+    text = (folder / "vasprun.xml").read_text()
+    (folder / "vasprun.xml").unlink()
+    if lost != "vasprun.xml":
+        (folder / "vasprun.xml").write_text("</calculation>".join(text.split("</calculation>")[:8]))
+    again = move(benzene(), tmp_path, library, 12)
+    assert again.converged
+    for name, values in whole.observables.items():
+        assert np.allclose(again.observables[name], values, atol=1e-5), name
+    assert np.allclose(again.forces, whole.forces, atol=1e-5)
+    assert np.allclose(again.structure.atoms.positions, whole.structure.atoms.positions, atol=1e-6)
+    if lost == "vasprun.xml":
+        assert any("there is no vasprun.xml" in warning for warning in again.warnings)
