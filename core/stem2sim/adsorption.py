@@ -51,7 +51,9 @@ class Adsorption(EngineSimulator):
             )
         engine, told = self._settled(structure, workdir)
         for result in engine.simulate(structure, workdir):
-            yield result.model_copy(update={"made_by": self.provenance(), "reason": result.reason + told})
+            yield result.model_copy(
+                update={"made_by": self.provenance() | {"engine": result.made_by}, "reason": result.reason + told}
+            )
 
     def _settled(self, structure: Structure, workdir: Path) -> tuple[Engine, str]:
         """The engine for this member, with the spin of lowest energy where spin counts."""

@@ -54,6 +54,8 @@ class Account:
 
     made_by: dict[str, Any]
     """Its provenance, as its own output has it."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What these steps were computed with, beside its options."""
     unfinished: bool = False
     """Whether it was read while it can still go on."""
     sound: bool = True

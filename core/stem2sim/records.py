@@ -35,7 +35,12 @@ def write_database(folder: Path, results: Mapping[str, SimulationResult]) -> Non
                     converged=result.converged,
                     simulator=str(result.made_by.get("use", "")),
                     step=str(Path(path).parent),
-                    data={"made_by": result.made_by, "reason": result.reason, "label": result.label},
+                    data={
+                        "made_by": result.made_by,
+                        "details": result.details,
+                        "reason": result.reason,
+                        "label": result.label,
+                    },
                 )
         if not results:
             part.touch()

@@ -113,6 +113,7 @@ class Report(BaseModel):
         warnings += self.image.warnings if self.image else ()
         warnings += self.segmentation.warnings if self.segmentation else ()
         warnings += [f"{n}: {r.reason}" for n, r in self.results.items() if not r.converged]
+        warnings += [f"{n}: {warning}" for n, r in self.results.items() for warning in r.warnings]
         listed = "".join(f"<li>{_text(w)}</li>" for w in warnings)
         box = f'<ul class="warnings">{listed}</ul>' if listed else ""
         return _section("In short", "".join(f"<p>{_text(s)}</p>" for s in said) + box)
@@ -270,7 +271,7 @@ class Report(BaseModel):
             steps.append(("segment", self.segmentation.made_by))
         for name, structure in self.structures.items():
             steps += [(f"build {name}", made) for made in structure.history]
-        steps += [(f"simulate {Path(name).parent}", result.made_by) for name, result in self.results.items()]
+        steps += [(f"simulate {Path(name).parent}", {**r.made_by, **r.details}) for name, r in self.results.items()]
         rows = "".join(
             f"<tr><td>{_text(where)}</td><td>{_text(made.get('use', ''))}</td><td>{_text(made.get('version', ''))}</td>"
             f"<td><code>{_text(_options(made))}</code></td></tr>"

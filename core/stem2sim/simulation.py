@@ -34,6 +34,9 @@ class SimulationResult(BaseModel):
         default_factory=dict, description="equally long series over the run, names end in their unit", repr=False
     )
     made_by: dict[str, Any] = Field(default_factory=dict, description="simulator, its options, and engine versions")
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="what this one was computed with beside the options: potentials, tags"
+    )
     warnings: tuple[str, ...] = Field((), description="what a reader should know before trusting it")
     seconds: float = Field(0.0, ge=0, description="wall-clock time it took, resumed work counted once [s]")
     started_from: str = Field("", description="file of the structure it started from, relative to the run folder")

@@ -80,18 +80,21 @@ def settled(engine: Vasp, structure: Structure, calculation: Calculation) -> Sim
     )
     if now.complete:
         calculation.claim.settle()
-    return result.model_copy(update={"made_by": made_by(engine, calculation, now)})
+    return result.model_copy(update={"made_by": made_by(engine, now), "details": details(calculation, now)})
 
 
-def made_by(engine: Vasp, calculation: Calculation, now: Reading) -> dict[str, Any]:
-    """Return provenance with the version that VASP states, the potentials, and all tags."""
-    request = calculation.request
+def made_by(engine: Vasp, now: Reading) -> dict[str, Any]:
+    """Return provenance with the version that VASP states."""
     program = next((part.program for part in reversed(now.parts) if part.program), "of unknown version")
+    return {**engine.provenance(), "engine": f"VASP {program}"}
+
+
+def details(calculation: Calculation, now: Reading) -> dict[str, Any]:
+    """Return the potentials by title and digest, as far as they are known, and all that VASP was asked."""
+    request = calculation.request
     stated = next((part.potentials for part in reversed(now.parts) if part.potentials), [])
     recorded = json.loads((calculation.folder / ASKED).read_text(encoding="utf-8"))
     return {
-        **engine.provenance(),
-        "engine": f"VASP {program}",
         "potentials": recorded["potentials"] if recorded["potcar"] else stated,
         "tags": dict(request.tags),
         "mesh": " ".join(request.mesh.split()[2:]),
@@ -216,7 +219,8 @@ def moves(engine: Vasp, calculation: Calculation) -> Generator[Motion, None, Acc
         calculation.claim.settle()
     unconverged = electrons(reading.parts)
     return Account(
-        made_by=made_by(engine, calculation, reading),
+        made_by=made_by(engine, reading),
+        details=details(calculation, reading),
         unfinished=not reading.complete,
         sound=not unconverged,
         warnings=_warnings(calculation, reading, unconverged),

@@ -542,7 +542,7 @@ def test_steps_that_are_not_its_own_start_vasp_each(tmp_path: Path, library: Pat
 
 @pytest.mark.parametrize("lost", ["vasprun.xml", "tail of vasprun.xml"])
 def test_what_vasprun_lacks_is_read_from_the_others(lost: str, tmp_path: Path, library: Path) -> None:
-    """Without vasprun.xml, or with one that was written late: OUTCAR's forces on XDATCAR's positions, and it is told."""
+    """Without vasprun.xml, or with one written late: OUTCAR's forces on XDATCAR's positions, and it is told."""
     whole = move(benzene(), tmp_path, library, 12)
     folder = tmp_path / "dynamics-300K"
     text = (folder / "vasprun.xml").read_text()

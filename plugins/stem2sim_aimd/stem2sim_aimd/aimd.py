@@ -223,6 +223,7 @@ class Aimd(EngineSimulator):
             trajectory=path.name,
             observables=series,
             made_by={**self.provenance(), "engine": dynamics.made_by(self.engine.provenance())},
+            details=dynamics.details,
             warnings=(*warnings, *dynamics.warnings),
             seconds=dynamics.seconds,
             unfinished=dynamics.unfinished,

@@ -116,7 +116,7 @@ class KeptDynamics(NativeDynamics):
         self._over = True
         if account is not None:
             self.unfinished, self.sound, self.warnings = account.unfinished, account.sound, account.warnings
-            self.seconds = account.seconds
+            self.seconds, self.details = account.seconds, account.details
             self._made_by = account.made_by
 
     def ended(self, steps: int) -> bool:

@@ -47,6 +47,8 @@ class Dynamics:
         """Whether it was read while it can still go on."""
         self.sound = True
         """Whether every step was computed as it was asked."""
+        self.details: dict[str, Any] = {}
+        """What the engine computed with, beside its options."""
         self.warnings: tuple[str, ...] = ()
         """What a reader should know of how it was computed."""
         self.potential = 0.0
