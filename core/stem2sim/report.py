@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stem2sim import __version__, figures, records
 from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.bonds import bond_lengths
-from stem2sim.comparison import Row, compared, displacement, row, table
+from stem2sim.comparison import Row, compared, displacement, engine_of, row, table
 from stem2sim.config import read_toml, without_none
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
@@ -184,6 +184,7 @@ class Report(BaseModel):
             named.append(("after", result.structure.atoms))
             lengths = [(title, bond_lengths(atoms)) for title, atoms in named]
             rows = {
+                "engine": engine_of(result),
                 "energy": f"{result.energy:.4f} eV",
                 "largest force": f"{result.largest_force:.4f} eV/Å",
                 "outcome": ("" if result.converged else "not converged: ") + result.reason,

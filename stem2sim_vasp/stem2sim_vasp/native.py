@@ -127,6 +127,8 @@ def _energies_told(step: Ionic) -> str:
 def _warnings(calculation: Calculation, now: Reading, unconverged: list[int]) -> tuple[str, ...]:
     request = calculation.request
     found = [*request.warnings]
+    if any("STAND-IN" in part.program for part in now.parts):
+        found.insert(0, "computed by a stand-in for tests, not by VASP: none of these numbers is VASP's")
     told = electrons_told(unconverged, len(now.steps))
     found += [told] if told else []
     for part in now.parts:

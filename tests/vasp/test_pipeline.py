@@ -66,6 +66,7 @@ def test_it_stands_beside_the_others_and_says_what_it_is(tmp_path: Path) -> None
     xtb, vasp = json.loads(done.stdout)["results"]
     assert vasp["converged"]
     assert "STAND-IN, not VASP: GFN1-xTB" in vasp["engine"]
+    assert "none of these numbers is VASP's" in vasp["warnings"][0]
     assert vasp["mean_bonds_A"] == pytest.approx(xtb["mean_bonds_A"], abs=0.003)
     # two programs' energies have no common zero, and are not subtracted
     assert vasp["relative_energy_eV"] is None
