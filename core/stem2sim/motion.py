@@ -48,6 +48,10 @@ class Motion:
     """What the engine's dynamics conserve [eV]; None where it keeps that to itself."""
 
 
+class BlownUp(Exception):
+    """Thrown into the steps of an engine whose integration has failed: it need not go on."""
+
+
 @dataclass(frozen=True)
 class Account:
     """What an engine that keeps its steps has to say once all of them are given."""

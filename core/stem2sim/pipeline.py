@@ -278,13 +278,20 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                 if asked() == "collect" and not simulator.external:  # noqa: B023  # called before simulator changes
                     raise NotRun("has not run here; stem2sim run goes on with it")
                 workdir = folder.workdir(step, inputs)
-                files = []
-                for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
-                    stem = _named("result", result.label)
-                    result.model_copy(update={"started_from": branch.file}).write(workdir, stem)
-                    files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
-                    if result.unfinished:
-                        unfinished.append(step)  # noqa: B023  # as above
+                files: list[Path] = []
+                try:
+                    for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
+                        stem = _named("result", result.label)
+                        result.model_copy(update={"started_from": branch.file}).write(workdir, stem)
+                        files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
+                        if result.unfinished:
+                            unfinished.append(step)  # noqa: B023  # as above
+                except NotRun as problem:  # some of several are there
+                    if not files:
+                        raise
+                    log.info("%s: %s", step, problem)
+                    outcome.waiting.append(f"{step}: {problem}")
+                    unfinished.append(step)  # noqa: B023  # as above
                 if not files:
                     raise StageFailed("ended without a result")
                 return files

@@ -46,11 +46,11 @@ def held(atoms: Atoms) -> NDArray[np.bool_]:
         elif (axes := _axes(constraint)) is not None and (vectors := _along(axes, cell)) is not None:
             flags[constraint.index] |= vectors
         else:
-            name = type(constraint).__name__
-            raise BadInput(
-                f"POSCAR holds motion along the cell's vectors only, which {name} is not, in a cell with angles "
-                f"{', '.join(f'{a:.1f}' for a in atoms.cell.angles())} degrees; an orthogonal cell holds along x, y, z"
-            )
+            told = f"POSCAR holds motion along the cell's vectors only, which {type(constraint).__name__} is not"
+            if _axes(constraint) is None:
+                raise BadInput(f"{told}; hold whole atoms, or motion along x, y or z")
+            angles = ", ".join(f"{a:.1f}" for a in atoms.cell.angles())
+            raise BadInput(f"{told}, in a cell with angles {angles} degrees; an orthogonal cell holds along x, y, z")
     return flags
 
 

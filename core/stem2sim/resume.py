@@ -25,7 +25,9 @@ _end: ContextVar[float | None] = ContextVar("end", default=None)
 class Claim:
     """What a piece of long work is made with, kept beside its files, so that nothing else is ever mixed into them."""
 
-    def __init__(self, folder: Path, stem: str, inputs: Mapping[str, Any], saved: Path) -> None:
+    def __init__(
+        self, folder: Path, stem: str, inputs: Mapping[str, Any], saved: Path, only_looked_at: bool = False
+    ) -> None:
         """Take the files of that stem, or go on with them.
 
         Args:
@@ -33,6 +35,7 @@ class Claim:
             stem: what the names of its files begin with.
             inputs: all that decides how the work goes on; as JSON can say it.
             saved: the file to go on from; where it is not there, there is nothing to lose.
+            only_looked_at: whether nothing is to change; files of other work are refused even where that is done.
 
         Raises:
             BadInput: they belong to work that was cut off and was made with other inputs; what changed is named.
@@ -47,6 +50,12 @@ class Claim:
         except (OSError, ValueError, KeyError, TypeError):  # none, or not one of ours: there is nothing to go on with
             made_with, done = None, True
         self.resumed = made_with == self._inputs
+        self._only_looked_at = only_looked_at
+        if only_looked_at:
+            if made_with is not None and not self.resumed:
+                changes = "; ".join(_changes(made_with, self._inputs))
+                raise BadInput(f"{folder.name} holds a {stem} made with other inputs ({changes})")
+            return
         if not self.resumed and not done and saved.is_file():
             changes = "; ".join(_changes(made_with, self._inputs))
             raise BadInput(
@@ -60,7 +69,8 @@ class Claim:
 
     def settle(self) -> None:
         """Say that the work is done: other inputs may replace it."""
-        self._write(done=True)
+        if not self._only_looked_at:
+            self._write(done=True)
 
     def _write(self, done: bool) -> None:
         write_text(self._file, json.dumps({"inputs": self._inputs, "done": done}, indent=1, ensure_ascii=False))

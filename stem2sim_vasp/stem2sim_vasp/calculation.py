@@ -20,14 +20,14 @@ from stem2sim_vasp import folder as contract
 from stem2sim_vasp import job, potcar
 from stem2sim_vasp.checks import check_atoms, relaxed
 from stem2sim_vasp.failures import failure, known
-from stem2sim_vasp.folder import STOPCAR
+from stem2sim_vasp.folder import POSCAR, STOPCAR
 from stem2sim_vasp.outputs import SAID, beginning, counted, ending
 from stem2sim_vasp.recovery import Recovery
 from stem2sim_vasp.vasprun import VASPRUN, Vasprun
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from stem2sim_vasp.ionic import Ionic
     from stem2sim_vasp.outputs import Part
@@ -84,14 +84,17 @@ class Calculation:
         """
         self.engine, self.request, self.folder = engine, request, folder
         folder.mkdir(parents=True, exist_ok=True)
-        if contract.answered(folder):
+        if contract.answered(folder) and asked() != "collect":
             (folder / STARTED).touch()
         self._code = 0
         """Exit status of the last launch."""
         self._told_to_stop = False
-        self.claim = Claim(folder, STEM, inputs, folder / STARTED)
-        if not self.claim.resumed and asked() != "collect":
-            contract.clear(folder)
+        looking = asked() == "collect"
+        self.claim = Claim(folder, STEM, inputs, folder / STARTED, only_looked_at=looking)
+        if not self.claim.resumed and not looking:
+            aside = contract.set_aside(folder)
+            if aside is not None:
+                log.warning("%s: the calculation with other inputs that was here is in %s now", folder.name, aside.name)
 
     def prepare(self) -> None:
         """Write what VASP reads, and the scripts that run it elsewhere; what was answered already stays."""
@@ -121,10 +124,11 @@ class Calculation:
             return parts[-1].closed
         if len(steps) >= self.request.total:
             return True
-        reached = parts[-1].reached
-        return self.request.kind == "relaxation" and parts[-1].closed and relaxed(self.request, steps, reached)
+        if self.request.kind == "dynamics" or not parts[-1].closed:
+            return False
+        return parts[-1].reached or relaxed(self.request, steps, parts[-1].reached)
 
-    def go(self) -> Iterator[Ionic]:
+    def go(self) -> Generator[Ionic, None, None]:
         """Yield the ionic steps in order: those there are, then, where VASP is to be run, the others as they come.
 
         Raises:
@@ -134,6 +138,10 @@ class Calculation:
             StageFailed: VASP failed.
         """
         now = self.read()
+        if self.request.kind == "dynamics" and len(now.steps) > self.request.total:
+            raise BadInput(
+                f"{self.folder.name} has {len(now.steps)} steps already; steps = {self.request.total} is less than that"
+            )
         if asked() == "collect":
             if not now.steps:
                 what = "; ".join(text for part in now.parts for text in part.missing)
@@ -170,7 +178,7 @@ class Calculation:
         folder = self.folder
         if contract.present(folder):
             if not now.parts[-1].steps:  # nothing to go on from: the same part again
-                for name in contract.ANSWERED:
+                for name in (*contract.ANSWERED, contract.RAN):
                     (folder / name).unlink(missing_ok=True)
                 return len(now.steps)
             contract.put_away(folder)
@@ -178,13 +186,16 @@ class Calculation:
             return 0
         last = contract.earlier(folder)[-1]
         source = contract.whole(last)
+        if source is None and self.request.kind == "relaxation":  # which needs positions alone
+            self.request.write_geometry(folder, now.steps[-1])
+            source = folder / POSCAR
         if source is None:
             raise StageFailed(
-                f"{last} has steps but no whole CONTCAR to go on from; delete {last}, and the same command makes that "
-                "part again"
+                f"{last} has steps but no whole CONTCAR, whose velocities dynamics go on from; delete {last}, and the "
+                "same command makes that part again"
             )
         begin = beginning(now.steps, *contract.geometry(source.read_text(encoding="utf-8")))
-        contract.go_on(folder, source, max(1, self.request.total - begin))
+        contract.go_on(folder, source, begin, self.request.total)
         log.info("%s: goes on from step %d of %d", folder.name, begin, self.request.total)
         return begin
 
@@ -195,6 +206,7 @@ class Calculation:
         _check_alone(self.folder)
         check_time(0.0, f"before VASP was started in {self.folder.name}")
         (self.folder / STOPCAR).unlink(missing_ok=True)
+        self._told_to_stop = False
         (self.folder / STARTED).touch()
         try:
             process = start(command, self.folder, SAID, {})
@@ -228,13 +240,16 @@ class Calculation:
     def _awaited(self) -> Iterator[Ionic]:
         """Wait until somebody else has run it to its end, in as many parts as that takes; yield all steps."""
         folder, done = self.folder, 0
+        looked: list[tuple[str, int, int]] = []
         log.info("%s: waiting for a run that is started elsewhere (sh %s)", folder, job.SCRIPT)
         with track(f"{self.engine.name}: waiting", self.request.total) as advance:
             while True:
                 count = sum(counted(part) for part in [*contract.earlier(folder), folder])
                 advance(count - done)
                 done = count
-                now = self.read() if ending(folder)[0] or (folder / job.STATUS).is_file() else None
+                seen, looked = looked, self._signature()
+                ended_here = ending(folder)[0] or (folder / job.STATUS).is_file()
+                now = self.read() if ended_here and looked != seen else None
                 if now is not None and now.complete:
                     break
                 status = job.status(folder)
@@ -245,12 +260,19 @@ class Calculation:
                 time.sleep(LONGEST_PAUSE)
         yield from now.steps
 
+    def _signature(self) -> list[tuple[str, int, int]]:
+        """Sizes and times of what says how far VASP is: as long as they stay, there is nothing new to read."""
+        files = [self.folder / name for name in (*contract.ANSWERED, job.STATUS)]
+        there = [(file, file.stat()) for file in files if file.is_file()]
+        return [(file.name, known.st_size, known.st_mtime_ns) for file, known in there]
+
     def _stop_or_recover(self, now: Reading, recovery: Recovery) -> None:
-        if now.parts and now.parts[-1].closed and not known(self.folder):
+        if now.parts and now.parts[-1].closed:
             told = f"stopped after step {len(now.steps)} of {self.request.total}"
             if self._told_to_stop:
                 raise OutOfTime(f"{told}: the wall-clock limit leaves no time for more; the same command goes on")
-            raise StageFailed(f"VASP {told}, as a STOPCAR asks for; the same command goes on")
+            if not known(self.folder):
+                raise StageFailed(f"VASP {told} and ended well, as a STOPCAR makes it; the same command goes on")
         if recovery.count >= MOST_CORRECTIONS or not recovery.correct():
             raise StageFailed(failure(self.folder, self._code))
 
@@ -286,7 +308,7 @@ class Growing:
             now = time.monotonic()
             self.longest, self._stepped = max(self.longest, now - self._stepped), now
             self.count += 1
-            contract.keep(self._folder, len(step.positions))
+            contract.keep(self._folder, len(step.positions), self.count)
             yield step
 
     def silent(self) -> float:

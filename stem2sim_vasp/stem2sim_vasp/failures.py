@@ -49,7 +49,7 @@ def noticed(folder: Path) -> list[str]:
 def known(folder: Path) -> bool:
     """Return whether VASP printed one of the failures that are known."""
     text = said(folder)
-    return "I REFUSE TO CONTINUE" in text or any(words in text for words in FAILURES)
+    return "I REFUSE TO CONTINUE" in text or any(words in text for words in FAILURES if words not in WARNINGS)
 
 
 def failure(folder: Path, code: int | None) -> str:

@@ -1,7 +1,12 @@
 """The folder contract: what a calculation is, here and on another machine, and how it goes on after a part.
 
     INCAR KPOINTS POSCAR POTCAR   what VASP is asked now; the rest of the folder is what it answers
+    vasp.begin                    the steps that were done before
     parts/001, parts/002, ...     what earlier launches were asked and answered
+    parts/001/next, next.steps    the POSCAR that the next part began with, and the steps that were done by then
+    replaced-001, ...             calculations with other inputs, which this one took the place of
+
+run-vasp.sh keeps to the same, so that either goes on with what the other left.
 
 A part that was cut off is put away whole. CONTCAR becomes the next POSCAR byte for byte, because the velocities and
 the predictor-corrector block behind its positions are what dynamics go on from, and NSW is what is left of the steps.
@@ -9,6 +14,7 @@ the predictor-corrector block behind its positions are what dynamics go on from,
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
@@ -32,14 +38,18 @@ if TYPE_CHECKING:
     from stem2sim_vasp.ionic import Ionic
 
 INCAR, KPOINTS, POSCAR, STOPCAR = "INCAR", "KPOINTS", "POSCAR", "STOPCAR"
-PARTS, KEPT = "parts", "CONTCAR.kept"
+PARTS, REPLACED, KEPT = "parts", "replaced", "CONTCAR.kept"
 """KEPT: the last CONTCAR that was seen whole; VASP writes it anew in every step, and may be killed while it does."""
 
-ASKED = (INCAR, KPOINTS, POSCAR)
-ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, OUTCAR)
+BEGIN, NEXT, NEXT_STEPS, RAN = "vasp.begin", "next", "next.steps", "INCAR.ran"
+"""RAN: the INCAR of the present part, where that was corrected for the next one."""
+
+ASKED = (INCAR, KPOINTS, POSCAR, BEGIN)
+ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, f"{KEPT}.steps", OUTCAR)
 """OUTCAR last: as long as it is there, there is something to put away."""
 
-LEFT = ("CHG", "CHGCAR", "WAVECAR", "DOSCAR", "EIGENVAL", "IBZKPT", "PCDAT", "PROCAR", "REPORT", STOPCAR)
+
+LEFT = ("CHG", "CHGCAR", "WAVECAR", "DOSCAR", "EIGENVAL", "IBZKPT", "PCDAT", "PROCAR", "REPORT", STOPCAR, RAN)
 """Other files of VASP's, which a fresh start must not find."""
 
 
@@ -63,9 +73,12 @@ def present(folder: Path) -> bool:
 
 
 def _put_away_already(folder: Path, part: Path) -> bool:
-    pairs = [(folder / name, part / name) for name in ANSWERED]
-    there = [(a, b) for a, b in pairs if a.is_file()]
-    return bool(there) and all(b.is_file() and os.path.samefile(a, b) for a, b in there)
+    """Whether a part has the answers that are still here: the script or we were cut off in between."""
+    return any((folder / name).is_file() for name in (OSZICAR, OUTCAR)) and all(
+        (part / name).is_file() and filecmp.cmp(folder / name, part / name, shallow=False)
+        for name in (OSZICAR, OUTCAR)
+        if (folder / name).is_file()
+    )
 
 
 def parts(folder: Path) -> list[Part]:
@@ -82,11 +95,19 @@ def steps_of(found: list[Part]) -> list[Ionic]:
     return steps
 
 
-def clear(folder: Path) -> None:
-    """Take away what earlier calculations left."""
-    for name in (*ASKED, *ANSWERED, *LEFT):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+def set_aside(folder: Path) -> Path | None:
+    """Move an earlier calculation with other inputs out of the way; None where there is none."""
+    if not answered(folder):
+        for name in (*ASKED, *ANSWERED, *LEFT):
+            (folder / name).unlink(missing_ok=True)
+        return None
+    number = 1 + len(list(folder.glob(f"{REPLACED}-*")))
+    aside = folder / f"{REPLACED}-{number:03d}"
+    aside.mkdir()
+    for name in (*ANSWERED, *LEFT, *ASKED, PARTS):  # the answers first: without them nothing here is taken for work
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    return aside
 
 
 def put_away(folder: Path) -> Path:
@@ -98,35 +119,66 @@ def put_away(folder: Path) -> Path:
     for name in (*ASKED, *ANSWERED):
         if (folder / name).is_file():
             # the inputs are written anew, the answers are VASP's: the same file under two names for a moment
-            (shutil.copy2 if name in ASKED else os.link)(folder / name, new / name)
+            (shutil.copy2 if name in ASKED else _linked)(folder / name, new / name)
+    if (folder / RAN).is_file():
+        os.replace(folder / RAN, new / INCAR)
     os.replace(new, part)
     return part
 
 
-def go_on(folder: Path, source: Path, left: int) -> None:
-    """Make the next part from a CONTCAR, with NSW = `left`; doing it twice does no harm."""
+def _linked(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+def go_on(folder: Path, source: Path, done: int, total: int) -> None:
+    """Make the next part from a CONTCAR, `done` steps of `total` being made; doing it twice does no harm."""
+    last = earlier(folder)[-1]
     with disk_full_told(folder / POSCAR):
-        with write_atomically(folder / POSCAR) as written:
-            shutil.copyfile(source, written)
+        for target in (last / NEXT, folder / POSCAR):
+            if target != source:
+                with write_atomically(target) as written:
+                    shutil.copyfile(source, written)
+        for target in (last / NEXT_STEPS, folder / BEGIN):
+            write_text(target, f"{done}\n")
+        left = max(1, total - done)
         write_text(folder / INCAR, with_value((folder / INCAR).read_text(encoding="utf-8"), "NSW", left))
     for name in (*ANSWERED, STOPCAR):
         (folder / name).unlink(missing_ok=True)
 
 
 def whole(folder: Path) -> Path | None:
-    """Return the newest CONTCAR of a part that is complete; None where there is none."""
-    atoms = poscar_atoms((folder / POSCAR).read_text(encoding="utf-8")) if (folder / POSCAR).is_file() else 0
-    for name in (CONTCAR, KEPT):
-        file = folder / name
-        if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
+    """Return the newest CONTCAR of a part that is complete; None where there is none.
+
+    Where the part itself, or the copy that was kept, has a predictor-corrector block, one without it is cut off.
+    """
+    poscar = _text(folder / POSCAR)
+    atoms, moving = poscar_atoms(poscar), _moving(folder)
+    files = [folder / name for name in (CONTCAR, KEPT)]
+    texts = [_text(file) for file in files]
+    block = any(has_block(text) for text in (poscar, *texts))
+    for file, text in zip(files, texts, strict=True):
+        if is_whole(text, atoms, moving) and has_block(text) >= (block and moving):
             return file
     return None
 
 
-def keep(folder: Path, atoms: int) -> None:
-    """Keep a copy of the present CONTCAR, if it is complete."""
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def has_block(text: str) -> bool:
+    """Return whether a CONTCAR has a predictor-corrector block, or the beginning of one."""
+    return any(line.split() == ["1"] for line in text.splitlines()[9:])
+
+
+def keep(folder: Path, atoms: int, steps: int) -> None:
+    """Keep a copy of the present CONTCAR, if it is complete, after that many steps of the part."""
     file = folder / CONTCAR
     if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
+        write_text(folder / f"{KEPT}.steps", f"{steps}\n")
         with write_atomically(folder / KEPT) as written:
             shutil.copyfile(file, written)
 

@@ -49,10 +49,6 @@ LONG_CELL = 50.0
 RECENT = {"NHC_NCHAINS", "NHC_PERIOD", "NHC_NRESPA", "NHC_NS", "CSVR_PERIOD", "ML_LMLFF", "ML_MODE", "KGAMMA"}
 """Tags newer than ASE's lists."""
 
-INTEGERS = {"NELM", "NELMIN", "ISMEAR", "ISPIN", "ISYM", "IBRION", "NSW", "ISIF", "MDALGO", "NBLOCK", "NWRITE", "IVDW",
-            "KPAR", "NCORE", "LORBIT", "NUPDOWN", "MAXMIX", "ISTART", "ICHARG"}  # fmt: skip
-"""Tags whose values are read as whole numbers."""
-
 PHYSICS = ("GGA", "ENCUT", "ISPIN", "IVDW", "IBRION", "ISIF", "POTIM", "TEBEG", "TEEND", "MDALGO", "SMASS", "NELECT",
            "EDIFFG", "NBLOCK", "NUPDOWN")  # fmt: skip
 """Tags that say what is computed: nothing but the user changes them."""
@@ -115,8 +111,8 @@ def same(asked: Value, echoed: Any) -> bool:
     if isinstance(asked, bool):
         return str(echoed).strip(". ").upper().startswith("T" if asked else "F")
     if isinstance(asked, int | float):
-        try:
-            return math.isclose(float(asked), float(echoed), rel_tol=1e-4, abs_tol=1e-7)
+        try:  # vasprun.xml has eight digits behind the point
+            return math.isclose(float(asked), float(echoed), rel_tol=1e-4, abs_tol=5e-9)
         except (TypeError, ValueError):
             return False
     if isinstance(asked, tuple | list):
@@ -124,5 +120,17 @@ def same(asked: Value, echoed: Any) -> bool:
             return len(asked) == len(echoed) and all(same(a, e) for a, e in zip(asked, echoed, strict=True))
         except TypeError:
             return False
-    # VASP knows words by their first letters
-    return str(asked).strip().upper()[:1] == str(echoed).strip(" .").upper()[:1]
+    # VASP knows words by their first letters, and may echo no more of them
+    one, other = str(asked).strip(" .").upper(), str(echoed).strip(" .").upper()
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
+
+
+def parsed(text: str) -> Value:
+    """Return the number or truth value that a text says, else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    truth = {".TRUE.": True, "T": True, ".FALSE.": False, "F": False}
+    return truth.get(text.strip().upper(), text)

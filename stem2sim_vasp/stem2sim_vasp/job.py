@@ -20,19 +20,21 @@ SCRIPT, JOB, STATUS = "run-vasp.sh", "job.sh", "vasp.status"
 MORE = 75
 """Exit status of the script where VASP was stopped before its end: the same script goes on."""
 
-SETTLE = 600
-"""Seconds before the end of a job at which VASP is told to stop after its step, at least."""
-
 
 def write(engine: Vasp, request: Request, folder: Path) -> None:
     """Write both scripts.
 
     Raises:
-        BadInput: a template that cannot be read, or that does not run the script.
+        BadInput: a template that cannot be read, or that does not run the script; a job shorter than its margin.
     """
+    if engine.job_margin >= 60 * engine.job_hours:
+        raise BadInput(
+            f"the batch job is {60 * engine.job_hours:g} min long and would stop VASP {engine.job_margin:g} min before "
+            "its end; give a larger job_hours, or a smaller job_margin"
+        )
     command = f"set -- {shlex.join(engine.command)}" if engine.command else _FROM_ENVIRONMENT
-    lines = len(request.atoms) * (4 if request.kind == "dynamics" else 1)
-    values = {"COMMAND": command, "STEPS": str(request.total), "LINES": str(lines + 8), "MORE": str(MORE)}
+    moving = "1" if request.kind == "dynamics" else "0"
+    values = {"COMMAND": command, "STEPS": str(request.total), "MOVING": moving, "MORE": str(MORE)}
     write_text(folder / SCRIPT, _filled(files("stem2sim_vasp").joinpath(SCRIPT).read_text(encoding="utf-8"), values))
     if engine.job is None:
         template = files("stem2sim_vasp").joinpath(JOB).read_text(encoding="utf-8")
@@ -47,7 +49,7 @@ def write(engine: Vasp, request: Request, folder: Path) -> None:
     values |= {
         "NAME": f"stem2sim-{folder.name}",
         "TIME": f"{minutes // 60:d}:{minutes % 60:02d}:00",
-        "SETTLE": str(min(SETTLE, 30 * minutes)),
+        "SETTLE": str(round(60 * engine.job_margin)),
     }
     write_text(folder / JOB, _filled(template, values))
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase.units import fs
 
 from stem2sim.errors import StageFailed
-from stem2sim.motion import Account, Motion
+from stem2sim.motion import Account, BlownUp, Motion
 from stem2sim.poscar import held
 from stem2sim.progress import track
 from stem2sim.simulation import constrained
@@ -18,7 +18,7 @@ from stem2sim.trajectory import Frames
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.checks import check_held, echoed, electrons, electrons_told, largest_force, relaxed
 from stem2sim_vasp.failures import noticed
-from stem2sim_vasp.outputs import unwrapped
+from stem2sim_vasp.outputs import DOUBLED, unwrapped
 from stem2sim_vasp.request import ASKED
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ def details(calculation: Calculation, now: Reading) -> dict[str, Any]:
     """Return the potentials by title and digest, as far as they are known, and all that VASP was asked."""
     request = calculation.request
     stated = next((part.potentials for part in reversed(now.parts) if part.potentials), [])
-    recorded = json.loads((calculation.folder / ASKED).read_text(encoding="utf-8"))
+    file = calculation.folder / ASKED
+    recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return {
-        "potentials": recorded["potentials"] if recorded["potcar"] else stated,
+        "potentials": recorded["potentials"] if recorded.get("potcar") else stated,
         "tags": dict(request.tags),
         "mesh": " ".join(request.mesh.split()[2:]),
     }
@@ -206,24 +207,30 @@ def moves(engine: Vasp, calculation: Calculation) -> Generator[Motion, None, Acc
     place = request.atoms.get_scaled_positions(wrap=False)
     before: NDArray[np.float64] | None = None
     waiting: tuple[Ionic, NDArray[np.float64]] | None = None
-    for step in calculation.go():
-        (now,) = unwrapped([step], place)
-        place = now @ np.linalg.inv(step.cell)
-        if waiting is not None:
-            yield _motion(request, waiting, before, now)
-            before = waiting[1]
-        waiting = (step, now)
+    steps = calculation.go()
+    blown = False
+    try:
+        for step in steps:
+            (now,) = unwrapped([step], place)
+            place = now @ np.linalg.inv(step.cell)
+            if waiting is not None:
+                yield _motion(request, waiting, before, now)
+                before = waiting[1]
+            waiting = (step, now)
+    except BlownUp:
+        steps.close()
+        blown = True
     reading = calculation.read()
-    if waiting is not None:
+    if waiting is not None and not blown:
         check_held(request, [waiting[1]])
         yield _motion(request, waiting, before, _following(reading, place))
-    if reading.complete:
+    if reading.complete or blown:
         calculation.claim.settle()
     unconverged = electrons(reading.parts)
     return Account(
         made_by=made_by(engine, reading),
         details=details(calculation, reading),
-        unfinished=not reading.complete,
+        unfinished=not reading.complete and not blown,
         sound=not unconverged,
         warnings=_warnings(calculation, reading, unconverged),
         seconds=sum(step.seconds for step in reading.steps),
@@ -237,6 +244,8 @@ def _following(now: Reading, place: NDArray[np.float64]) -> NDArray[np.float64] 
         return None
     cell, scaled = contract.geometry(source.read_text(encoding="utf-8"))
     apart = scaled - place
+    if np.abs(apart - np.round(apart)).max() < DOUBLED:  # it is still where the last step was
+        return None
     return np.asarray((place + apart - np.round(apart)) @ cell)
 
 

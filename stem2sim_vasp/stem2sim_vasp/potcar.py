@@ -39,6 +39,8 @@ class Potential:
     """ENMAX: the cut-off energy it was made for [eV]."""
     digest: str
     """sha256 of the whole."""
+    functional: str = ""
+    """LEXCH: PE for PBE."""
 
     def told(self) -> str:
         """Return what is recorded of it; the potential itself is licensed and stays where it is."""
@@ -119,6 +121,7 @@ def described(text: str) -> list[Potential]:
     titles = re.findall(r"TITEL\s*=\s*(\S.*?)\s*$", text, re.MULTILINE)
     valence = [float(v) for v in re.findall(r"ZVAL\s*=\s*([\d.]+)", text)]
     cutoffs = [float(v) for v in re.findall(r"ENMAX\s*=\s*([\d.]+)", text)]
+    functionals = re.findall(r"LEXCH\s*=\s*(\S+)", text)
     parts = [part + "End of Dataset\n" for part in re.split(r"End of Dataset[^\n]*\n?", text)]
     found = []
     for k, title in enumerate(titles):
@@ -132,6 +135,7 @@ def described(text: str) -> list[Potential]:
                 valence[k] if k < len(valence) else 0.0,
                 cutoffs[k] if k < len(cutoffs) else 0.0,
                 digest,
+                functionals[k] if k < len(functionals) else "",
             )
         )
     return found

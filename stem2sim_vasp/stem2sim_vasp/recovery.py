@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stem2sim.errors import StageFailed
 from stem2sim.files import write_atomically
 from stem2sim_vasp import incar
-from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR
+from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR, RAN
 from stem2sim_vasp.outputs import CONTCAR, SAID
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Recovery:
         if not told:
             return False
         self._keep_the_physics(before, told[0])
+        with write_atomically(self._folder / RAN) as part:
+            part.write_bytes(before[INCAR])
         self.count += 1
         log.warning("%s: VASP failed and is corrected by custodian: %s", self._folder.name, told[0])
         return True

@@ -14,6 +14,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically, write_text
 from stem2sim.poscar import grouped, held
 from stem2sim.trajectory import disk_full_told
+from stem2sim.verbs import asked
 from stem2sim_vasp import incar, potcar
 from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from stem2sim.motion import Bath
     from stem2sim.structure import Structure
     from stem2sim_vasp.incar import Tags
+    from stem2sim_vasp.ionic import Ionic
     from stem2sim_vasp.potcar import Potential
     from stem2sim_vasp.vasp import Vasp
 
@@ -98,11 +100,19 @@ class Request:
                     part.write_bytes(b"".join(text for found in self.potentials if found for text in (found[1],)))
             elif _ours(folder):
                 (folder / potcar.POTCAR).unlink(missing_ok=True)
-            asked = {
+            wanted = {
                 "kind": self.kind, "steps": self.total, "order": self.order.tolist(), "tags": self.tags,
                 "potentials": self.made_with, "potcar": not self.lacking(),
             }  # fmt: skip
-            write_text(folder / ASKED, json.dumps(asked, indent=1))
+            write_text(folder / ASKED, json.dumps(wanted, indent=1))
+
+    def write_geometry(self, folder: Path, step: Ionic) -> None:
+        """Write a POSCAR with the positions of a step, held as before."""
+        atoms = self.atoms.copy()
+        atoms.set_cell(step.cell)
+        atoms.set_positions(step.positions @ step.cell, apply_constraint=False)
+        with disk_full_told(folder / POSCAR), write_atomically(folder / POSCAR) as part:
+            write_vasp(part, atoms, direct=True)
 
     def lacking(self) -> list[str]:
         """Return the names of potentials that are not here."""
@@ -142,6 +152,8 @@ def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath |
     """
     structure.check_distances()
     atoms, order = grouped(structure.in_a_cell().atoms)
+    if atoms.cell.volume > 0 and np.linalg.det(np.asarray(atoms.cell)) < 0:
+        raise BadInput("VASP takes right-handed cells only; exchange two of the vectors")
     atoms.calc, atoms.info = None, {}
     if not atoms.has("momenta") or bath is None:
         atoms.set_momenta(None)
@@ -151,8 +163,9 @@ def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath |
         potcar.read(e, engine.setups.get(e, ""), engine.potentials, engine.potcar_version) for e in species
     )
     tags = _tags(engine, atoms, kind, steps, bath)
-    if structure.charge:
-        tags["NELECT"] = _electrons(structure, species, atoms, potentials)
+    electrons = _electrons(structure, species, atoms, potentials) if structure.charge else None
+    if electrons is not None:
+        tags["NELECT"] = electrons
     given = {tag.upper(): value for tag, value in engine.incar.items()}
     for tag in given:
         if tag in OWNED and (kind == "dynamics" or tag == "MAGMOM"):
@@ -221,11 +234,13 @@ def _dynamics(atoms: Atoms, steps: int, bath: Bath) -> Tags:
 
 def _electrons(
     structure: Structure, species: list[str], atoms: Atoms, potentials: tuple[tuple[Potential, bytes] | None, ...]
-) -> float:
+) -> float | None:
     symbols = atoms.get_chemical_symbols()
     total = 0.0
     for element, found in zip(species, potentials, strict=True):
         if found is None:
+            if asked() == "collect":
+                return None
             raise BadInput(
                 f"a charge of {structure.charge:+d} e needs the potential of {element} here: NELECT counts the valence "
                 "electrons in it; give potentials = '/folder', or set incar = { NELECT = ... } and charge = 0"
@@ -258,6 +273,8 @@ def _told(engine: Vasp, tags: Tags, atoms: Atoms, potentials: tuple[tuple[Potent
     found = []
     cutoff = tags["ENCUT"]
     for one in potentials:
+        if one is not None and one[0].functional not in ("", "PE", "8") and tags["GGA"] == "PE":
+            found.append(f"{one[0].title} was made for another functional (LEXCH = {one[0].functional}), not for PBE")
         if one is not None and isinstance(cutoff, int | float) and one[0].cutoff > cutoff + 1e-6:
             found.append(f"ENCUT = {cutoff:g} eV is below the {one[0].cutoff:g} eV that {one[0].title} was made for")
     if tags["ISPIN"] == 1 and any(MOMENTS.get(e, 0.0) for e in set(atoms.get_chemical_symbols())):

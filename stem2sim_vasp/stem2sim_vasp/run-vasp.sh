@@ -1,49 +1,118 @@
 #!/bin/sh
 # Written by stem2sim. Runs VASP in this folder, from where an earlier part of it ended, if any did.
 # Ends with 0 when everything is done, with @MORE@ when VASP was stopped and this script goes on, else with VASP's status.
+# It may be interrupted anywhere and started again: what VASP answered is linked away first, and taken away last.
 cd "$(dirname "$0")" || exit 1
 @COMMAND@
 steps=@STEPS@
+moving=@MOVING@ # 1 for dynamics, which go on from velocities
 
-done_steps() { cat parts/[0-9]*/OSZICAR OSZICAR 2>/dev/null | grep -c '^ *[0-9][0-9]* *[FT]='; }
+answers="vasprun.xml OSZICAR XDATCAR vasp.out CONTCAR CONTCAR.kept CONTCAR.kept.steps OUTCAR"
 
-if [ -s OSZICAR ] && grep -q '^ *[0-9][0-9]* *[FT]=' OSZICAR; then
-    source=CONTCAR
-    [ "$(grep -c . CONTCAR 2>/dev/null || echo 0)" -ge @LINES@ ] || source=CONTCAR.kept
-    if [ ! -s "$source" ]; then
-        echo "no whole CONTCAR to go on from" >&2
+count() { # ionic steps that an OSZICAR has complete
+    n=$(grep -c '^ *[0-9][0-9]* *[FT]=' "$1" 2>/dev/null)
+    echo "${n:-0}"
+}
+
+number() { # that a file holds; 0 where there is none
+    n=$(cat "$1" 2>/dev/null)
+    echo "${n:-0}"
+}
+
+whole() { # CONTCAR and POSCAR of a part: is the first written to its end?
+    [ -s "$1" ] && [ -z "$(tail -c 1 "$1")" ] || return 1
+    block=$(awk 'NR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" 2>/dev/null)
+    awk -v moving="$moving" -v block="${block:-0}" '
+        NR == 7 { for (i = 1; i <= NF; i++) n += $i }
+        NR == 8 { first = $1 ~ /^[Ss]/ ? 10 : 9 }
+        NR > 8 && NR >= first && NR < first + n { rows++; if (NF < 3) torn = 1 }
+        NR > 8 && NR >= first + n { if (NF == 3) more++; if (NF == 1 && $1 == "1") flag = 1 }
+        END {
+            if (torn || n == 0 || rows != n) exit 1
+            if (flag) exit more != 4 * n
+            if (block) exit 1
+            exit !(more == n || (!moving && more == 0))
+        }' "$1"
+}
+
+ended() {
+    grep -q 'General timing and accounting' OUTCAR 2>/dev/null ||
+        tail -c 200 vasprun.xml 2>/dev/null | grep -q '</modeling>'
+}
+
+complete() {
+    ended || return 1
+    grep -q 'reached required accuracy' OUTCAR vasp.out 2>/dev/null && return 0
+    [ $(($(number vasp.begin) + $(count OSZICAR))) -ge "$steps" ]
+}
+
+put_next() { # into a part: the POSCAR of the next one, and how many steps are done by then
+    if whole "$1/CONTCAR" "$1/POSCAR"; then
+        source=$1/CONTCAR
+        done=$(($(number "$1/vasp.begin") + $(count "$1/OSZICAR")))
+    elif whole "$1/CONTCAR.kept" "$1/POSCAR"; then
+        source=$1/CONTCAR.kept
+        done=$(($(number "$1/vasp.begin") + $(number "$1/CONTCAR.kept.steps")))
+    else
+        echo "$1 has no whole CONTCAR to go on from" >&2
         echo 1 > vasp.status
         exit 1
     fi
-    number=$(ls -d parts/[0-9]* 2>/dev/null | grep -c .)
-    part=$(printf 'parts/%03d' $((number + 1)))
-    rm -rf parts/.new && mkdir -p parts/.new
-    cp -p INCAR KPOINTS POSCAR parts/.new/
-    cp -p "$source" parts/.new/CONTCAR
-    mv vasprun.xml OSZICAR XDATCAR vasp.out OUTCAR parts/.new/ 2>/dev/null
-    mv parts/.new "$part"
-    # byte for byte: what follows the positions is what dynamics go on from
-    cp "$part/CONTCAR" POSCAR
-    rm -f CONTCAR CONTCAR.kept
-    left=$((steps - $(done_steps)))
-    [ "$left" -ge 1 ] || left=1
-    grep -v '^ *NSW *=' INCAR > INCAR.new
-    echo "NSW = $left" >> INCAR.new
-    mv INCAR.new INCAR
+    echo "$done" > "$1/next.steps"
+    cp "$source" "$1/next.new" && mv "$1/next.new" "$1/next"
+}
+
+if complete; then
+    echo 0 > vasp.status
+    exit 0
 fi
 
-rm -f STOPCAR vasp.status
+last=$(ls -d parts/[0-9]* 2>/dev/null | tail -n 1)
+if [ "$(count OSZICAR)" -gt 0 ] && ! { [ -n "$last" ] && cmp -s OSZICAR "$last/OSZICAR"; }; then
+    last=$(printf 'parts/%03d' $(($(ls -d parts/[0-9]* 2>/dev/null | grep -c .) + 1)))
+    rm -rf parts/.new && mkdir -p parts/.new || exit 1
+    for file in INCAR KPOINTS POSCAR vasp.begin; do
+        [ ! -f "$file" ] || cp -p "$file" parts/.new/ || exit 1
+    done
+    for file in $answers; do
+        [ ! -f "$file" ] || ln "$file" parts/.new/ 2>/dev/null || cp -p "$file" parts/.new/ || exit 1
+    done
+    put_next parts/.new
+    mv parts/.new "$last" || exit 1
+fi
+if [ -n "$last" ]; then
+    [ -f "$last/next" ] || put_next "$last"
+    # byte for byte: what follows the positions is what dynamics go on from
+    cp "$last/next" POSCAR.new && mv POSCAR.new POSCAR || exit 1
+    cp "$last/next.steps" vasp.begin
+    left=$((steps - $(number vasp.begin)))
+    [ "$left" -ge 1 ] || left=1
+    { grep -v '^ *NSW *=' INCAR; echo "NSW = $left"; } > INCAR.new && mv INCAR.new INCAR || exit 1
+fi
+rm -f $answers STOPCAR vasp.status
 : > vasp.checkpoint
+
+# VASP writes CONTCAR anew in every step and may be killed while it does: the last whole one is kept
+(
+    while sleep 30; do
+        done=$(count OSZICAR)
+        cp CONTCAR CONTCAR.new 2>/dev/null || continue
+        [ "$done" = "$(count OSZICAR)" ] && whole CONTCAR.new POSCAR || continue
+        echo "$done" > CONTCAR.kept.steps
+        mv CONTCAR.new CONTCAR.kept
+    done
+) &
+keeper=$!
+trap 'kill $keeper 2>/dev/null' EXIT
 "$@" > vasp.out 2>&1
 status=$?
-if grep -q 'General timing and accounting' OUTCAR 2>/dev/null; then
-    if grep -q 'reached required accuracy' OUTCAR vasp.out || [ "$(done_steps)" -ge "$steps" ]; then
-        status=0
-    elif grep -q '^ *[0-9][0-9]* *[FT]=' OSZICAR; then # ended by itself in between: a STOPCAR told it to
-        status=@MORE@
-    elif [ "$status" -eq 0 ]; then
-        status=1
-    fi
+kill $keeper 2>/dev/null
+rm -f CONTCAR.new
+
+if complete; then
+    status=0
+elif ended && [ "$(count OSZICAR)" -gt 0 ]; then # by itself, in between: a STOPCAR told it to
+    status=@MORE@
 elif [ "$status" -eq 0 ]; then
     status=1
 fi

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from stem2sim.doctor import Check
 from stem2sim.errors import BadInput
 from stem2sim.stages import ElectronicEngine
+from stem2sim.structure import ELEMENTS
 from stem2sim.verbs import only
 from stem2sim_vasp import potcar
 from stem2sim_vasp.calculation import Calculation
 from stem2sim_vasp.calculator import stepwise
-from stem2sim_vasp.incar import CHEAPER, Value
+from stem2sim_vasp.incar import CHEAPER, Value, parsed
 from stem2sim_vasp.native import moves, settled
 from stem2sim_vasp.recovery import EXTRA, installed
 from stem2sim_vasp.request import ask
@@ -45,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What Ghosh et al., npj Comput. Mater. 8, 74 (2022), used; cr-spin is what they left out."""
 
 WHERE_AND_HOW = ("max_steps", "command", "potentials", "ncore", "kpar", "launch", "recovery", "patience", "job",
-                 "job_hours", "checkpoint")  # fmt: skip
+                 "job_hours", "job_margin", "checkpoint")  # fmt: skip
 """Options that do not decide what comes out."""
 
 
@@ -87,6 +89,11 @@ class Vasp(ElectronicEngine):
     patience: float = Field(360.0, gt=0, description="without a word from VASP, after which it is taken to hang [min]")
     job: Path | None = Field(None, description="template of a batch job that runs run-vasp.sh; left out, one for Slurm")
     job_hours: float = Field(24.0, gt=0, description="that the batch job asks for [h]")
+    job_margin: float = Field(
+        10.0,
+        gt=0,
+        description="before its end, at which the batch job tells VASP to stop; longer than a step takes [min]",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -116,10 +123,24 @@ class Vasp(ElectronicEngine):
     @field_validator("incar")
     @classmethod
     def _in_capitals(cls, value: dict[str, Value]) -> dict[str, Value]:
-        wrong = [tag for tag, given in value.items() if isinstance(given, str) and any(c in given for c in "\n;#!")]
-        if wrong:
-            raise ValueError(f"the value of {wrong[0]} would end its line of the INCAR")
-        return {tag.upper(): given for tag, given in value.items()}
+        for tag, given in value.items():
+            if not re.fullmatch(r"\w+", tag, re.ASCII):
+                raise ValueError(f"{tag!r} is no name of a tag")
+            if isinstance(given, str) and (any(c in given for c in "\n\r;#!") or given.endswith("\\")):
+                raise ValueError(f"the value of {tag} would end its line of the INCAR, or swallow the next")
+        tags = {tag.upper(): parsed(given) if isinstance(given, str) else given for tag, given in value.items()}
+        if len(tags) < len(value):
+            raise ValueError(f"a tag is given twice: {', '.join(value)}")
+        return tags
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> Self:
+        unknown = sorted(set(self.setups) - ELEMENTS)
+        if unknown:
+            raise ValueError(f"setups: no element '{unknown[0]}'; write symbols, as in {{ Cr = '_pv' }}")
+        if self.unpaired is not None and not self.spin:
+            raise ValueError("unpaired electrons need spin = true")
+        return self
 
     @property
     def external(self) -> bool:

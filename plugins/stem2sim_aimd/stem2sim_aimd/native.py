@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase import units
 
+from stem2sim.motion import BlownUp
 from stem2sim_aimd.thermostats import NoThermostat
 from stem2sim_aimd.verlet import Dynamics
 
@@ -100,7 +102,7 @@ class KeptDynamics(NativeDynamics):
 
     def start(self) -> None:
         """Take the first of its steps, which is the start."""
-        self._all = self._accounted()
+        self._all: Generator[Motion, None, None] = self._accounted()
         self._take(next(self._all))
 
     def run(self, steps: int) -> Iterator[None]:
@@ -110,7 +112,7 @@ class KeptDynamics(NativeDynamics):
             self.step += 1
             yield
 
-    def _accounted(self) -> Iterator[Motion]:
+    def _accounted(self) -> Generator[Motion, None, None]:
         self._over = False
         account = yield from self._motions(self._total)
         self._over = True
@@ -121,7 +123,10 @@ class KeptDynamics(NativeDynamics):
 
     def ended(self, steps: int) -> bool:
         """Return whether there are no more."""
-        return self.blown or self._over
+        if self.blown and not self._over:
+            with suppress(StopIteration):
+                self._all.throw(BlownUp())
+        return self._over
 
     def made_by(self, engine: dict[str, Any]) -> dict[str, Any]:
         """Return what the engine says of itself once it has run."""
