@@ -308,7 +308,7 @@ class Growing:
             now = time.monotonic()
             self.longest, self._stepped = max(self.longest, now - self._stepped), now
             self.count += 1
-            contract.keep(self._folder, len(step.positions), self.count)
+            contract.keep(self._folder, len(step.positions))
             yield step
 
     def silent(self) -> float:

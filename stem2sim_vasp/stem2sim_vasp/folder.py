@@ -45,7 +45,7 @@ BEGIN, NEXT, NEXT_STEPS, RAN = "vasp.begin", "next", "next.steps", "INCAR.ran"
 """RAN: the INCAR of the present part, where that was corrected for the next one."""
 
 ASKED = (INCAR, KPOINTS, POSCAR, BEGIN)
-ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, f"{KEPT}.steps", OUTCAR)
+ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, OUTCAR)
 """OUTCAR last: as long as it is there, there is something to put away."""
 
 
@@ -174,11 +174,10 @@ def has_block(text: str) -> bool:
     return any(line.split() == ["1"] for line in text.splitlines()[9:])
 
 
-def keep(folder: Path, atoms: int, steps: int) -> None:
-    """Keep a copy of the present CONTCAR, if it is complete, after that many steps of the part."""
+def keep(folder: Path, atoms: int) -> None:
+    """Keep a copy of the present CONTCAR, if it is complete."""
     file = folder / CONTCAR
     if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
-        write_text(folder / f"{KEPT}.steps", f"{steps}\n")
         with write_atomically(folder / KEPT) as written:
             shutil.copyfile(file, written)
 

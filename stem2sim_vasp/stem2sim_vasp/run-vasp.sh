@@ -7,7 +7,7 @@ cd "$(dirname "$0")" || exit 1
 steps=@STEPS@
 moving=@MOVING@ # 1 for dynamics, which go on from velocities
 
-answers="vasprun.xml OSZICAR XDATCAR vasp.out CONTCAR CONTCAR.kept CONTCAR.kept.steps OUTCAR"
+answers="vasprun.xml OSZICAR XDATCAR vasp.out CONTCAR CONTCAR.kept OUTCAR"
 
 count() { # ionic steps that an OSZICAR has complete
     n=$(grep -c '^ *[0-9][0-9]* *[FT]=' "$1" 2>/dev/null)
@@ -21,7 +21,8 @@ number() { # that a file holds; 0 where there is none
 
 whole() { # CONTCAR and POSCAR of a part: is the first written to its end?
     [ -s "$1" ] && [ -z "$(tail -c 1 "$1")" ] || return 1
-    block=$(awk 'NR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" 2>/dev/null)
+    # where there was a predictor-corrector block before, one that lacks it is cut off
+    block=$(awk 'FNR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" "$(dirname "$1")/CONTCAR.kept" 2>/dev/null)
     awk -v moving="$moving" -v block="${block:-0}" '
         NR == 7 { for (i = 1; i <= NF; i++) n += $i }
         NR == 8 { first = $1 ~ /^[Ss]/ ? 10 : 9 }
@@ -46,19 +47,38 @@ complete() {
     [ $(($(number vasp.begin) + $(count OSZICAR))) -ge "$steps" ]
 }
 
+configuration() { # CONTCAR and XDATCAR: the last configuration of the second that is the first; 0 for none
+    [ -f "$2" ] || { echo 0; return; }
+    awk '
+        FNR == 1 { file++ }
+        file == 1 && FNR == 7 { for (i = 1; i <= NF; i++) n += $i }
+        file == 1 && FNR == 8 { first = $1 ~ /^[Ss]/ ? 10 : 9 }
+        file == 1 && FNR > 8 && FNR >= first && FNR < first + n { for (i = 1; i < 4; i++) x[FNR - first, i] = $i }
+        file == 2 && /^ *Direct/ { frame++; row = 0; same = 1; next }
+        file == 2 && frame && row < n {
+            for (i = 1; i < 4; i++) {
+                d = $i - x[row, i]
+                d -= int(d + (d < 0 ? -0.5 : 0.5))
+                if (d > 3e-8 || d < -3e-8) same = 0
+            }
+            row++
+            if (row == n && same) found = frame
+        }
+        END { print found + 0 }' "$1" "$2"
+}
+
 put_next() { # into a part: the POSCAR of the next one, and how many steps are done by then
-    if whole "$1/CONTCAR" "$1/POSCAR"; then
-        source=$1/CONTCAR
-        done=$(($(number "$1/vasp.begin") + $(count "$1/OSZICAR")))
-    elif whole "$1/CONTCAR.kept" "$1/POSCAR"; then
-        source=$1/CONTCAR.kept
-        done=$(($(number "$1/vasp.begin") + $(number "$1/CONTCAR.kept.steps")))
-    else
+    source=$1/CONTCAR
+    whole "$source" "$1/POSCAR" || source=$1/CONTCAR.kept
+    if ! whole "$source" "$1/POSCAR"; then
         echo "$1 has no whole CONTCAR to go on from" >&2
         echo 1 > vasp.status
         exit 1
     fi
-    echo "$done" > "$1/next.steps"
+    done=$(count "$1/OSZICAR")
+    again=$(configuration "$source" "$1/XDATCAR") # a step that is made again, where it is behind the last one
+    [ "$again" -eq 0 ] || done=$((again - 1))
+    echo $(($(number "$1/vasp.begin") + done)) > "$1/next.steps"
     cp "$source" "$1/next.new" && mv "$1/next.new" "$1/next"
 }
 
@@ -94,14 +114,14 @@ rm -f $answers STOPCAR vasp.status
 
 # VASP writes CONTCAR anew in every step and may be killed while it does: the last whole one is kept
 (
-    while sleep 30; do
-        done=$(count OSZICAR)
-        cp CONTCAR CONTCAR.new 2>/dev/null || continue
-        [ "$done" = "$(count OSZICAR)" ] && whole CONTCAR.new POSCAR || continue
-        echo "$done" > CONTCAR.kept.steps
-        mv CONTCAR.new CONTCAR.kept
+    trap 'kill $nap; exit' TERM
+    while :; do
+        sleep 30 &
+        nap=$!
+        wait $nap
+        cp CONTCAR CONTCAR.new && whole CONTCAR.new POSCAR && mv CONTCAR.new CONTCAR.kept
     done
-) &
+) > /dev/null 2>&1 &
 keeper=$!
 trap 'kill $keeper 2>/dev/null' EXIT
 "$@" > vasp.out 2>&1

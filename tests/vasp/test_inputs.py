@@ -13,6 +13,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixScaled
 from ase.io import read
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.conftest import built, flake, stem2sim
 from tests.vasp.potcars import toy_potential, write_potential
 
@@ -280,6 +281,55 @@ def test_pymatgens_own_configuration_is_read(tmp_path: Path) -> None:
 def test_tags_that_contradict_the_task_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         asked(Structure(atoms=molecule("C6H6", vacuum=5)), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"setups": {"c": "_pv"}}, "no element 'c'"),
+        ({"unpaired": 2}, "unpaired electrons need spin = true"),
+        ({"incar": {"encut": 300, "ENCUT": 400}}, "a tag is given twice"),
+        ({"incar": {"A = 1\nNSW": 3}}, "is no name of a tag"),
+        ({"incar": {"SYSTEM": "x\\"}}, "would end its line of the INCAR, or swallow the next"),
+        ({"kpoints": (0, 1, 1)}, "a mesh has at least one point"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Vasp.model_validate(options)
+
+
+def test_numbers_may_be_given_as_text() -> None:
+    """From a shell they come so: the cell relaxes and is judged as if they had been numbers."""
+    request = asked(
+        Structure(atoms=molecule("C6H6", vacuum=5)), incar={"EDIFFG": "-1E-2", "isif": "3", "LREAL": ".FALSE."}
+    )
+    assert (request.tags["EDIFFG"], request.tags["ISIF"], request.tags["LREAL"]) == (-0.01, 3, False)
+
+
+def test_words_are_compared_as_far_as_they_are_echoed() -> None:
+    """N is Normal, and PE is not PS."""
+    assert incar.same("Normal", "N")
+    assert incar.same("Auto", "A")
+    assert not incar.same("PE", "PS")
+    assert not incar.same("Normal", "None")
+    assert not incar.same(1e-8, 0.0)
+
+
+def test_a_left_handed_cell_is_refused() -> None:
+    atoms = molecule("C6H6")
+    atoms.set_cell([[0, 14, 0], [14, 0, 0], [0, 0, 14]])
+    atoms.center()
+    with pytest.raises(BadInput, match="right-handed cells only; exchange two of the vectors"):
+        asked(Structure(atoms=atoms))
+
+
+def test_potentials_of_another_functional_are_told(tmp_path: Path) -> None:
+    for element in ("C", "H"):
+        path = write_potential(tmp_path, element)
+        path.write_text(path.read_text().replace("LEXCH  = PE", "LEXCH  = CA"))
+    request = asked(Structure(atoms=molecule("C6H6", vacuum=5)), potentials=tmp_path)
+    assert "made for another functional (LEXCH = CA), not for PBE" in request.warnings[0]
 
 
 def test_dynamics_is_said_by_aimd_alone() -> None:

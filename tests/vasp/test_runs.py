@@ -10,15 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-from ase.build import molecule
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read
-from tests.conftest import ROOT, stem2sim
-from tests.vasp.potcars import write_potcar, write_potential
+from tests.conftest import stem2sim
+from tests.vasp.potcars import write_potcar
+from tests.vasp.runs import STANDIN, benzene, engine, move, relax
 
 from stem2sim.comparison import row
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
@@ -28,59 +28,8 @@ from stem2sim.structure import Structure
 from stem2sim.trajectory import frames
 from stem2sim.verbs import only
 from stem2sim_aimd.aimd import Aimd
-from stem2sim_vasp.vasp import Vasp
 
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from stem2sim.simulation import SimulationResult
-
-STANDIN = (sys.executable, str(ROOT / "tests" / "vasp" / "standin"))
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Toy potentials, laid out as ASE has them."""
-    folder = tmp_path_factory.mktemp("potentials")
-    for element in ("H", "C", "Si", "Cr"):
-        write_potential(folder, element)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in that needs milliseconds, and no wish of this machine's."""
-    for name in list(os.environ):
-        if name.startswith("VASP_") or name == "ASE_VASP_COMMAND":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("VASP_STANDIN_ENGINE", "springs")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def benzene(seed: int = 1, mixed: bool = True) -> Atoms:
-    """C6H6 off its minimum, its atoms in no order of species."""
-    atoms = molecule("C6H6")
-    atoms.rattle(0.04, seed=seed)
-    atoms.center(vacuum=5)
-    return atoms[[0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]] if mixed else atoms
-
-
-def engine(library: Path, **options: Any) -> Vasp:
-    return Vasp.model_validate({"command": STANDIN, "potentials": library, "recovery": False, **options})
-
-
-def relax(atoms: Atoms, folder: Path, library: Path, **options: Any) -> SimulationResult:
-    folder.mkdir(exist_ok=True)
-    (result,) = engine(library, **options).simulate(Structure(atoms=atoms), folder)
-    return result
-
-
-def move(atoms: Atoms, folder: Path, library: Path, steps: int, **options: Any) -> SimulationResult:
-    folder.mkdir(exist_ok=True)
-    given = {"time_step": 0.5, "interval": 1, "steps": steps, **options}
-    given.setdefault("engine", engine(library))
-    (result,) = Aimd.model_validate(given).simulate(Structure(atoms=atoms), folder)
-    return result
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_relaxation_ends_where_ediffg_says_and_keeps_the_order_of_atoms(tmp_path: Path, library: Path) -> None:
