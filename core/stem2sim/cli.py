@@ -282,19 +282,29 @@ def doctor(
 @app.command()
 def export(
     input: Annotated[Path, typer.Argument(help="A run folder, or a structure file that ASE reads.")],
-    file: Annotated[Path, typer.Argument(help="File to write: POSCAR, or a name in .vasp, .gen, .cif, .extxyz.")],
+    file: Annotated[
+        Path, typer.Argument(help="File to write: POSCAR, a name in .vasp, .gen, .cif, .extxyz; .zip for a whole run.")
+    ],
     verbose: Verbose = False,
 ) -> None:
-    """Write a structure for another program."""
+    """Write a structure for another program, or a run as an archive."""
     from stem2sim.export import export as export_structure
     from stem2sim.export import format_of
     from stem2sim.runfolder import RunFolder
     from stem2sim.structure import Structure
 
     with _console(verbose):
-        format_of(file)
+        whole = file.suffix.lower() == ".zip"
+        if not whole:
+            format_of(file)
         if file.exists():
             raise BadInput(f"{file} is there already; choose another name")
+        if whole:
+            from stem2sim.archive import archive
+
+            typer.echo(f"{archive(input, file)} files", err=True)
+            typer.echo(file)
+            return
         source = input
         if input.is_dir():
             made = RunFolder(input).structures()
@@ -305,6 +315,46 @@ def export(
         for lost in export_structure(Structure.read(source), file):
             typer.echo(f"warning: {lost}", err=True)
     typer.echo(file)
+
+
+@app.command()
+def cite(folder: Annotated[Path, typer.Argument(help="A run folder.")], verbose: Verbose = False) -> None:
+    """Print BibTeX of everything that ran."""
+    from stem2sim.citations import cited
+
+    with _console(verbose):
+        found = cited(folder)
+    typer.echo("\n\n".join(found.values()))
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what differs between two runs: options, versions, results."""
+    from stem2sim.difference import differences
+
+    with _console(verbose):
+        found = differences(first, second)
+    if json:
+        _print_json([vars(one) for one in found])
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not found:
+        typer.echo("no difference")
+        return
+    table = Table("", "what", str(first), str(second), box=None, padding=(0, 2, 0, 0))
+    for one in found:
+        cells = ("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+                 for value in (one.first, one.second))  # fmt: skip
+        table.add_row(*map(Text, (one.kind, one.what, *cells)))
+    Console().print(table)
 
 
 @app.command()

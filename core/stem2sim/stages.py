@@ -79,6 +79,16 @@ class Stage(BaseModel, ABC):
         del elements
         return iter(())
 
+    def cited(self) -> tuple[str, ...]:
+        """Return the keys, in the `references.bib` of its package, of what a publication that used this has to cite."""
+        return ()
+
+    def citations(self) -> dict[str, str]:
+        """Return BibTeX entries by key."""
+        from stem2sim.citations import entries
+
+        return entries(type(self).__module__.partition(".")[0], self.cited())
+
     def input_fingerprint(self) -> str:
         """Return a hash of whatever is read besides input and options (a table, a weights file); '' for nothing."""
         return ""
@@ -334,6 +344,10 @@ class EngineSimulator(Simulator):
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield what the engine needs."""
         return self.engine.diagnose(elements)
+
+    def citations(self) -> dict[str, str]:
+        """Return BibTeX entries by key, those of the engine among them."""
+        return super().citations() | self.engine.citations()
 
     def provenance(self) -> dict[str, Any]:
         """Return name, options and version, those of the engine among them."""

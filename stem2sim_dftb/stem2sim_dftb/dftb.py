@@ -187,6 +187,22 @@ class Dftb(ElectronicEngine):
 
         return compose
 
+    def cited(self) -> tuple[str, ...]:
+        """Return DFTB+, what its Slater-Koster set requires, and the dispersion correction."""
+        keys = ["hourahine2020"]
+        if self.hamiltonian == "DFTB" and slater_koster.folder_of(self.slater_koster).resolve().name == "pbc-0-3":
+            keys += ["rauls1999", "sieck2000"]
+        keys += {"d3": ["grimme2010d3"], "d4": ["caldeweyher2019d4"]}.get(self.dispersion or "", [])
+        return tuple(keys)
+
+    def citations(self) -> dict[str, str]:
+        """Return BibTeX entries by key; for a set that is not known here, where to look."""
+        found = super().citations()
+        if self.hamiltonian == "DFTB" and "sieck2000" not in found:
+            name = slater_koster.folder_of(self.slater_koster).resolve().name
+            found[name] = f"% the Slater-Koster set {name} requires references of its own: see its README"
+        return found
+
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield whether the binary, the Slater-Koster set and each of its pairs are there."""
         try:

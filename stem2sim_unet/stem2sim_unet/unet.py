@@ -93,6 +93,10 @@ class Unet(Segmenter):
         if find_spec("openvino") is None and not torch.cuda.is_available():
             yield Check("unet", "note", "without OpenVINO, slower on a CPU", 'pip install "stem2sim-unet[openvino]"')
 
+    def cited(self) -> tuple[str, ...]:
+        """Return the network, and AtomAI, whose it is."""
+        return ("ziatdinov2022", "ronneberger2015")
+
     def segment(self, image: Image) -> Segmentation:
         """Return atoms with calibrated probabilities, and the ensemble's mean and spread for every pixel.
 

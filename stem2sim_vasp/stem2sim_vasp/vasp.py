@@ -216,6 +216,14 @@ class Vasp(ElectronicEngine):
         # by name: a machine that prepares or collects may have none of them, and the POTCAR in the folder stays
         return {"structure": structure.fingerprint(), **kept, "potentials": list(request.names)}
 
+    def cited(self) -> tuple[str, ...]:
+        """Return VASP, its potentials and functional, and what the options bring."""
+        keys = ["kresse1996", "blochl1994", "kresse1999", "perdew1996"]
+        keys += ["monkhorst1976"] if self.scheme == "monkhorst-pack" else []
+        keys += ["grimme2010d3"] if self.dispersion else []
+        keys += ["grimme2011bj"] if self.dispersion == "d3-bj" else []
+        return tuple(keys)
+
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield whether there is a command, a potential of each element, and custodian."""
         try:

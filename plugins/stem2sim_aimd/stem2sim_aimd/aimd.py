@@ -115,6 +115,15 @@ class Aimd(EngineSimulator):
         """Whether the engine is, and moves the atoms by itself."""
         return self.moves_natively and self.engine.external
 
+    def cited(self) -> tuple[str, ...]:
+        """Return the thermostat's papers."""
+        if self.ensemble == "nve":
+            return ()
+        chain = () if self.moves_natively and self.engine.keeps_steps else ("martyna1992",)
+        of = {"nose-hoover": ("nose1984", "hoover1985", *chain), "csvr": ("bussi2007csvr",),
+              "langevin": ("bussi2007langevin",)}  # fmt: skip
+        return of[self.thermostat]
+
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Yield the end of each trajectory; its frames are in `dynamics*.traj`. Cut off, each goes on by itself.
 

@@ -83,6 +83,11 @@ class Lammps(Engine):
             )
         return name
 
+    def cited(self) -> tuple[str, ...]:
+        """Return LAMMPS, and the potential; both that may be meant where none is given."""
+        of = {"erhart-albe": ("erhart2005",), "tersoff": ("tersoff1989",), "airebo": ("stuart2000",)}
+        return ("thompson2022", *(of[self.potential] if self.potential else ("erhart2005", "stuart2000")))
+
     @contextmanager
     def calculator(self, structure: Structure, workdir: Path) -> Iterator[Calculator]:
         """Lend a LAMMPS calculator.

@@ -65,6 +65,10 @@ class Xtb(ElectronicEngine):
         """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
         return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
 
+    def cited(self) -> tuple[str, ...]:
+        """Return the method's paper, and tblite."""
+        return ("grimme2017gfn1" if self.method == "GFN1-xTB" else "bannwarth2019gfn2", "tblite")
+
     def with_spin(self, multiplicity: int) -> Xtb:
         """Return this engine, spin-polarised as published, with that multiplicity."""
         return self.model_copy(

@@ -1,0 +1,58 @@
+"""What a run has to cite: BibTeX entries that lie beside the stages that need them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from stem2sim.config import parse
+from stem2sim.errors import BadInput
+from stem2sim.runfolder import CONFIG, SEGMENTATION, RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+BIBLIOGRAPHY = "references.bib"
+"""Of each package that cites."""
+
+ALWAYS = ("ghosh2022", "larsen2017")
+"""The paper whose pipeline this is, and ASE, which holds every structure."""
+
+
+def entries(package: str, keys: Sequence[str]) -> dict[str, str]:
+    """Return entries of a package's `references.bib` by key.
+
+    Raises:
+        KeyError: it has none of that name.
+    """
+    known = _bibliography(package) if keys else {}
+    return {key: known[key] for key in keys}
+
+
+@cache
+def _bibliography(package: str) -> dict[str, str]:
+    text = files(package).joinpath(BIBLIOGRAPHY).read_text(encoding="utf-8")
+    found = re.split(r"^(?=@)", text, flags=re.MULTILINE)
+    return {match[1]: entry.strip() for entry in found if (match := re.match(r"@\w+\{([^,\s]+),", entry))}
+
+
+def cited(folder: Path) -> dict[str, str]:
+    """Return the entries, by key, for everything that ran in a run folder.
+
+    Raises:
+        BadInput: not a run folder, or a stage of it is not installed here.
+    """
+    if not (folder / CONFIG).is_file():
+        raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
+    config, steps = parse(folder / CONFIG, {}), RunFolder(folder).current()
+    ran = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
+    numbered = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
+    numbered += [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]  # type: ignore[misc]
+    stages = [*ran, *(one for name, one in numbered if any(step.startswith(name) for step in steps))]
+    found = entries("stem2sim", ALWAYS)
+    for stage in stages:
+        found |= stage.citations()
+    return found
