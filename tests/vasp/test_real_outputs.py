@@ -7,11 +7,13 @@ import shutil
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from ase.io import read as ase_read
 from tests.conftest import SHARED
+from tests.vasp.runs import benzene, move
 
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.failures import failure
@@ -241,3 +243,32 @@ def test_a_real_crash_is_named(tmp_path: Path) -> None:
     told = failure(tmp_path, 1)
     assert told.startswith("VASP: the electrons did not settle (ZHEGV); incar = { ALGO = 'All' } often helps")
     assert "Error EDDDAV: Call to ZHEGV failed. Returncode =  14 1  15" in told
+
+
+def skeleton(file: Path) -> set[str]:
+    """Element paths of a vasprun.xml with the names that VASP gives them, down to the energies of a step."""
+    found: set[str] = set()
+    path: list[str] = []
+    for event, element in ElementTree.iterparse(file, events=("start", "end")):
+        if event == "start":
+            name = element.get("name")
+            path.append(element.tag + (f"[{name}]" if name and element.tag != "separator" else ""))
+            if element.tag not in ("v", "rc", "c", "set", "field", "dimension") and "separator" not in path:
+                found.add("/".join(path))
+        else:
+            path.pop()
+    return found
+
+
+def test_the_stand_in_speaks_as_vasp_does(tmp_path: Path, library: Path, quick: None) -> None:
+    """Dynamics of the stand-in beside real dynamics of VASP 6.3: no element that is not in the real one."""
+    move(benzene(), tmp_path, library, 3)
+    ours = skeleton(tmp_path / "dynamics-300K" / "vasprun.xml")
+    theirs = skeleton(REAL / "md_nwrite0_v630_vasprun.xml")
+    body = {path for path in ours if "/calculation" in path or "/generator" in path or "/atominfo" in path}
+    assert len(body) > 30
+    assert body <= theirs, sorted(body - theirs)
+    # and what we read is there in both
+    for words in ("energy/i[e_fr_energy]", "energy/i[kinetic]", "energy/i[total]", "varray[forces]", "scstep/energy"):
+        assert any(words in path for path in ours)
+        assert any(words in path for path in theirs)
