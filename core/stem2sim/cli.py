@@ -585,6 +585,8 @@ def _unless_there(file: Path, until: str) -> dict[str, Any]:
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
+    from stem2sim.defects import defects
+
     found = outcome.segmentation
     return {
         "folder": str(outcome.folder),
@@ -597,6 +599,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
                 "path": str(path),
                 "label": structure.label,
                 "formula": structure.atoms.get_chemical_formula("hill"),
+                "defects": [vars(one) for one in defects(structure.atoms)],
                 "findings": structure.findings,
                 "checks": [check.model_dump(mode="json") for check in structure.checks],
             }
@@ -611,6 +614,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
                 "converged": result.converged,
                 "reason": result.reason,
                 "warnings": result.warnings,
+                "defects": [vars(one) for one in defects(result.structure.atoms)],
                 **row.summary(),
             }
             for (path, result), row in zip(outcome.results, outcome.rows, strict=True)

@@ -20,6 +20,7 @@ from stem2sim.adsorption import CONVENTION, adsorption_energies
 from stem2sim.bonds import bond_lengths
 from stem2sim.comparison import Row, compared, displacement, engine_of, row, table
 from stem2sim.config import read_toml, without_none
+from stem2sim.defects import defects
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim.image import Image
@@ -32,6 +33,8 @@ from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from ase import Atoms
 
 MOST_DOUBTS = 8
 """Listed on the page; all of them are with the segmentation."""
@@ -189,6 +192,7 @@ class Report(BaseModel):
                 "largest force": f"{result.largest_force:.4f} eV/Å",
                 "outcome": ("" if result.converged else "not converged: ") + result.reason,
             }
+            rows["defects"] = "; ".join(f"{title}: {_defects(atoms)}" for title, atoms in named)
             for kind in sorted(lengths[-1][1]):
                 rows[f"{kind} bonds"] = "; ".join(
                     f"{title} {d[kind].mean():.3f} ± {d[kind].std():.3f} Å ({len(d[kind])})"
@@ -281,6 +285,10 @@ class Report(BaseModel):
         head = "<tr><th>step</th><th>stage</th><th>version</th><th>options</th></tr>"
         config = f"<details><summary>Config of this run</summary><pre>{_text(self.config)}</pre></details>"
         return _section("What ran", f'<table class="wide">{head}{rows}</table>{config}')
+
+
+def _defects(atoms: Atoms) -> str:
+    return ", ".join(one.told() for one in defects(atoms)) or "none with a name"
 
 
 def _options(made: dict[str, Any]) -> str:
