@@ -13,7 +13,7 @@ from stem2sim.errors import BadInput, OutOfTime
 from stem2sim.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 CLAIM = ".inputs.json"
@@ -26,7 +26,13 @@ class Claim:
     """What a piece of long work is made with, kept beside its files, so that nothing else is ever mixed into them."""
 
     def __init__(
-        self, folder: Path, stem: str, inputs: Mapping[str, Any], saved: Path, only_looked_at: bool = False
+        self,
+        folder: Path,
+        stem: str,
+        inputs: Mapping[str, Any],
+        saved: Path,
+        only_looked_at: bool = False,
+        before_replacing: Callable[[], object] = lambda: None,
     ) -> None:
         """Take the files of that stem, or go on with them.
 
@@ -36,6 +42,7 @@ class Claim:
             inputs: all that decides how the work goes on; as JSON can say it.
             saved: the file to go on from; where it is not there, there is nothing to lose.
             only_looked_at: whether nothing is to change; files of other work are refused even where that is done.
+            before_replacing: called where other work is there and may be replaced, before that is said anywhere.
 
         Raises:
             BadInput: they belong to work that was cut off and was made with other inputs; what changed is named.
@@ -63,6 +70,7 @@ class Claim:
                 f"choose another --out, or delete {folder} to start again"
             )
         if not self.resumed:
+            before_replacing()
             saved.unlink(missing_ok=True)
         if not self.resumed or done:  # done work that goes on, for more steps, is work to lose again
             self._write(done=False)

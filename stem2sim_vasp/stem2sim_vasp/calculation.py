@@ -83,18 +83,20 @@ class Calculation:
             BadInput: the folder holds work that was cut off and was made with other inputs.
         """
         self.engine, self.request, self.folder = engine, request, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        if contract.answered(folder) and asked() != "collect":
-            (folder / STARTED).touch()
         self._code = 0
         """Exit status of the last launch."""
         self._told_to_stop = False
         looking = asked() == "collect"
-        self.claim = Claim(folder, STEM, inputs, folder / STARTED, only_looked_at=looking)
-        if not self.claim.resumed and not looking:
-            aside = contract.set_aside(folder)
-            if aside is not None:
-                log.warning("%s: the calculation with other inputs that was here is in %s now", folder.name, aside.name)
+        if not looking:
+            folder.mkdir(parents=True, exist_ok=True)
+            if contract.answered(folder):
+                (folder / STARTED).touch()
+        self.claim = Claim(folder, STEM, inputs, folder / STARTED, looking, self._set_aside)
+
+    def _set_aside(self) -> None:
+        aside = contract.set_aside(self.folder)
+        if aside is not None:
+            log.warning("%s: the calculation with other inputs that was here is in %s", self.folder.name, aside.name)
 
     def prepare(self) -> None:
         """Write what VASP reads, and the scripts that run it elsewhere; what was answered already stays."""
@@ -176,11 +178,12 @@ class Calculation:
     def _next_part(self, now: Reading) -> int:
         """Make the folder ready for the next launch; return at which step it begins."""
         folder = self.folder
+        _check_alone(folder)
         if contract.present(folder):
             if not now.parts[-1].steps:  # nothing to go on from: the same part again
                 for name in (*contract.ANSWERED, contract.RAN):
                     (folder / name).unlink(missing_ok=True)
-                return len(now.steps)
+                return contract.begun_at(folder)
             contract.put_away(folder)
         if not now.steps:
             return 0
@@ -190,6 +193,8 @@ class Calculation:
             self.request.write_geometry(folder, now.steps[-1])
             source = folder / POSCAR
         if source is None:
+            for name in contract.ANSWERED:
+                (folder / name).unlink(missing_ok=True)
             raise StageFailed(
                 f"{last} has steps but no whole CONTCAR, whose velocities dynamics go on from; delete {last}, and the "
                 "same command makes that part again"
@@ -203,7 +208,6 @@ class Calculation:
         """Run VASP; yield steps as they come."""
         potcar.check_order(self.folder, self.request.species)
         command = self.engine.command_line()
-        _check_alone(self.folder)
         check_time(0.0, f"before VASP was started in {self.folder.name}")
         (self.folder / STOPCAR).unlink(missing_ok=True)
         self._told_to_stop = False
@@ -262,9 +266,10 @@ class Calculation:
 
     def _signature(self) -> list[tuple[str, int, int]]:
         """Sizes and times of what says how far VASP is: as long as they stay, there is nothing new to read."""
-        files = [self.folder / name for name in (*contract.ANSWERED, job.STATUS)]
+        folders = [*contract.earlier(self.folder), self.folder]
+        files = [folder / name for folder in folders for name in (*contract.ANSWERED, job.STATUS)]
         there = [(file, file.stat()) for file in files if file.is_file()]
-        return [(file.name, known.st_size, known.st_mtime_ns) for file, known in there]
+        return [(str(file), seen.st_size, seen.st_mtime_ns) for file, seen in there]
 
     def _stop_or_recover(self, now: Reading, recovery: Recovery) -> None:
         if now.parts and now.parts[-1].closed:
@@ -324,11 +329,11 @@ def _check_alone(folder: Path) -> None:
     """Refuse to start beside a process that writes the answers in this folder (Linux)."""
     ours = {str(folder.resolve() / name) for name in contract.ANSWERED}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
+        process = link.parent.parent
+        writes = False
         with suppress(OSError, ValueError, IndexError):  # another user's, or gone
             if os.readlink(link) in ours:
-                process = link.parent.parent
                 flags = (process / "fdinfo" / link.name).read_text(encoding="utf-8").split("flags:")[1].split()[0]
-                if int(flags, 8) & (os.O_WRONLY | os.O_RDWR):
-                    raise BadInput(
-                        f"process {process.name} writes in {folder} already; wait for it, or kill {process.name}"
-                    )
+                writes = bool(int(flags, 8) & (os.O_WRONLY | os.O_RDWR))
+        if writes:
+            raise BadInput(f"process {process.name} writes in {folder} already; wait for it, or kill {process.name}")

@@ -49,7 +49,21 @@ ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, OUTCAR)
 """OUTCAR last: as long as it is there, there is something to put away."""
 
 
-LEFT = ("CHG", "CHGCAR", "WAVECAR", "DOSCAR", "EIGENVAL", "IBZKPT", "PCDAT", "PROCAR", "REPORT", STOPCAR, RAN)
+LEFT = (
+    "CHG",
+    "CHGCAR",
+    "WAVECAR",
+    "DOSCAR",
+    "EIGENVAL",
+    "IBZKPT",
+    "PCDAT",
+    "PROCAR",
+    "REPORT",
+    STOPCAR,
+    RAN,
+    "vasp.status",
+    "CONTCAR.new",
+)
 """Other files of VASP's, which a fresh start must not find."""
 
 
@@ -101,7 +115,7 @@ def set_aside(folder: Path) -> Path | None:
         for name in (*ASKED, *ANSWERED, *LEFT):
             (folder / name).unlink(missing_ok=True)
         return None
-    number = 1 + len(list(folder.glob(f"{REPLACED}-*")))
+    number = 1 + max((int(path.name.rpartition("-")[2]) for path in folder.glob(f"{REPLACED}-[0-9]*")), default=0)
     aside = folder / f"{REPLACED}-{number:03d}"
     aside.mkdir()
     for name in (*ANSWERED, *LEFT, *ASKED, PARTS):  # the answers first: without them nothing here is taken for work
@@ -137,16 +151,22 @@ def go_on(folder: Path, source: Path, done: int, total: int) -> None:
     """Make the next part from a CONTCAR, `done` steps of `total` being made; doing it twice does no harm."""
     last = earlier(folder)[-1]
     with disk_full_told(folder / POSCAR):
+        write_text(last / NEXT_STEPS, f"{done}\n")  # first: `next` is there only with it
         for target in (last / NEXT, folder / POSCAR):
             if target != source:
                 with write_atomically(target) as written:
                     shutil.copyfile(source, written)
-        for target in (last / NEXT_STEPS, folder / BEGIN):
-            write_text(target, f"{done}\n")
+        write_text(folder / BEGIN, f"{done}\n")
         left = max(1, total - done)
         write_text(folder / INCAR, with_value((folder / INCAR).read_text(encoding="utf-8"), "NSW", left))
     for name in (*ANSWERED, STOPCAR):
         (folder / name).unlink(missing_ok=True)
+
+
+def begun_at(folder: Path) -> int:
+    """Return how many steps were done before the present part."""
+    text = _text(folder / BEGIN).strip()
+    return int(text) if text.isdigit() else 0
 
 
 def whole(folder: Path) -> Path | None:

@@ -22,7 +22,9 @@ number() { # that a file holds; 0 where there is none
 whole() { # CONTCAR and POSCAR of a part: is the first written to its end?
     [ -s "$1" ] && [ -z "$(tail -c 1 "$1")" ] || return 1
     # where there was a predictor-corrector block before, one that lacks it is cut off
-    block=$(awk 'FNR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" "$(dirname "$1")/CONTCAR.kept" 2>/dev/null)
+    beside=$(dirname "$1")
+    block=$(awk 'FNR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" "$beside/CONTCAR" "$beside/CONTCAR.kept" \
+        2>/dev/null)
     awk -v moving="$moving" -v block="${block:-0}" '
         NR == 7 { for (i = 1; i <= NF; i++) n += $i }
         NR == 8 { first = $1 ~ /^[Ss]/ ? 10 : 9 }
@@ -51,10 +53,21 @@ configuration() { # CONTCAR and XDATCAR: the last configuration of the second th
     [ -f "$2" ] || { echo 0; return; }
     awk '
         FNR == 1 { file++ }
+        file == 1 && FNR == 2 { scale = $1 }
+        file == 1 && FNR > 2 && FNR < 6 { for (i = 1; i < 4; i++) cell[FNR - 3, i] = $i * scale }
         file == 1 && FNR == 7 { for (i = 1; i <= NF; i++) n += $i }
         file == 1 && FNR == 8 { first = $1 ~ /^[Ss]/ ? 10 : 9 }
         file == 1 && FNR > 8 && FNR >= first && FNR < first + n { for (i = 1; i < 4; i++) x[FNR - first, i] = $i }
-        file == 2 && /^ *Direct/ { frame++; row = 0; same = 1; next }
+        file == 2 && /^ *Direct/ { # a header stands before the first, and before each where the cell changes
+            for (k = 0; h > 6 && k < 3; k++) for (i = 1; i < 4; i++) lattice[k, i] = head[h - 5 + k, i] * head[h - 6, 1]
+            frame++; row = 0; same = 1; h = 0
+            for (k = 0; k < 3; k++) for (i = 1; i < 4; i++) {
+                d = lattice[k, i] - cell[k, i]
+                if (d > 1e-5 || d < -1e-5) same = 0
+            }
+            next
+        }
+        file == 2 && (!frame || row == n) { for (i = 1; i < 4; i++) head[h, i] = $i; h++; next }
         file == 2 && frame && row < n {
             for (i = 1; i < 4; i++) {
                 d = $i - x[row, i]
@@ -71,7 +84,7 @@ put_next() { # into a part: the POSCAR of the next one, and how many steps are d
     source=$1/CONTCAR
     whole "$source" "$1/POSCAR" || source=$1/CONTCAR.kept
     if ! whole "$source" "$1/POSCAR"; then
-        echo "$1 has no whole CONTCAR to go on from" >&2
+        echo "there is no whole CONTCAR to go on from; take OSZICAR away, and this part is made again" >&2
         echo 1 > vasp.status
         exit 1
     fi
@@ -94,6 +107,7 @@ if [ "$(count OSZICAR)" -gt 0 ] && ! { [ -n "$last" ] && cmp -s OSZICAR "$last/O
     for file in INCAR KPOINTS POSCAR vasp.begin; do
         [ ! -f "$file" ] || cp -p "$file" parts/.new/ || exit 1
     done
+    [ ! -f INCAR.ran ] || cp -p INCAR.ran parts/.new/INCAR || exit 1
     for file in $answers; do
         [ ! -f "$file" ] || ln "$file" parts/.new/ 2>/dev/null || cp -p "$file" parts/.new/ || exit 1
     done
@@ -101,21 +115,21 @@ if [ "$(count OSZICAR)" -gt 0 ] && ! { [ -n "$last" ] && cmp -s OSZICAR "$last/O
     mv parts/.new "$last" || exit 1
 fi
 if [ -n "$last" ]; then
-    [ -f "$last/next" ] || put_next "$last"
+    [ -f "$last/next" ] && [ -f "$last/next.steps" ] || put_next "$last"
     # byte for byte: what follows the positions is what dynamics go on from
     cp "$last/next" POSCAR.new && mv POSCAR.new POSCAR || exit 1
-    cp "$last/next.steps" vasp.begin
+    cp "$last/next.steps" vasp.begin || exit 1
     left=$((steps - $(number vasp.begin)))
     [ "$left" -ge 1 ] || left=1
     { grep -v '^ *NSW *=' INCAR; echo "NSW = $left"; } > INCAR.new && mv INCAR.new INCAR || exit 1
 fi
-rm -f $answers STOPCAR vasp.status
+rm -f $answers INCAR.ran STOPCAR vasp.status
 : > vasp.checkpoint
 
 # VASP writes CONTCAR anew in every step and may be killed while it does: the last whole one is kept
 (
     trap 'kill $nap; exit' TERM
-    while :; do
+    while kill -0 $$ 2>/dev/null; do
         sleep 30 &
         nap=$!
         wait $nap
@@ -123,8 +137,11 @@ rm -f $answers STOPCAR vasp.status
     done
 ) > /dev/null 2>&1 &
 keeper=$!
-trap 'kill $keeper 2>/dev/null' EXIT
-"$@" > vasp.out 2>&1
+vasp=
+trap 'kill $vasp $keeper 2>/dev/null; exit 143' TERM HUP INT
+"$@" > vasp.out 2>&1 &
+vasp=$!
+wait $vasp
 status=$?
 kill $keeper 2>/dev/null
 rm -f CONTCAR.new

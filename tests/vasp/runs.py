@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase.build import molecule
@@ -13,7 +16,7 @@ from stem2sim_aimd.aimd import Aimd
 from stem2sim_vasp.vasp import Vasp
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from ase import Atoms
 
@@ -46,3 +49,29 @@ def move(atoms: Atoms, folder: Path, library: Path, steps: int, **options: Any) 
     given.setdefault("engine", engine(library))
     (result,) = Aimd.model_validate(given).simulate(Structure(atoms=atoms), folder)
     return result
+
+
+def working_in(folder: Path) -> list[int]:
+    """Return the processes whose folder this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(process / "cwd")) == folder.resolve():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def steps_in(folder: Path) -> int:
+    """Return how many steps of dynamics the OSZICAR of a folder has."""
+    file = folder / "OSZICAR"
+    return file.read_text().count(" T=") if file.is_file() else 0

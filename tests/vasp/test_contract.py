@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
-from tests.vasp.runs import benzene, engine, move, relax
+from tests.vasp.runs import benzene, engine, move, relax, steps_in, wait, working_in
 
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.structure import Structure
@@ -72,7 +72,7 @@ def check(folder: Path, library: Path, whole: list[np.ndarray]) -> None:
     assert max(np.abs(a.positions - b).max() for a, b in zip(found, whole, strict=True)) < 1e-6
 
 
-@pytest.mark.parametrize("line", ["mv parts/.new", "rm -f $answers STOPCAR", 'cp "$last/next.steps"', "{ grep -v"])
+@pytest.mark.parametrize("line", ["mv parts/.new", "rm -f $answers INCAR.ran", 'cp "$last/next.steps"', "{ grep -v"])
 def test_the_script_may_be_cut_off_in_any_line(
     line: str,
     tmp_path: Path,
@@ -240,6 +240,57 @@ def test_what_blew_up_may_be_tried_otherwise(
     monkeypatch.undo()
     monkeypatch.setenv("VASP_STANDIN_ENGINE", "springs")
     assert move(benzene(), tmp_path, library, 6, time_step=0.5).converged
+
+
+def test_two_do_not_run_in_one_folder(tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the script runs stem2sim refuses, without touching anything; the script that is ended ends VASP with it."""
+    there = prepared(tmp_path, library)
+    slow = {**os.environ, "VASP_STANDIN_SLEEP": "0.2"}
+    with subprocess.Popen(["sh", "run-vasp.sh"], cwd=there, env=slow) as running:
+        wait(lambda: steps_in(there) > 2)
+        with pytest.raises(BadInput, match=r"writes in .* already; wait for it, or kill"):
+            list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
+        assert not contract.earlier(there)
+        running.terminate()
+        assert running.wait(timeout=20) == 143
+    wait(lambda: not working_in(there))
+    assert script(there) == 0
+    assert not collected(tmp_path, library).unfinished
+
+
+def test_a_cut_while_old_work_is_set_aside_mixes_nothing(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim is written last: until then the old answers are the old calculation's."""
+    relax(benzene(), tmp_path, library, fmax=0.05)
+    (tmp_path / "replaced-002").mkdir()
+
+    def cut(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(contract, "set_aside", cut)
+        with pytest.raises(KeyboardInterrupt):
+            relax(benzene(), tmp_path, library, fmax=0.05, encut=500.0)
+    result = relax(benzene(), tmp_path, library, fmax=0.05, encut=500.0)
+    assert not [warning for warning in result.warnings if "ENCUT" in warning]
+    assert "ENCUT = 500" in (tmp_path / "INCAR").read_text()
+    assert "ENCUT = 400" in (tmp_path / "replaced-003" / "INCAR").read_text()
+
+
+def test_ctrl_c_while_a_frame_is_written_ends_vasp(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VASP_STANDIN_SLEEP", "0.2")
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stem2sim.trajectory.Frames.append", cut)
+        with pytest.raises(KeyboardInterrupt):
+            list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
+        assert not working_in(tmp_path / "dynamics-300K")
 
 
 def test_a_part_that_never_came_to_a_step_is_made_again(

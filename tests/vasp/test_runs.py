@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read
 from tests.conftest import stem2sim
 from tests.vasp.potcars import write_potcar
-from tests.vasp.runs import STANDIN, benzene, engine, move, relax
+from tests.vasp.runs import STANDIN, benzene, engine, move, relax, steps_in, wait, working_in
 
 from stem2sim.comparison import row
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
@@ -28,6 +26,9 @@ from stem2sim.structure import Structure
 from stem2sim.trajectory import frames
 from stem2sim.verbs import only
 from stem2sim_aimd.aimd import Aimd
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -162,7 +163,7 @@ def test_a_failure_is_one_line_and_the_same_command_goes_on(
     with pytest.raises(StageFailed, match=told) as caught:
         relax(benzene(), tmp_path / "run", library, **options)
     assert "\n" not in str(caught.value)
-    assert not _running(tmp_path / "run")
+    assert not working_in(tmp_path / "run")
     result = relax(benzene(), tmp_path / "run", library, **options)
     monkeypatch.delenv("VASP_STANDIN_FAIL")
     whole = relax(benzene(), tmp_path / "whole", library, **options)
@@ -231,25 +232,6 @@ def test_custodian_may_not_change_what_is_computed(
         relax(benzene(), tmp_path / "never", library, recovery=True)
 
 
-def _running(folder: Path) -> list[int]:
-    """Processes of the stand-in in a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if Path(os.readlink(process / "cwd")) == folder.resolve():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
-def _wait(condition: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def config(tmp_path: Path, library: Path) -> Path:
     """A run of dynamics that is slow enough to be killed."""
@@ -262,11 +244,6 @@ def config(tmp_path: Path, library: Path) -> Path:
     return tmp_path / "run.toml"
 
 
-def _steps(folder: Path) -> int:
-    file = folder / "OSZICAR"
-    return file.read_text().count(" T=") if file.is_file() else 0
-
-
 @pytest.mark.parametrize("killed", ["vasp", "stem2sim"])
 def test_killed_in_the_middle_it_goes_on(
     killed: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -276,16 +253,16 @@ def test_killed_in_the_middle_it_goes_on(
     command = [sys.executable, "-m", "stem2sim.cli", "simulate", str(config), "--out", str(tmp_path / "out")]
     folder = tmp_path / "out" / "01-aimd" / "dynamics-300K"
     for _ in range(2):
-        before = _steps(folder)
+        before = steps_in(folder)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            _wait(lambda before=before: 3 < _steps(folder) != before)
-            victim = _running(folder)[0] if killed == "vasp" else process.pid
+            wait(lambda before=before: 3 < steps_in(folder) != before)
+            victim = working_in(folder)[0] if killed == "vasp" else process.pid
             os.kill(victim, signal.SIGKILL)
             _, said = process.communicate(timeout=60)
         if killed == "vasp":
             assert process.returncode == 1
             assert "ended by signal 9" in said
-        _wait(lambda: not _running(folder))
+        wait(lambda: not working_in(folder))
     monkeypatch.delenv("VASP_STANDIN_SLEEP")
     done = stem2sim("simulate", config, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
@@ -303,11 +280,11 @@ def test_ctrl_c_ends_vasp_too(config: Path, tmp_path: Path, monkeypatch: pytest.
     command = [sys.executable, "-m", "stem2sim.cli", "simulate", str(config), "--out", str(tmp_path / "out")]
     folder = tmp_path / "out" / "01-aimd" / "dynamics-300K"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        _wait(lambda: _steps(folder) > 2)
+        wait(lambda: steps_in(folder) > 2)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 130
-    assert not _running(folder)
+    assert not working_in(folder)
 
 
 def test_the_wall_clock_limit_stops_it_at_a_step(
@@ -319,7 +296,7 @@ def test_the_wall_clock_limit_stops_it_at_a_step(
         move(benzene(), tmp_path / "cut", library, 60)
     folder = tmp_path / "cut" / "dynamics-300K"
     assert "General timing" in (folder / "OUTCAR").read_text()
-    assert 1 < _steps(folder) < 60
+    assert 1 < steps_in(folder) < 60
     monkeypatch.delenv("VASP_STANDIN_SLEEP")
     whole = move(benzene(), tmp_path / "whole", library, 60)
     cut = move(benzene(), tmp_path / "cut", library, 60)
@@ -383,7 +360,7 @@ def test_the_job_is_queued_again_when_its_time_is_over(tmp_path: Path, library: 
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     slow = {**environment, "VASP_STANDIN_SLEEP": "0.1"}
     with subprocess.Popen(["bash", "job.sh"], cwd=there, env=slow) as job:
-        _wait(lambda: _steps(there) > 3)
+        wait(lambda: steps_in(there) > 3)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=60) == 75
     assert (tmp_path / "queued").read_text() == "job.sh\n"

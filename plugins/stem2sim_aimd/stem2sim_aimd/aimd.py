@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from zipfile import BadZipFile
 
@@ -18,6 +19,7 @@ from stem2sim.resume import Claim, check_time
 from stem2sim.simulation import SimulationResult, constrained
 from stem2sim.stages import EngineSimulator
 from stem2sim.trajectory import Frames, frames
+from stem2sim.verbs import asked
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves, thermal_momenta
 from stem2sim_aimd.native import KeptDynamics, NativeDynamics
@@ -167,7 +169,8 @@ class Aimd(EngineSimulator):
         # a trajectory may be made longer; all else decides how it goes
         options = {k: v for k, v in self.provenance().items() if k not in ("steps", "replicas", "force", "preset")}
         checkpoint, path = workdir / f"{stem}.checkpoint.npz", workdir / f"{stem}.traj"
-        claim = Claim(workdir, stem, {"structure": structure.fingerprint(), **options, **alone}, checkpoint)
+        inputs = {"structure": structure.fingerprint(), **options, **alone}
+        claim = Claim(workdir, stem, inputs, checkpoint, only_looked_at=asked() == "collect")
         atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
         with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
@@ -183,6 +186,7 @@ class Aimd(EngineSimulator):
             if not series:
                 dynamics.start()
             with (
+                closing(dynamics),
                 Frames(path, len(series.get(TIME, ()))) as trajectory,
                 track(title, self.steps) as advance,
             ):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ase import units
 
 from stem2sim.motion import BlownUp
+from stem2sim.verbs import asked
 from stem2sim_aimd.thermostats import NoThermostat
 from stem2sim_aimd.verlet import Dynamics
 
@@ -53,7 +54,8 @@ class NativeDynamics(Dynamics):
     ) -> None:
         """Start at step 0 with the momenta of the atoms."""
         super().__init__(atoms, bath.time_step, Inside(atoms, bath.time_step, bath.temperature), borrowed)
-        workdir.mkdir(exist_ok=True)
+        if asked() != "collect":
+            workdir.mkdir(exist_ok=True)
         self._bath, self._stage, self._structure, self._workdir = bath, engine, structure, workdir
         self._total = total
         self._kinetic: float | None = None
@@ -131,6 +133,10 @@ class KeptDynamics(NativeDynamics):
     def made_by(self, engine: dict[str, Any]) -> dict[str, Any]:
         """Return what the engine says of itself once it has run."""
         return getattr(self, "_made_by", None) or engine
+
+    def close(self) -> None:
+        """End the engine's run where it still goes on."""
+        self._all.close()
 
     def save(self, path: Path) -> None:
         """Do nothing: the engine's files are the checkpoint."""

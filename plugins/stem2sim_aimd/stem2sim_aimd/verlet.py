@@ -108,6 +108,9 @@ class Dynamics:
         """Return the provenance of the engine, as it has come to be known."""
         return engine
 
+    def close(self) -> None:
+        """End whatever runs for it."""
+
     def save(self, path: Path) -> None:
         """Write the whole state; a reader finds the old one or the new one, never a part.
 
