@@ -49,10 +49,9 @@ def cited(folder: Path) -> dict[str, str]:
         raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
     config, steps = parse(folder / CONFIG, {}), RunFolder(folder).current()
     ran = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
-    numbered = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
-    numbered += [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]  # type: ignore[misc]
-    stages = [*ran, *(one for name, one in numbered if any(step.startswith(name) for step in steps))]
+    built = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
+    simulated = [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]
     found = entries("stem2sim", ALWAYS)
-    for stage in stages:
+    for stage in [*ran, *(one for name, one in (*built, *simulated) if any(s.startswith(name) for s in steps))]:
         found |= stage.citations()
     return found

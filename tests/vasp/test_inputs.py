@@ -64,14 +64,6 @@ def patch() -> Structure:
     return built(flake(26.0), Patch(size=91, center=(13.4, 14.0)), Hterm(), Cell(edge=EDGE))
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("potentials")
-    for element in ("H", "C", "Si", "Cr"):
-        write_potential(folder, element)
-    return folder
-
-
 def asked(structure: Structure, **options: Any) -> Request:
     engine = Vasp.model_validate(options)
     return ask(engine, engine.adopt(structure), "relaxation", engine.max_steps)
