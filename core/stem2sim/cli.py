@@ -12,6 +12,7 @@ import typer
 
 from stem2sim import __version__
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.resume import interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -688,7 +689,9 @@ def _with_plugins(asked: str) -> typer.Typer:
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
     # what a batch system sends before it kills: the engines' processes must end, and the message be told
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background does not listen
+        signal.signal(signal.SIGINT, interrupt)
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = _with_plugins(arguments[0])(arguments, standalone_mode=False)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CLAIM = ".inputs.json"
 """How the name of a claim ends."""
 
+_interrupted = False
+"""Whether a signal to end has come."""
+
 _end: ContextVar[float | None] = ContextVar("end", default=None)
 
 
@@ -114,6 +117,13 @@ def within(hours: float | None) -> Iterator[None]:
         _end.reset(token)
 
 
+def interrupt(number: int, frame: object) -> None:
+    """Handle a signal to end: now, or, where a destructor swallows the exception, at the next checkpoint."""
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
+
+
 def time_left() -> float:
     """Return how much wall-clock time is left [s]; infinity without a limit."""
     end = _end.get()
@@ -130,5 +140,7 @@ def check_time(block: float, where: str) -> None:
     Raises:
         OutOfTime: the wall-clock limit comes first.
     """
+    if _interrupted:
+        raise KeyboardInterrupt
     if block > time_left():
         raise OutOfTime(f"stopped {where}: the wall-clock limit leaves no time for more; the same command goes on")
