@@ -38,6 +38,14 @@ class Adsorption(EngineSimulator):
         False, description="spin-polarised, all terms alike, each with the multiplicity of lowest energy"
     )
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        spin = ", spin-polarised, each with the multiplicity of lowest energy" if self.spin else ""
+        return (
+            f"Adsorption energies, {CONVENTION}, are differences of structures that were relaxed alike{spin}. "
+            + self.engine.methods()
+        )
+
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Relax one member; the pipeline takes the differences once all are there.
 

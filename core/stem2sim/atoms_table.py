@@ -30,6 +30,10 @@ class AtomsTableSegmenter(Segmenter):
         "that ASE reads (POSCAR, .xyz, .cif, ...), whose z is not looked at"
     )
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return f"Positions and species of the atoms were read from the table {self.path.name}."
+
     def segment(self, image: Image | None = None) -> Segmentation:
         """Return the atoms of the table; the image, if any, is not looked at."""
         if self.path.suffix.lower() in TABLES or not self.path.is_file():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
-from ase.neighborlist import natural_cutoffs, neighbor_list
+from ase.data import chemical_symbols, covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from stem2sim.pairs import near_pairs
+
 if TYPE_CHECKING:
+    from ase import Atoms
     from numpy.typing import NDArray
 
 REACH = 1.25
@@ -30,17 +32,13 @@ def pairs_within(atoms: Atoms, cutoff: float | NDArray[np.float64]) -> tuple[Any
         atoms: in any cell, or none.
         cutoff: one for all, or a radius for each atom whose sum counts [Å].
     """
-    i, j, d = neighbor_list("ijd", _boxed(atoms), cutoff)
-    return i, j, d
+    i, j, _, vectors = near_pairs(atoms, cutoff)
+    return i, j, np.linalg.norm(vectors, axis=1)
 
 
-def _boxed(atoms: Atoms) -> Atoms:
-    """ASE's bins take seconds for a flat sheet without a box around it."""
-    if atoms.pbc.any():
-        return atoms
-    boxed = Atoms(atoms.numbers, atoms.positions)
-    boxed.center(vacuum=5.0)
-    return boxed
+def bonding_radii(atoms: Atoms) -> NDArray[np.float64]:
+    """Return (atoms,) the radii [Å] within whose sum two atoms are bonded, unless a third stands between them."""
+    return np.asarray(covalent_radii[atoms.numbers] * REACH, dtype=float)
 
 
 def bonds(atoms: Atoms) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -57,26 +55,50 @@ def bond_vectors(
 
     The shift (bonds, 3) counts cells: j in that cell is the vector (bonds, 3) away from i.
     """
-    i, j, shift, vectors = neighbor_list("ijSD", _boxed(atoms), np.array(natural_cutoffs(atoms, mult=REACH)))
-    bonded = ~_through_another(i, vectors)
+    i, j, shift, vectors = near_pairs(atoms, bonding_radii(atoms))
+    bonded = ~through_another(i, j, shift, vectors)
     return i[bonded], j[bonded], shift[bonded], vectors[bonded]
 
 
-def _through_another(i: NDArray[np.int64], vectors: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(pairs,) which of them, sorted by their first atom, have a third atom between."""
+def through_another(
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    vectors: NDArray[np.float64],
+    between: float = BETWEEN,
+) -> NDArray[np.bool_]:
+    """Return (pairs,) which of them, given both ways and sorted by i, have a third atom between.
+
+    Args:
+        i: (pairs,) one atom of each, as `near_pairs` returns all of these.
+        j: (pairs,) the other.
+        shift: (pairs, 3) cells between them.
+        vectors: (pairs, 3) from the one to the other [Å].
+        between: share of the distance that the third is nearer than to both.
+    """
     count = np.bincount(i, minlength=1)
     first = np.cumsum(count) - count
     degree = count[i]
     long = np.repeat(np.arange(len(i)), degree)  # every pair, with every pair of the same first atom
     short = np.arange(len(long)) - np.repeat(np.cumsum(degree) - degree, degree) + first[i[long]]
-    length = np.linalg.norm(vectors, axis=1)
-    limit = BETWEEN * length[long]
+    length = np.sqrt((vectors**2).sum(axis=1))
+    limit = between * length[long]
     nearer = length[short] < limit
     long, short, limit = long[nearer], short[nearer], limit[nearer]
-    between = np.linalg.norm(vectors[long] - vectors[short], axis=1) < limit
+    stands = np.linalg.norm(vectors[long] - vectors[short], axis=1) < limit
     out = np.zeros(len(i), dtype=bool)
-    out[long[between]] = True
+    out[long[stands]] = True
+    if out.any():  # the third may be a pair with one of the two only
+        out |= out[reverse(i, j, shift)]
     return out
+
+
+def reverse(i: NDArray[np.int64], j: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (pairs,) where the same pair stands the other way round, for pairs that are given both ways."""
+    back = np.empty(len(i), dtype=np.int64)
+    # sorted each by its own end, the two fall into the same places
+    back[np.lexsort((-shift[:, 2], -shift[:, 1], -shift[:, 0], i, j))] = np.lexsort((*shift.T[::-1], j, i))
+    return back
 
 
 def bonded_across(atoms: Atoms) -> NDArray[np.bool_]:
@@ -108,11 +130,23 @@ def bonded_across(atoms: Atoms) -> NDArray[np.bool_]:
 
 def neighbours(atoms: Atoms) -> list[list[int]]:
     """Return the bonded neighbours of every atom."""
-    near: list[list[int]] = [[] for _ in atoms]
-    for i, j, _ in zip(*bonds(atoms), strict=True):
-        near[i].append(int(j))
-        near[j].append(int(i))
-    return near
+    found: list[list[int]] = [[] for _ in atoms]
+    i, j, _ = bonds(atoms)
+    for one, other in zip(i.tolist(), j.tolist(), strict=True):
+        found[one].append(other)
+        found[other].append(one)
+    return found
+
+
+def coordination(atoms: Atoms) -> dict[str, dict[int, int]]:
+    """Return, for each species, how many atoms have how many bonded neighbours: {"C": {2: 12, 3: 42}}."""
+    i, j, _ = bonds(atoms)
+    number = np.bincount(np.concatenate([i, j]), minlength=len(atoms))
+    counts: dict[str, dict[int, int]] = {}
+    for species in sorted(set(atoms.get_chemical_symbols())):
+        values, found = np.unique(number[atoms.symbols == species], return_counts=True)
+        counts[species] = dict(zip(values.tolist(), found.tolist(), strict=True))
+    return counts
 
 
 def groups(count: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -163,6 +197,12 @@ def apart(positions: NDArray[np.float64], rank: NDArray[np.float64], distance: f
 def bond_lengths(atoms: Atoms) -> dict[str, NDArray[np.float64]]:
     """Return lengths [Å] by kind of bond, such as 'C-C', in alphabetical order."""
     i, j, d = bonds(atoms)
-    symbols = np.array(atoms.get_chemical_symbols())
-    kinds = np.array(["-".join(sorted(pair)) for pair in zip(symbols[i], symbols[j], strict=True)])
+    kinds = pair_kinds(atoms.numbers[i], atoms.numbers[j])
     return {str(kind): d[kinds == kind] for kind in np.unique(kinds)}
+
+
+def pair_kinds(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return (pairs,) names such as 'C-Si', the species in alphabetical order, of pairs of atomic numbers."""
+    codes, which = np.unique(200 * np.asarray(one) + np.asarray(other), return_inverse=True)
+    names = ["-".join(sorted((chemical_symbols[c // 200], chemical_symbols[c % 200]))) for c in codes.tolist()]
+    return np.array(names, dtype=np.str_)[which.reshape(-1)] if names else np.zeros(0, dtype="<U1")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from stem2sim.stages import Stage
+
 BIBLIOGRAPHY = "references.bib"
 """Of each package that cites."""
 
@@ -45,13 +47,57 @@ def cited(folder: Path) -> dict[str, str]:
     Raises:
         BadInput: not a run folder, or a stage of it is not installed here.
     """
+    found = entries("stem2sim", ALWAYS)
+    for stage in ran(folder):
+        found |= stage.citations()
+    return found
+
+
+def ran(folder: Path) -> list[Stage]:
+    """Return the stages that ran in a run folder, in turn.
+
+    Raises:
+        BadInput: not a run folder, or a stage of it is not installed here.
+    """
     if not (folder / CONFIG).is_file():
         raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
     config, steps = parse(folder / CONFIG, {}), RunFolder(folder).current()
-    ran = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
+    found: list[Stage] = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
     built = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
     simulated = [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]
-    found = entries("stem2sim", ALWAYS)
-    for stage in [*ran, *(one for name, one in (*built, *simulated) if any(s.startswith(name) for s in steps))]:
-        found |= stage.citations()
-    return found
+    return found + [one for name, one in (*built, *simulated) if any(s.startswith(name) for s in steps)]
+
+
+def reference(entry: str) -> str:
+    """Return a BibTeX entry as a line of a list of references."""
+    plain = {name.lower(): _plain(value) for name, value in _FIELD.findall(entry)}
+    authors = plain.get("author", "").split(" and ")
+    several = len(authors) > 3 or "others" in authors
+    names = f"{authors[0]} et al." if several else "; ".join(authors)
+    where = plain.get("journal") or plain.get("booktitle") or plain.get("school") or plain.get("howpublished", "")
+    numbers = ", ".join(filter(None, (plain.get("volume"), plain.get("pages"))))
+    year = f" ({plain['year']})" if "year" in plain else ""
+    told = ", ".join(filter(None, (names, plain.get("title"), f"{where} {numbers}".strip())))
+    doi = f", doi {plain['doi']}" if "doi" in plain else f", {plain['url']}" if "url" in plain else ""
+    return f"{told}{year}{doi}"
+
+
+_FIELD = re.compile(r"(\w+)\s*=\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+
+_ACCENTS = {
+    r"{\o}": "ø",
+    r"{\"o}": "ö",
+    r"{\"u}": "ü",
+    r"{\"a}": "ä",
+    r"{\'e}": "é",
+    r"{\'a}": "á",
+    r"\&": "&",
+    "--": "–",
+    r"\url": "",
+}
+
+
+def _plain(value: str) -> str:
+    for coded, letter in _ACCENTS.items():
+        value = value.replace(coded, letter)
+    return " ".join(value.replace("{", "").replace("}", "").split())

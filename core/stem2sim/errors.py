@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+"""Exit codes; scripts rely on them."""
+
 
 class BadInput(ValueError):
     """What was given cannot be used; nothing was run with it (exit code 2). The message is for people: one line."""

@@ -43,8 +43,22 @@ class Probe(BaseModel):
             pixel_size: [Å].
             shape: rows, columns of the frame.
         """
-        xy = np.asarray(positions, dtype=float).reshape(-1, 2) / pixel_size
         strength = (np.asarray(numbers, dtype=float) / CARBON) ** self.scattering_exponent
+        return self.draw(positions, strength, pixel_size, shape)
+
+    def draw(
+        self, positions: ArrayLike, heights: ArrayLike, pixel_size: float, shape: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return the sum of one probe at each position, of the height that is given.
+
+        Args:
+            positions: (atoms, 2) array of x, y [Å] from the centre of the top-left pixel.
+            heights: (atoms,) of the peaks, any unit.
+            pixel_size: [Å].
+            shape: rows, columns of the frame.
+        """
+        xy = np.asarray(positions, dtype=float).reshape(-1, 2) / pixel_size
+        height = np.asarray(heights, dtype=float)
         core = self.fwhm / FWHM_PER_SIGMA / pixel_size
         rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[:, None]
         frame = np.zeros(shape, dtype=np.float32)
@@ -52,9 +66,25 @@ class Probe(BaseModel):
         for weight, width in ((1 - self.tail_weight, core), (self.tail_weight, core * self.tail_width)):
             down = np.exp(-0.5 * ((rows - xy[:, 1]) / (width * stretch)) ** 2).astype(np.float32)
             along = np.exp(-0.5 * ((columns - xy[:, 0]) / (width / stretch)) ** 2).astype(np.float32)
-            frame += (down * (strength * weight * (core / width) ** 2).astype(np.float32)) @ along.T
-        peak = (1 - self.tail_weight) + self.tail_weight / self.tail_width**2
-        return frame / np.float32(peak)
+            frame += (down * (height * weight * (core / width) ** 2).astype(np.float32)) @ along.T
+        return frame / np.float32(self._peak)
+
+    @property
+    def _peak(self) -> float:
+        return (1 - self.tail_weight) + self.tail_weight / self.tail_width**2
+
+    def profile(self, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return the probe at dx, dy [Å] from its middle, where it is 1, and its slopes along x and y [1/Å]."""
+        stretch = np.sqrt(self.ellipticity)
+        value, slope_x, slope_y = np.zeros_like(dx), np.zeros_like(dx), np.zeros_like(dx)
+        core = self.fwhm / FWHM_PER_SIGMA
+        for weight, width in ((1 - self.tail_weight, core), (self.tail_weight, core * self.tail_width)):
+            wide, high = width / stretch, width * stretch
+            part = weight * (core / width) ** 2 / self._peak * np.exp(-0.5 * ((dx / wide) ** 2 + (dy / high) ** 2))
+            value += part
+            slope_x -= part * dx / wide**2
+            slope_y -= part * dy / high**2
+        return value, slope_x, slope_y
 
 
 class Scan(BaseModel):

@@ -19,6 +19,7 @@ from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
 from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.sessions import Log
 from stem2sim.simulation import SimulationResult, variants
 from stem2sim.spread import spread
 from stem2sim.structure import Structure
@@ -45,6 +46,7 @@ class Outcome:
     """What a run left, for the command line to print."""
 
     folder: Path
+    session: Log
     steps: dict[str, str] = field(default_factory=dict)
     """Step -> done, already done or unfinished."""
     warnings: list[str] = field(default_factory=list)
@@ -86,21 +88,52 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
     with folder.locked(), _logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
         write_text(out / CONFIG, config.to_toml())
-        outcome = Outcome(out)
-        last = UNTIL.index(until)
-        if config.structure is not None and given is not None:
-            segmentation, start = _given(config.structure, given)
-        else:
-            segmentation, start = _segment(config, image, folder, outcome)
-            outcome.segmentation = segmentation
-        if last >= 1:
-            branches = _build(config, segmentation, start, folder, outcome)
-            if last >= 2:
-                _simulate(config, branches, folder, outcome)
-        if until == "report":
-            folder.keep_only([*outcome.steps, REPORT])
-            _report(config, image, folder, outcome)
+        outcome = Outcome(out, Log(out))
+        with _ended(outcome), _told_on_the_page(image, folder, until):
+            if config.structure is not None and given is not None:
+                segmentation, start = _given(config.structure, given)
+            else:
+                segmentation, start = _segment(config, image, folder, outcome)
+                outcome.segmentation = segmentation
+            if UNTIL.index(until) >= 1:
+                branches = _build(config, segmentation, start, folder, outcome)
+                if UNTIL.index(until) >= 2:
+                    _simulate(config, branches, folder, outcome)
+            if until == "report":
+                folder.keep_only([*outcome.steps, REPORT])
+                _report(config, image, folder, outcome)
     return outcome
+
+
+@contextmanager
+def _ended(outcome: Outcome) -> Iterator[None]:
+    """Record how the work ended."""
+    try:
+        yield
+    except (BadInput, StageFailed) as problem:
+        outcome.session.ends(str(problem))
+        raise
+    except BaseException:
+        outcome.session.ends("interrupted")
+        raise
+    outcome.session.ends("done")
+
+
+@contextmanager
+def _told_on_the_page(image: Image | None, folder: RunFolder, until: str) -> Iterator[None]:
+    """Leave a report of a run that fails, with what it came to, and why it went no further."""
+    try:
+        yield
+    except (BadInput, StageFailed) as failure:
+        if until == "report":
+            from stem2sim.report import Report
+
+            folder.forget(REPORT)
+            try:
+                Report.of(folder.path, image, failure=str(failure), under_way=True).write(folder.path)
+            except Exception:  # the failure is what must be told
+                log.debug("no report of the failure", exc_info=True)
+        raise
 
 
 def collect(out: Path) -> Outcome:
@@ -117,21 +150,22 @@ def collect(out: Path) -> Outcome:
     config = parse(out / CONFIG, {})
     folder = RunFolder(out)
     with folder.locked(), _logged(out / LOG), only("collect"):
-        outcome = Outcome(out)
-        branches = []
-        for step, files in folder.current().items():
-            if step.startswith("structure"):
-                (file,) = files
-                outcome.structures.append((file, _read(Structure.read, file)))
-                label = step.removeprefix("structure").removeprefix("-")
-                branches.append(_Branch(label, folder.inputs(step), outcome.structures[-1][1], file.name, step))
-        _simulate(config, branches, folder, outcome)
-        if not outcome.results:
-            raise StageFailed("; ".join(outcome.waiting) or "there is no simulation to collect from")
-        from stem2sim.report import Report
+        outcome = Outcome(out, Log(out))
+        with _ended(outcome):
+            branches = []
+            for step, files in folder.current().items():
+                if step.startswith("structure"):
+                    (file,) = files
+                    outcome.structures.append((file, _read(Structure.read, file)))
+                    label = step.removeprefix("structure").removeprefix("-")
+                    branches.append(_Branch(label, folder.inputs(step), outcome.structures[-1][1], file.name, step))
+            _simulate(config, branches, folder, outcome)
+            if not outcome.results:
+                raise StageFailed("; ".join(outcome.waiting) or "there is no simulation to collect from")
+            from stem2sim.report import Report
 
-        folder.forget(REPORT)
-        outcome.report = Report.of(out).write(out)
+            folder.forget(REPORT)
+            outcome.report = Report.of(out, failure="", under_way=True).write(out)
     return outcome
 
 
@@ -158,6 +192,7 @@ def _step(
         log.info("%s: already done", step)
         return files
     started = time.monotonic()
+    outcome.session.begins(step)
     folder.forget(step)  # first of all: cut off from here on, its files are neither the old nor the new ones
     try:
         files = work()
@@ -343,7 +378,7 @@ def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Out
     )
 
     def work() -> list[Path]:
-        return [Report.of(folder.path, image).write(folder.path)]
+        return [Report.of(folder.path, image, failure="", under_way=True).write(folder.path)]
 
     outcome.report = _step(folder, outcome, REPORT, inputs, work)[0]
 

@@ -13,12 +13,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim.resume import CLAIM
+from stem2sim.sessions import SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", "report.html", "run.log"
+MARKDOWN, FIGURES = "report.md", "figures"
 STATE = "state.json"
 
 STATES = {".traj", ".npz", ".json", ".checkpoint"}
@@ -27,6 +29,11 @@ STATES = {".traj", ".npz", ".json", ".checkpoint"}
 
 LICENSED = {"POTCAR"}
 """Files that engines need and whose licence forbids to pass them on: no part of what is recorded or archived."""
+
+
+def analysis_of(result: Path) -> Path:
+    """Return the file, beside a result, of what happened along its trajectory."""
+    return result.with_name(result.name.replace("result", "analysis", 1))
 
 
 class Record(BaseModel):
@@ -118,12 +125,14 @@ class RunFolder:
         found = {file for files in self.current().values() for file in files}
         results = self.simulations()
         moving = {file.parent / str(json.loads(file.read_bytes()).get("trajectory")) for file in results}
+        moving |= {analysis_of(file) for file in results}
         for folder in {file.parent for file in results}:
             there = {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
             other = {file for file in there if file.name.startswith("result") or file.suffix in STATES}
             other |= {file for file in there if file.name in LICENSED}
             found |= (there - other) | (there & moving)
-        top = (self.path / name for name in (CONFIG, LOG, STATE, REPORT, "results.db"))
+        top = [self.path / name for name in (CONFIG, LOG, STATE, SESSIONS, REPORT, MARKDOWN, "results.db")]
+        top += (self.path / FIGURES).glob("*.png")
         return found | {file for file in top if file.is_file()}
 
     def workdir(self, step: str, inputs: str) -> Path:

@@ -79,6 +79,16 @@ class Stage(BaseModel, ABC):
         del elements
         return iter(())
 
+    def methods(self) -> str:
+        """Return a sentence for the methods section of a paper: what was done, with the numbers that decide it.
+
+        References stand as keys of `references.bib` in brackets: [ghosh2022].
+        """
+        first = (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
+        changed = self.model_dump(mode="json", exclude_defaults=True)
+        told = "".join(f", {name} = {value}" for name, value in changed.items() if name != "use")
+        return f"The stage {self.name} ({self.distribution()}{told}) did this: {first[:1].lower()}{first[1:]}."
+
     def cited(self) -> tuple[str, ...]:
         """Return the keys, in the `references.bib` of its package, of what a publication that used this has to cite."""
         return ()
@@ -174,6 +184,20 @@ class Engine(Simulator):
         20, ge=1, description="steps between the checkpoints of a relaxation: what a cut costs at most"
     )
     relax_cell: bool = Field(False, description="relax the cell as well, along the vectors that bonds repeat along")
+
+    def methods(self) -> str:
+        """Return a sentence for the methods section of a paper, the engine's own method in it."""
+        if self.task == "single-point":
+            return f"Energies and forces were computed with {self.theory()}."
+        cell = " together with the cell" if self.relax_cell else ""
+        return (
+            f"The atoms were relaxed{cell} with {self.theory()} until no force on an atom was larger than "
+            f"{self.fmax:g} eV/Å ({self.optimiser} optimiser, at most {self.max_steps} steps)."
+        )
+
+    def theory(self) -> str:
+        """Return how forces are computed, with references, as in 'GFN1-xTB [grimme2017gfn1]'."""
+        return f"the engine {self.name} ({self.distribution()})"
 
     @abstractmethod
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:

@@ -8,9 +8,11 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 
+from stem2sim.displacement import moved
 from stem2sim.errors import StageFailed
 from stem2sim.files import write_atomically
 
@@ -51,6 +53,25 @@ def second_half(path: Path, most: int) -> Iterator[Atoms]:
         first = len(reader) // 2
         for number in range(first, len(reader), max(1, (len(reader) - first) // most)):
             yield reader[number]
+
+
+def mean_structure(path: Path, most: int = 200) -> Atoms | None:
+    """Return the mean of about so many frames of the second half, drift and rotation in the plane removed; else None.
+
+    In a periodic cell drift only is removed.
+    """
+    first: Atoms | None = None
+    total, count = None, 0
+    for atoms in second_half(path, most):
+        if first is None:
+            first = atoms.copy()
+            first.calc = None
+            total = np.zeros((len(first), 3))
+        total += first.positions + moved(first, atoms, "in plane")
+        count += 1
+    if first is not None and total is not None:
+        first.positions = total / count
+    return first
 
 
 def _damaged(path: Path, number: int) -> None:

@@ -187,6 +187,17 @@ class Dftb(ElectronicEngine):
 
         return compose
 
+    def theory(self) -> str:
+        """Return Hamiltonian and parameters."""
+        if self.hamiltonian == "DFTB":
+            folder = slater_koster.folder_of(self.slater_koster).resolve().name
+            papers = [key for key in self.cited() if key in ("rauls1999", "sieck2000")]
+            of = f"SCC-DFTB with the Slater-Koster set {folder}" + (f" [{', '.join(papers)}]" if papers else "")
+        else:
+            of = self.hamiltonian
+        more = f", {self.dispersion.upper()} dispersion" if self.dispersion else ""
+        return f"{of}{more} in DFTB+ [hourahine2020] (electronic temperature {self.electronic_temperature:g} K)"
+
     def cited(self) -> tuple[str, ...]:
         """Return DFTB+, what its Slater-Koster set requires, and the dispersion correction."""
         keys = ["hourahine2020"]

@@ -26,10 +26,10 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train an ensemble on generated frames, labelled frames of your own, or both. Goes on where it was cut off."""
-    from stem2sim.cli import _console
+    from stem2sim.console import console
     from stem2sim_unet.train import train as train_ensemble
 
-    with _console(verbose):
+    with console(verbose):
         card = train_ensemble(read_training(config), out)
     _print(card, out, json)
 
@@ -44,10 +44,10 @@ def import_(
     verbose: Verbose = False,
 ) -> None:
     """Read AtomAI's model file, without running anything in it, into a folder of safetensors."""
-    from stem2sim.cli import _console
+    from stem2sim.console import console
     from stem2sim_unet.exchange import from_atomai
 
-    with _console(verbose):
+    with console(verbose):
         card = from_atomai(model, tuple(classes.split(",")), read_training(recipe) if recipe else None, out)
     _print(card, out, json)
 
@@ -74,12 +74,12 @@ def adapt(
     verbose: Verbose = False,
 ) -> None:
     """Fit an ensemble to new frames: members that fit them are kept and fine-tuned on what they agree about."""
-    from stem2sim.cli import _console
+    from stem2sim.console import console
     from stem2sim.readers import read_image
     from stem2sim_unet import SHIPPED
     from stem2sim_unet.adapt import adapt as adapt_ensemble
 
-    with _console(verbose):
+    with console(verbose):
         frames = [read_image(path, pixel_size) for path in images]
         plan = read_training(recipe)
         card = adapt_ensemble(weights or SHIPPED, frames, plan.recipe, out, rounds=rounds, steps=steps)

@@ -93,6 +93,15 @@ class Unet(Segmenter):
         if find_spec("openvino") is None and not torch.cuda.is_available():
             yield Check("unet", "note", "without OpenVINO, slower on a CPU", 'pip install "stem2sim-unet[openvino]"')
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        own = self.weights.name if self.weights else "shipped"
+        return (
+            f"Atoms were found by an ensemble of U-Nets [ronneberger2015] with AtomAI's architecture [ziatdinov2022] "
+            f"({self.distribution()}, the {own} ensemble), which gives each atom a species, a probability and a "
+            f"position error; detections less probable than {self.least_probability:g} were left out."
+        )
+
     def cited(self) -> tuple[str, ...]:
         """Return the network, and AtomAI, whose it is."""
         return ("ziatdinov2022", "ronneberger2015")

@@ -216,6 +216,14 @@ class Vasp(ElectronicEngine):
         # by name: a machine that prepares or collects may have none of them, and the POTCAR in the folder stays
         return {"structure": structure.fingerprint(), **kept, "potentials": list(request.names)}
 
+    def theory(self) -> str:
+        """Return functional, potentials and basis."""
+        mesh = " × ".join(map(str, self.kpoints))
+        return (
+            f"VASP [kresse1996] (PBE [perdew1996], projector augmented waves [blochl1994, kresse1999], cut-off "
+            f"{self.encut:g} eV, {mesh} k-points)"
+        )
+
     def cited(self) -> tuple[str, ...]:
         """Return VASP, its potentials and functional, and what the options bring."""
         keys = ["kresse1996", "blochl1994", "kresse1999", "perdew1996"]

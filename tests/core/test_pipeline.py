@@ -20,10 +20,13 @@ from stem2sim.atoms_table import AtomsTableSegmenter
 from stem2sim.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.pipeline import run
+from stem2sim.readers import ImageSource
 from stem2sim.report import Report
 from stem2sim.runfolder import RunFolder
+from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
-from stem2sim.stages import Builder, Simulator
+from stem2sim.stages import Builder, Segmenter, Simulator
+from stem2sim.testing import graphene_image
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.place import Place
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stem2sim.segmentation import Segmentation
+    from stem2sim.image import Image
     from stem2sim.structure import Structure
 
 
@@ -235,7 +238,33 @@ def test_a_failing_stage_is_one_line_and_loses_nothing(table: Path, tmp_path: Pa
     ):
         run(bad, tmp_path / "run")
     assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "This run did not finish: 02-bomb: ZeroDivisionError" in page
+    assert "01-xtb" in page
     assert run(good, tmp_path / "run").steps["01-xtb"] == "already done"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "did not finish" not in page
+    assert "This run was resumed" in page
+    assert "failed: 02-bomb: ZeroDivisionError" in page
+
+
+class Blind(Segmenter):
+    """Sees nothing."""
+
+    name: ClassVar[str] = "blind"
+
+    def segment(self, image: Image) -> Segmentation:
+        return Segmentation(atoms=AtomsTable.empty())
+
+
+def test_a_frame_in_which_nothing_is_found_has_a_page_that_says_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "frame.npy", graphene_image(8.0).pixels)
+    blind = Config(image=ImageSource(path=tmp_path / "frame.npy", pixel_size=0.1), segment=Blind(), build=(Place(),))
+    with pytest.raises(BadInput, match="segment: no atoms found"):
+        run(blind, tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "This run did not finish: segment: no atoms found" in page
+    assert "nothing was found" in page
 
 
 def test_bad_input_never_loses_earlier_results(table: Path, tmp_path: Path) -> None:
@@ -279,4 +308,6 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
     assert '"01-xtb": "already done"' in again.stdout
     assert '"segment": "already done"' in again.stdout
     assert '"02-aimd": "done"' in again.stdout
-    assert (out / "report.html").exists()
+    page = (out / "report.html").read_text()
+    assert "This run was resumed" in page
+    assert ("cut off in 02-aimd" if how is signal.SIGKILL else "interrupted in 02-aimd") in page

@@ -3,23 +3,51 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from ase.db import connect
+from ase.io import read
 from PIL import Image as PillowImage
-from tests.conftest import table_of
+from tests.conftest import flake, table_of
 
 from stem2sim import figures
 from stem2sim.config import read_config
+from stem2sim.errors import BadInput
 from stem2sim.image import Image
 from stem2sim.pipeline import run
+from stem2sim.report import Report
+from stem2sim.report.blocks import (
+    Beside,
+    Code,
+    Facts,
+    Figures,
+    Film,
+    FrameView,
+    Picture,
+    Plot,
+    Points,
+    Raster,
+    Regions,
+    Section,
+    Series,
+    StructureView,
+    Table,
+    Text,
+    Warnings,
+)
+from stem2sim.report.page import Page
+from stem2sim.report.structureview import MOST
+from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 from stem2sim.testing import graphene_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stem2sim.report.blocks import Block
 
 
 @pytest.fixture(scope="module")
@@ -39,39 +67,98 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "run"
 
 
-class Links(HTMLParser):
-    """Collects what a browser would fetch, and the text it would show."""
+class Reader(HTMLParser):
+    """Collects what a browser would fetch, the text it would show, and the data it would read."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
         self.fetched: list[str] = []
-        self.pictures = 0
+        self.tags: list[str] = []
         self.text = ""
+        self.data: list[dict[str, Any]] = []
+        self._within = ""
+        self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
+        self.tags.append(tag)
         if tag == "img":
             assert given.get("alt"), "a picture needs words for those who cannot see it"
-            self.pictures += 1
-        self.fetched += [v for k, v in attrs if k in ("src", "href", "srcset") and v and not v.startswith("data:")]
-        assert tag not in ("link", "iframe")
-        assert tag != "script" or not attrs, "the page's own, and none from elsewhere"
+        if tag == "script":
+            assert given in ({}, {"type": "application/json"}), "the page's own, and none from elsewhere"
+        assert tag not in ("iframe", "object")
+        assert not any(name.startswith("on") for name in given)
+        held = ("#", "data:")  # in the page itself
+        self.fetched += [v for k, v in attrs if k in ("src", "href", "srcset") and v and not v.startswith(held)]
+        self._within = "data" if given.get("type") == "application/json" else tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = ""
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._within == "data":
+            self.data.append(json.loads(data))
+        elif not self._within:
+            self.text += data
+
+
+HOSTILE = "</script><b>&\"'|`*x*`[y](z) $body {{body}} \\u003c"
+"""A name that would break out of whatever does not escape it."""
+
+
+def hostile() -> list[Block]:
+    """Return every kind of block, with a hostile name wherever there is a name."""
+    sheet = flake(6).atoms
+    places = sheet.positions[:, 0], sheet.positions[:, 1]
+    grey = Raster.grey(HOSTILE, np.eye(16), 0.5)
+    return [
+        Text(HOSTILE), Warnings([HOSTILE], HOSTILE, grave=True), Facts({HOSTILE: [HOSTILE, "two"]}),
+        Table(HOSTILE, [HOSTILE, "n"], [[HOSTILE, "1"]], HOSTILE), Picture(grey.png, HOSTILE, HOSTILE),
+        Plot(HOSTILE, HOSTILE, [Series(HOSTILE, [0, 1], [np.nan, 2], [0, 1], [1, 3])], y_label=HOSTILE, log_y=True),
+        FrameView(
+            grey.extent, [grey, Raster.of(HOSTILE, np.eye(16) - 0.5, grey.extent, 1.0, HOSTILE)],
+            [Points(HOSTILE, *places, [HOSTILE] * len(sheet), "#ffffff", key={HOSTILE: "#ffffff"})],
+            [Regions(HOSTILE, [np.array([[0, 0], [1, 0], [1, 1.0]])], "#ffffff")], HOSTILE, HOSTILE,
+        ),
+        StructureView(HOSTILE, [(HOSTILE, sheet)], Film.of([sheet, sheet], [0, 1], HOSTILE), HOSTILE),
+        Code(HOSTILE, HOSTILE + "```"), Beside([Text(HOSTILE)]), Section(HOSTILE, [Text(HOSTILE)]),
+    ]  # fmt: skip
+
+
+def test_nothing_that_is_shown_can_become_markup() -> None:
+    """Every block, with a name that tries: the page has the elements it would have without, and nothing is fetched."""
+    page = Reader(Page(HOSTILE, HOSTILE, [Section(HOSTILE, hostile())]).html())
+    assert page.fetched == []
+    assert page.tags.count("b") == 0
+    assert page.tags.count("body") == 1
+    assert page.tags.count("script") == 3 + len(("page", "table", "uPlot", "plot", "frame", "3Dmol", "structure"))
+    assert page.text.count(HOSTILE) > 20
+    words, _ = Page(HOSTILE, HOSTILE, [Section(HOSTILE, hostile())]).markdown()
+    prose = re.sub(r"(?s)````.*?````", "", words)
+    assert "<b>" not in prose.replace("\\<", "")
 
 
 def test_the_page_needs_no_network_and_shows_all(folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    links = Links()
-    links.feed(page)
-    assert links.fetched == []
-    assert "url(" not in page
-    # frame, certainty, patch; structures, bonds and series of two simulations
-    assert links.pictures == 3 + 2 * 3
-    assert "a<b>&c.npy" in links.text, "names are escaped, not interpreted"
+    reader = Reader(page)
+    assert reader.fetched == []
+    assert "url(" not in re.sub(r"(?s)<script>.*?</script>", "", page)
+    # structures of two simulations; bonds of two kinds each; energy and force, three observables
+    assert reader.tags.count("img") == 2 + 2 * 2 + 2 + 3
+    assert reader.tags.count("h1") == 1
+    assert "a<b>&c.npy" in reader.text, "names are escaped, not interpreted"
     for word in ("C-C bonds", "C-H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
-        assert word in links.text, word
+        assert word in reader.text, word
+
+
+def test_markdown_says_the_same_with_its_pictures_beside_it(folder: Path) -> None:
+    words = (folder / "report.md").read_text()
+    assert words.startswith("# a\\<b\\>&c.npy\n")
+    for word in ("## In short", "C-C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
+        assert word in words, word
+    named = set(re.findall(r"\]\((figures/[^)]+\.png)\)", words))
+    assert named == {str(file.relative_to(folder)) for file in (folder / "figures").iterdir()}
+    assert len(named) == 1 + 2 + 2 * 2 + 2 + 3
 
 
 def test_numbers_on_the_page_are_those_of_the_results(folder: Path) -> None:
@@ -79,6 +166,19 @@ def test_numbers_on_the_page_are_those_of_the_results(folder: Path) -> None:
     for step in ("01-xtb", "02-aimd"):
         energy = json.loads((folder / step / "result.json").read_text())["energy"]
         assert f"{energy:.4f} eV" in page
+
+
+def test_the_view_holds_the_structures_and_the_trajectory(folder: Path) -> None:
+    """Every atom where the result has it, every frame at the time the observables say."""
+    data = next(d for d in reversed(Reader((folder / "report.html").read_text()).data) if "trajectory" in d)
+    result = json.loads((folder / "02-aimd" / "result.json").read_text())
+    after = data["structures"][-1]
+    atoms = read(folder / "02-aimd" / "result.extxyz")
+    assert after["symbols"] == list(atoms.symbols)
+    assert np.reshape(after["positions"], (-1, 3)) == pytest.approx(atoms.positions, abs=6e-4)
+    assert after["cell"] is None, "a flake has no cell to show"
+    assert data["trajectory"]["times"] == pytest.approx(result["observables"]["time [fs]"])
+    assert len(data["trajectory"]["frames"]) == len(data["trajectory"]["times"])
 
 
 def test_results_are_in_the_database(folder: Path) -> None:
@@ -90,9 +190,10 @@ def test_results_are_in_the_database(folder: Path) -> None:
 
 def test_the_crate_names_every_file_there_is(folder: Path) -> None:
     crate = json.loads((folder / "ro-crate-metadata.json").read_text())
-    parts = next(e for e in crate["@graph"] if e["@id"] == "./")["hasPart"]
-    assert {"report.html", "atoms.csv", "01-xtb/result.json"} <= {p["@id"] for p in parts}
-    assert all((folder / p["@id"]).is_file() for p in parts)
+    named = {e["@id"] for e in crate["@graph"] if "File" in e["@type"]}
+    assert {"report.html", "report.md", "atoms.csv", "01-xtb/result.json"} <= named
+    assert {f"figures/{file.name}" for file in (folder / "figures").iterdir()} <= named
+    assert all((folder / name).is_file() for name in named if "://" not in name and not name.startswith("#"))
 
 
 def test_versions_are_stated(folder: Path) -> None:
@@ -101,21 +202,130 @@ def test_versions_are_stated(folder: Path) -> None:
     assert re.search(r"tblite \d+\.\d+", page)
 
 
-@pytest.mark.parametrize(("column", "row"), [(10, 40), (57, 22), (33, 3)])
-def test_a_point_of_the_picture_is_a_place_in_the_frame(column: int, row: int) -> None:
-    """The one bright spot of a frame is found in the picture, and the panel's box leads back to its x and y."""
-    pixels = np.zeros((50, 64), dtype=np.float32)
-    pixels[row - 1 : row + 2, column - 1 : column + 2] = 1
-    image = Image(pixels=pixels, pixel_size=0.3)
-    png, panels = figures.frame(image, table_of(np.array([[9.0, 7.0]])))
-    drawn = np.asarray(PillowImage.open(io.BytesIO(png)).convert("L")).astype(float)
-    height, width = drawn.shape
-    for (left, top, right, bottom), (x0, y0, x1, y1) in panels:
-        rows, columns = (
-            slice(round(a), round(b)) for a, b in ((top * height, bottom * height), (left * width, right * width))
-        )
-        inside = drawn[rows, columns][6:-6, 6:-6]  # the frame line round it is bright as well
-        bright = np.argwhere(inside > 250).mean(axis=0) + 6.5
-        u, v = (columns.start + bright[1]) / width, (rows.start + bright[0]) / height
-        assert x0 + (u - left) / (right - left) * (x1 - x0) == pytest.approx(0.3 * column, abs=0.08)
-        assert y0 + (v - top) / (bottom - top) * (y1 - y0) == pytest.approx(0.3 * row, abs=0.08)
+def test_pictures_of_an_earlier_report_go(folder: Path, tmp_path: Path) -> None:
+    """Those that a report drew; what somebody else put there stays."""
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (copy / "figures" / "99-earlier.png").touch()
+    (copy / "figures" / "mine.png").touch()
+    Report.of(copy).write(copy)
+    names = {file.name for file in (copy / "figures").iterdir()}
+    assert "99-earlier.png" not in names
+    assert "mine.png" in names
+
+
+def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
+    """With what there is, or with nothing; and a run that was resumed says so."""
+    sessions = ("begun 2026-11-23 02:14, cut off during 02-aimd", "resumed 2026-11-23 03:00")
+    report = Report.of(folder, failure="the disk is full", sessions=sessions)
+    text = Reader(report.page("now").html()).text
+    assert "This run did not finish: the disk is full" in text
+    assert text.index("did not finish") < text.index("imaged")
+    assert f"This run was resumed: {sessions[0]}; {sessions[1]}." in text
+    (tmp_path / "run.toml").write_text('[image]\npath = "frame.npy"\n[segment]\nuse = "peaks"\n')
+    with pytest.raises(BadInput, match="nothing to report"):
+        Report.of(tmp_path)
+    page = Report.of(tmp_path, failure="no lattice").write(tmp_path).read_text()
+    for words in ("This run did not finish: no lattice", "nothing was found", "no structure was built"):
+        assert words in Reader(page).text
+
+
+def test_an_atoms_table_is_shown_without_a_frame(folder: Path) -> None:
+    """The atoms, with what is doubted; the page has no picture of a frame."""
+    atoms = table_of(flake(12).atoms.positions[:, :2])
+    doubt = Doubt(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
+    found = Segmentation(atoms=atoms, doubts=(doubt,))
+    report = Report(folder=folder, title="atoms.csv", config="", segmentation=found, structures={}, results={})
+    page = report.page("now").html()
+    assert "<image" not in page
+    assert page.count("<circle") == 3 * len(atoms) + 1
+    assert "x = 1.00, y = 2.00 Å: C (0.60) or nothing (0.40)" in Reader(page).data[0]["places"][0]
+    assert "Places with two readings" in page
+
+
+def test_a_frame_in_which_nothing_was_found_is_shown(folder: Path) -> None:
+    """With a frame, and without: zero atoms break nothing, in HTML or Markdown."""
+    for image in (Image(pixels=np.eye(32, dtype=np.float32), pixel_size=0.1), None):
+        report = Report(
+            folder=folder, title="empty", config="", image=image,
+            segmentation=Segmentation(atoms=AtomsTable.empty()), structures={}, results={},
+        )  # fmt: skip
+        page = report.page("now")
+        assert "no atom" in Reader(page.html()).text
+        assert "no atom" in page.markdown()[0]
+
+
+def test_structures_of_the_same_atoms_share_a_layer(folder: Path) -> None:
+    """Ten samples of one patch are one layer of the frame, which says how many they are."""
+    report = Report.of(folder)
+    (structure,) = report.structures.values()
+    source = structure.atoms.arrays["source"]
+    other = structure.model_copy(update={"atoms": structure.atoms[source != source.max()]})
+    more = report.model_copy(update={"structures": {"a": structure, "b": structure, "c": structure, "d": other}})
+    text = Reader(more.page("now").html()).text
+    assert "in a and 2 more" in text
+    assert "in d" in text
+
+
+def test_a_large_frame_is_a_small_page(folder: Path) -> None:
+    """896 × 896 pixels and 2000 atoms: what a point says is in the page once, however many layers show it."""
+    x, y = (one.ravel() for one in np.meshgrid(np.arange(45) * 2.0, np.arange(45) * 2.0))
+    pixels = np.random.default_rng(0).poisson(20, (896, 896)).astype(np.float32)
+    atoms = table_of(np.column_stack([x, y]))
+    report = Report(
+        folder=folder, title="large", config="", image=Image(pixels=pixels, pixel_size=0.1),
+        segmentation=Segmentation(atoms=atoms), structures={}, results={},
+    )  # fmt: skip
+    page = report.page("now").html()
+    assert len(page) < 3e6
+    (data,) = Reader(page).data
+    assert len(data["places"]) == len(atoms)
+    assert [len(layer) for layer in data["layers"]] == [len(atoms)] * 3
+
+
+def test_a_long_film_keeps_evenly_spaced_frames() -> None:
+    """At most so many bytes, the first frame always, each with its own time."""
+    sheet = flake(12).atoms
+    film = Film.of((sheet for _ in range(3001)), np.arange(3001) * 0.5, "time [fs]")
+    assert film is not None
+    assert film.total == 3001
+    assert film.every > 1
+    assert np.diff(film.times) == pytest.approx(0.5 * film.every)
+    assert len(film.frames) == len(film.times)
+    assert len(json.dumps(film.frames)) < 1.5 * MOST
+    assert f"Every {film.every}th of 3001 frames." in StructureView("x", [("x", sheet)], film).html(3)
+
+
+def test_curves_with_different_points_share_an_axis() -> None:
+    """Each value stays at its own x; where a curve has none there is none."""
+    plot = Plot("t", "x", [Series("a", [0, 2], [1, 3]), Series("b", [0, 1, 2], [5, 6, np.inf], [4, 5, 6], [6, 7, 8])])
+    (data,) = Reader(plot.html(3)).data
+    assert data["columns"] == [[0, 1, 2], [1, None, 3], [5, 6, None], [4, 5, 6], [6, 7, 8]]
+    assert [one["band"] for one in data["series"]] == [False, True]
+    histogram = Series.histogram("h", [0.1, 0.2, 1.5], [0, 1, 2])
+    assert np.asarray(histogram.y).tolist() == [2, 1, 0]
+    for kind in ("line", "steps", "bars"):
+        assert Plot("t", "x", [histogram], kind).png.startswith(b"\x89PNG")
+
+
+def test_a_map_is_stretched_and_lies_where_it_was_measured() -> None:
+    """The centre of the first pixel is at 0, 0; above 0 and below have colours of their own, 0 has none."""
+    values = np.array([[0.0, 1.0], [-1.0, 0.5]])
+    raster = Raster.of("m", values, figures.extent(values, 0.2), 1.0)
+    assert raster.extent == pytest.approx((-0.1, -0.1, 0.3, 0.3))
+    assert (
+        np.asarray(PillowImage.open(io.BytesIO(Raster.of("m", values * np.nan, (0, 0, 1, 1), 1.0).png)))[..., 3].max()
+        == 0
+    )
+    shades = np.asarray(PillowImage.open(io.BytesIO(raster.png)))
+    assert shades[..., 3].tolist() == [[0, 255], [255, 128]]
+    assert shades[0, 1, 0] > shades[0, 1, 2]
+    assert shades[1, 0, 2] > shades[1, 0, 0]
+    grey = np.asarray(PillowImage.open(io.BytesIO(Raster.grey("g", np.arange(2000.0).reshape(40, 50), 1.0).png)))
+    assert grey.shape == (40, 50)
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_markdown_keeps_pictures_in_order() -> None:
+    kept = Figures()
+    assert kept.add(b"a", "C-C bonds [Å]") == "figures/01-c-c-bonds.png"
+    assert kept.add(b"b", "***") == "figures/02-x.png"

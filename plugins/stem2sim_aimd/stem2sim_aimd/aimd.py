@@ -117,6 +117,23 @@ class Aimd(EngineSimulator):
         """Whether the engine is, and moves the atoms by itself."""
         return self.moves_natively and self.engine.external
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        several = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
+        temperatures = ", ".join(f"{t:g}" for t in several)
+        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs where hydrogen moves, else 1 fs"
+        papers = f" [{', '.join(self.cited())}]" if self.cited() else ""
+        held = (
+            "at constant energy, begun"
+            if self.ensemble == "nve"
+            else f"at constant temperature ({self.thermostat}{papers})"
+        )
+        many = f", {self.replicas} trajectories each" if self.replicas > 1 else ""
+        return (
+            f"Molecular dynamics {held} at {temperatures} K ran for {self.steps} steps of {step}{many} (seed "
+            f"{self.seed}), with forces of {self.engine.theory()}."
+        )
+
     def cited(self) -> tuple[str, ...]:
         """Return the thermostat's papers."""
         if self.ensemble == "nve":

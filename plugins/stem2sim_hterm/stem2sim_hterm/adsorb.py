@@ -18,11 +18,11 @@ from pydantic import Field, model_validator
 from stem2sim.adsorption import ADSORBATE, SURFACE
 from stem2sim.bonds import REACH, bonds, neighbours
 from stem2sim.errors import BadInput
+from stem2sim.frame import check_within, in_frame
 from stem2sim.rings import LARGEST_RING, rings
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended, topmost
 from stem2sim_hterm.edges import edge_atoms
-from stem2sim_hterm.frame import check_within, in_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,11 @@ class Adsorb(Builder):
                 f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
             )
         return self
+
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        what = self.path.name if self.path else self.what
+        return f"{what} was put on the distinct {', '.join(self.sites)} sites of the sheet."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the surface, the free adsorbate, and one structure for each distinct site, labelled by site."""

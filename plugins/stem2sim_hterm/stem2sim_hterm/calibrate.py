@@ -32,6 +32,11 @@ class Calibrate(Builder):
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the reference's hexagonal lattice [Å]")
     apply: bool = Field(False, description="correct the positions; otherwise only report")
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        done = "corrected to" if self.apply else "compared with"
+        return f"Bond lengths were {done} a honeycomb lattice of a = {self.lattice_constant:g} Å."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with what its lattice says, corrected where that was asked for.
 

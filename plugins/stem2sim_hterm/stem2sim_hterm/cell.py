@@ -59,6 +59,10 @@ class Cell(Builder):
     def _vacuum(self) -> Vector:
         return self.vacuum if isinstance(self.vacuum, tuple) else (self.vacuum,) * 3
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return "The structure was put into the cell given below."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure in the middle of its cell; nothing is turned or mirrored."""
         atoms = structure.atoms.copy()

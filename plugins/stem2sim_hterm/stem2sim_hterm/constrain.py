@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 
 from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
+from stem2sim.frame import in_frame
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.edges import outer_edge
-from stem2sim_hterm.frame import in_frame
 from stem2sim_hterm.region import Region
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Constrain(Region, Builder):
         if unknown:
             raise ValueError(f"no such species: {', '.join(unknown)}")
         return self
+
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return f"Atoms were held ({self.hold}; along {', '.join(self.axes)})."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with an ASE constraint more; `hold = "none"` takes all of them off."""

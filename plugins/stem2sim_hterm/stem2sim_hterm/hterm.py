@@ -86,6 +86,10 @@ class Hterm(Builder):
 
     charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return f"Dangling bonds were terminated with hydrogen (C-H {self.bond_length:g} Å)."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the terminated structure; what was removed, tilted, shared or left bare is among its findings."""
         if len(structure.atoms) == 0:

@@ -11,11 +11,11 @@ from pydantic import Field, model_validator
 
 from stem2sim.bonds import neighbours, two_core
 from stem2sim.errors import BadInput
+from stem2sim.frame import check_within, in_frame
 from stem2sim.rings import LARGEST_RING
 from stem2sim.stages import Builder
 from stem2sim.structure import ADDED, ELEMENTS
 from stem2sim_hterm.centres import BORDER, Centre, centres_of, log_probability, scores
-from stem2sim_hterm.frame import check_within, in_frame
 from stem2sim_hterm.region import Point, Region
 
 if TYPE_CHECKING:
@@ -85,6 +85,17 @@ class Patch(Region, Builder):
         if self.center is not None and self.count > 1:
             raise ValueError("count is for patches that are sought; give a list of centers instead")
         return self
+
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        if any(one is not None for one in (self.center, self.box, self.circle, self.polygon)):
+            return "A part of the sheet was cut out in the region given below."
+        which = "most" if self.by == "certainty" else "least"
+        what = {"impurity": "an impurity", "any": "any atom", "hole": "a hole", "edge": "the sheet's edge"}
+        return (
+            f"The {which} certain connected patch of at most {self.size or USUAL} atoms around "
+            f"{what.get(self.contains, self.contains)} was cut out of the sheet."
+        )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the patches, atoms with fewer than two neighbours in them left behind.

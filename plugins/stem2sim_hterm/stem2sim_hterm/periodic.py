@@ -10,12 +10,12 @@ from pydantic import Field
 
 from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
+from stem2sim.frame import check_within, in_frame
 from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
 from stem2sim_hterm.columns import ALIKE
-from stem2sim_hterm.frame import check_within, in_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,13 @@ class Periodic(Builder):
     )
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
     vacuum: float = Field(VACUUM, gt=0, le=200, description="above, and below, the sheet [Å]")
+
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return (
+            f"A cell of {self.repeats[0]} × {self.repeats[1]} lattice periods (a = {self.lattice_constant:g} Å) was "
+            f"cut out of the sheet, so that it repeats without a seam, {self.vacuum:g} Å of vacuum above and below it."
+        )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the cell, with vacuum above and below; how far its border atoms moved is among its findings."""

@@ -43,6 +43,12 @@ class Place(Builder):
         "or keep the stated pixel size",
     )
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        scale = ", on the scale that the frame's own lattice calls for" if self.scale == "lattice" else ""
+        least = f"{self.least_probability:g}"
+        return f"Atoms of a probability of at least {least} were placed where they were measured{scale}."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one structure, without a cell: x along columns, y down rows, nothing turned; z = 0 but in columns."""
         if len(structure.atoms):

@@ -29,6 +29,10 @@ class Ripple(Builder):
     amplitude: float = Field(0.05, ge=0, le=0.05, description="largest displacement along z; 0 for none [Å]")
     seed: int = Field(0, ge=0, description="another seed is another ripple")
 
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return f"Atoms were displaced out of the plane by up to {self.amplitude:g} Å, so that the sheet can buckle."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with a sum of waves added to z, periodic where the cell is."""
         atoms = structure.atoms.copy()

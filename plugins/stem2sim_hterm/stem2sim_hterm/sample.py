@@ -13,11 +13,11 @@ from scipy.spatial import cKDTree
 
 from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
+from stem2sim.frame import in_frame
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST
 from stem2sim.validation import CLASHING
 from stem2sim_hterm.columns import standing
-from stem2sim_hterm.frame import in_frame
 from stem2sim_hterm.place import Place
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ class Sample(Builder):
     count: int = Field(5, ge=1, le=1000, description="structures; 1 is the mean structure, nothing drawn")
     seed: int = Field(0, ge=0, description="another seed draws others")
     least_probability: float = Field(0.3, ge=0, le=1, description="atoms less probable than this never come in")
+
+    def methods(self) -> str:
+        """Return it for a methods section."""
+        return (
+            f"{self.count} structures were drawn from the measured probabilities, species and position errors of the "
+            f"atoms (seed {self.seed}), atoms less probable than {self.least_probability:g} left out."
+        )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield `count` structures, labelled sample-1 and so on; what differs from the mean is among their findings.

@@ -83,6 +83,12 @@ class Lammps(Engine):
             )
         return name
 
+    def theory(self) -> str:
+        """Return the potential."""
+        potential = self.potential or "AIREBO or Erhart-Albe"
+        papers = ", ".join(self.cited()[1:])
+        return f"the {potential} potential [{papers}] in LAMMPS [thompson2022]"
+
     def cited(self) -> tuple[str, ...]:
         """Return LAMMPS, and the potential; both that may be meant where none is given."""
         of = {"erhart-albe": ("erhart2005",), "tersoff": ("tersoff1989",), "airebo": ("stuart2000",)}

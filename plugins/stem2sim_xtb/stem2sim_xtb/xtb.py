@@ -65,6 +65,12 @@ class Xtb(ElectronicEngine):
         """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
         return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
 
+    def theory(self) -> str:
+        """Return the parametrisation."""
+        paper = self.cited()[0]
+        warmth = f"electronic temperature {self.electronic_temperature:g} K"
+        return f"{self.method} [{paper}] through tblite [tblite] ({warmth})"
+
     def cited(self) -> tuple[str, ...]:
         """Return the method's paper, and tblite."""
         return ("grimme2017gfn1" if self.method == "GFN1-xTB" else "bannwarth2019gfn2", "tblite")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stem2sim.bonds import bond_vectors
 from stem2sim.errors import BadInput
 from stem2sim.structure import ADDED
 
@@ -53,6 +54,37 @@ def in_frame(atoms: Atoms, segmentation: Segmentation) -> InFrame:
         return InFrame(np.eye(2), there.mean(axis=0) - here.mean(axis=0))
     fitted, *_ = np.linalg.lstsq(terms, there, rcond=None)
     return InFrame(np.asarray(fitted[:2].T), np.asarray(fitted[2]))
+
+
+def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]:
+    """Return how a structure lies in its frame, and what unwraps it where its cell repeats: (atoms, 3) to add [Å].
+
+    Raises:
+        BadInput: no atom of it comes from the frame.
+    """
+    source = built.arrays.get("source", np.full(len(built), ADDED))
+    known = source >= 0
+    if not known.any() or source.max() >= len(segmentation.atoms):
+        raise BadInput("nothing says where in the frame the structure lies: none of its atoms was found in one")
+    moved = np.zeros((len(built), 3))
+    if not built.pbc.any():
+        return in_frame(built, segmentation), moved
+    i, j, shift, vectors = bond_vectors(built)
+    whole = ~shift.any(axis=1) & known[i] & known[j]
+    there = np.zeros((len(built), 2))
+    there[known] = segmentation.atoms.positions[source[known]]
+    between = there[j[whole]] - there[i[whole]]
+    fitted = np.linalg.lstsq(vectors[whole, :2], between, rcond=None)[0].T
+    away = there - built.positions[:, :2] @ fitted.T
+    offset = np.median(away[known], axis=0)
+    flat = np.asarray(built.cell)[:2]
+    cells = np.rint(np.linalg.solve((flat[:, :2] @ fitted.T).T, (away - offset).T).T)
+    cells[~known] = 0
+    moved = cells @ flat
+    whole_sheet = built.copy()
+    whole_sheet.pbc = False
+    whole_sheet.positions += moved
+    return in_frame(whole_sheet, segmentation), moved
 
 
 def check_within(point: NDArray[np.float64] | tuple[float, float], xy: Floats) -> None:

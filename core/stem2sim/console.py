@@ -1,0 +1,50 @@
+"""What commands show: progress and messages on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    import json
+
+    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+@contextmanager
+def console(verbose: bool) -> Iterator[None]:
+    """Show progress bars and messages on standard error, for as long as the work lasts."""
+    import logging
+
+    from rich.console import Console
+
+    from stem2sim.progress import shown
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    class Messages(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warned = record.levelno >= logging.WARNING
+            text = f"warning: {record.getMessage()}" if warned else record.getMessage()
+            console.print(text, style="yellow" if warned else None, markup=False)
+            if verbose and record.exc_info:
+                console.print_exception()
+
+    handler = Messages(logging.DEBUG if verbose else logging.INFO)
+    log = logging.getLogger("stem2sim")
+    log.addHandler(handler)
+    before = log.level
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        with shown(console):
+            yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)

@@ -1,0 +1,98 @@
+"""The geometry of each result: angles, coordination and rings, and how far atoms are from where they were measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stem2sim.angles import angles, ring_angles, ring_bond_lengths
+from stem2sim.bonds import neighbours
+from stem2sim.displacement import Displacement, displacements, from_measured
+from stem2sim.errors import BadInput
+from stem2sim.report.blocks import Block, Section, Table, Text
+from stem2sim.rings import LARGEST_RING, rings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ase import Atoms
+
+    from stem2sim.report.report import Report
+    from stem2sim.structure import Structure
+
+WIDEST = 12
+"""Of the rings that are counted by size."""
+
+
+def geometry(report: Report) -> Iterator[Section]:
+    """One part for each result."""
+    parts: list[Section] = []
+    for name, result in report.results.items():
+        start = report.start(result)
+        named = ([("before", start.atoms)] if start else []) + [("after", result.structure.atoms)]
+        columns = ("quantity", *(title for title, _ in named))
+        measured = [dict(_measures(atoms)) for _, atoms in named]
+        keys = dict.fromkeys(key for one in measured for key in one)
+        rows = [[key, *(one.get(key, "") for one in measured)] for key in keys]
+        title = f"{Path(name).parent} {result.label}".strip()
+        blocks: list[Block] = [
+            Table(f"Angles, coordination and rings of {title}", columns, rows, "Mean ± standard deviation.")
+        ]
+        blocks += [
+            table for table in (_displacements(report, title, report.built(result), result.structure),) if table.rows
+        ]
+        parts.append(Section(title, blocks, f"geometry-{len(parts) + 1}"))
+    if parts:
+        yield Section(
+            "Geometry",
+            [Text("Angles name the atom in the middle. Rings are faces of the sheet; wider ones are holes."), *parts],
+        )
+
+
+def _measures(atoms: Atoms) -> Iterator[tuple[str, str]]:
+    for kind, found in angles(atoms).items():
+        yield f"{kind} [°]", f"{found.mean():.1f} ± {found.std():.1f} ({len(found)})"
+    near = neighbours(atoms)
+    for species in sorted(set(atoms.get_chemical_symbols())):
+        counts = Counter(len(near[k]) for k in range(len(atoms)) if atoms.symbols[k] == species)
+        told = ", ".join(f"{count} with {n}" for n, count in sorted(counts.items()))
+        yield f"neighbours of {species}", told
+    sizes = Counter(len(ring) for ring in rings(atoms))
+    yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(3, WIDEST + 1) if sizes[n]) or "none"
+    if wide := sorted(size for size in sizes.elements() if size > WIDEST):
+        yield "wider", ", ".join(map(str, wide))
+    inside, lengths = ring_angles(atoms), ring_bond_lengths(atoms)
+    for size in (size for size in inside if size <= LARGEST_RING):
+        yield f"angles in rings of {size} [°]", f"{inside[size].mean():.1f} ± {inside[size].std():.1f}"
+        yield f"bonds round rings of {size} [Å]", f"{lengths[size].mean():.3f} ± {lengths[size].std():.3f}"
+
+
+def _displacements(report: Report, title: str, built: Structure | None, end: Structure) -> Table:
+    rows: list[list[str]] = []
+
+    def told(what: str, made: Callable[[], list[Displacement]]) -> None:
+        try:
+            found = made()
+        except BadInput:  # atoms that were never measured, or are not the same
+            return
+        for one in found:
+            values = (one.mean, one.rms, one.largest)
+            cells = [f"{v:.3f}" for v in values] + [f"{one.share(v):.1f}" for v in values]
+            rows.append([what, one.axis, *cells, str(one.atom)])
+
+    found = report.segmentation
+    if found is not None and built is not None:
+        told("measured to built", lambda: from_measured(found.atoms.positions, built))
+        told("measured to this result", lambda: from_measured(found.atoms.positions, end))
+    if built is not None:
+        told("built to this result", lambda: displacements(built.atoms, end.atoms))
+    columns = (
+        "from where to where", "axis", "mean [Å]", "rms [Å]", "largest [Å]", "mean [%]", "rms [%]", "largest [%]",
+        "atom that moved most",
+    )  # fmt: skip
+    caption = (
+        "Rigid motion removed; from measured positions also the scale and stretch of the frame. Hydrogen does not "
+        "count. Percent of the mean length of the commonest bond."
+    )
+    return Table(f"Displacements of {title}", columns, rows, caption)

@@ -1,0 +1,38 @@
+"""What ran: every stage with its options and versions, and the config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stem2sim.config import without_none
+from stem2sim.report.blocks import Code, Section, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.report.report import Report
+
+
+def provenance(report: Report) -> Iterator[Section]:
+    """The stages in a table, the config below it."""
+    steps: list[tuple[str, dict[str, Any]]] = []
+    if report.segmentation:
+        steps.append(("segment", report.segmentation.made_by))
+    for name, structure in report.structures.items():
+        steps += [(f"build {name}", made) for made in structure.history]
+    steps += [(f"simulate {Path(name).parent}", {**r.made_by, **r.details}) for name, r in report.results.items()]
+    rows = [[where, str(made.get("use", "")), str(made.get("version", "")), _options(made)] for where, made in steps]
+    yield Section(
+        "What ran",
+        [
+            Table("Stages that ran", ("step", "stage", "version", "options"), rows),
+            Code("Config of this run", report.config, "toml"),
+        ],
+    )
+
+
+def _options(made: dict[str, Any]) -> str:
+    kept = without_none({key: value for key, value in made.items() if key not in ("use", "version")})
+    return ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in kept.items())

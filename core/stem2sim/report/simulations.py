@@ -1,0 +1,127 @@
+"""The simulations: what each made of its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stem2sim.bonds import bond_lengths
+from stem2sim.comparison import compared, displacement, engine_of, table
+from stem2sim.defects import defects
+from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
+from stem2sim.report.structureview import MOST
+from stem2sim.trajectory import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from stem2sim.report.report import Report
+    from stem2sim.simulation import SimulationResult
+    from stem2sim.structure import Structure
+
+    Lengths = Mapping[str, NDArray[np.float64]]
+
+BINS = 25
+
+MOST_FILMS = 8_000_000
+"""Bytes of trajectories in one page, about; of many simulations each shows fewer frames."""
+
+
+def simulations(report: Report) -> Iterator[Section]:
+    """One part for each result."""
+    parts: list[Section] = []
+    most = min(MOST, MOST_FILMS // max(1, len(report.results)))
+    for name, result in report.results.items():
+        folder = Path(name).parent
+        start = report.start(result)
+        named = [("before", start.atoms)] if start else []
+        named.append(("after", result.structure.atoms))
+        lengths = [(title, bond_lengths(atoms)) for title, atoms in named]
+        title = f"{folder}" + (f", {result.label}" if result.label else "")
+        caption = "x to the right, y down, z into the page, as in the frame."
+        blocks: list[Block] = [
+            Facts(dict(_facts(result, start, named, lengths))),
+            StructureView(title, named, _film(report.folder / folder, result, most), caption),
+            Beside([*_histograms(lengths), *_observables(result)]),
+        ]
+        parts.append(Section(title, blocks, f"simulation-{len(parts) + 1}"))
+    if parts:
+        yield Section("Simulations" if len(parts) > 1 else "Simulation", parts, "simulations")
+    if len(report.results) > 1:
+        yield _side_by_side(report)
+
+
+def _facts(
+    result: SimulationResult,
+    start: Structure | None,
+    named: Sequence[tuple[str, Atoms]],
+    lengths: Sequence[tuple[str, Lengths]],
+) -> Iterator[tuple[str, str | list[str]]]:
+    yield "engine", engine_of(result)
+    yield "energy", f"{result.energy:.4f} eV"
+    yield "largest force", f"{result.largest_force:.4f} eV/Å"
+    yield "outcome", ("" if result.converged else "not converged: ") + result.reason
+    yield "defects", [f"{title}: {_defects(atoms)}" for title, atoms in named]
+    for kind in sorted(lengths[-1][1]):
+        yield (
+            f"{kind} bonds",
+            [
+                f"{title} {d[kind].mean():.3f} ± {d[kind].std():.3f} Å ({len(d[kind])})"
+                for title, d in lengths
+                if kind in d
+            ],
+        )
+    if start and len(start.atoms) == len(result.structure.atoms):
+        moved = displacement(start.atoms, result.structure.atoms)
+        yield "displacement, root mean square", f"{moved:.3f} Å (rigid motion removed)"
+
+
+def _defects(atoms: Atoms) -> str:
+    return ", ".join(one.told() for one in defects(atoms)) or "none with a name"
+
+
+def _film(folder: Path, result: SimulationResult, most: int) -> Film | None:
+    """The trajectory, with the times of its frames where they were written down."""
+    if result.trajectory is None:
+        return None
+    label = next((name for name in result.observables if name.startswith("time")), "step")
+    return Film.of(frames(folder / result.trajectory), result.observables.get(label, ()), label, most)
+
+
+def _histograms(lengths: Sequence[tuple[str, Lengths]]) -> Iterator[Plot]:
+    """Bond lengths by kind of bond, one outline per structure."""
+    for kind in sorted({kind for _, of in lengths for kind in of}):
+        every = np.concatenate([of[kind] for _, of in lengths if kind in of])
+        middle, half = (every.max() + every.min()) / 2, max(0.05, 0.55 * float(np.ptp(every)))
+        edges = np.linspace(middle - half, middle + half, BINS + 1).round(5)
+        series = [Series.histogram(title, of[kind], edges) for title, of in lengths if kind in of]
+        yield Plot(f"{kind} bond lengths", "length [Å]", series, "steps", "bonds")
+
+
+def _observables(result: SimulationResult) -> Iterator[Plot]:
+    """Every observable over time where there is a time, over the steps otherwise."""
+    time = next((name for name in result.observables if name.startswith("time")), None)
+    for name, values in result.observables.items():
+        if name != time and len(values) > 1:
+            x = result.observables[time] if time else range(len(values))
+            yield Plot(
+                name.partition(" [")[0],
+                time or "step",
+                [Series(name, list(x), values)],
+                y_label=name,
+                log_y="force" in name,
+            )
+
+
+def _side_by_side(report: Report) -> Section:
+    columns, cells = table(compared(report.rows()))
+    note = (
+        "Bond lengths are means, over the second half of a trajectory at a temperature. Bonds and displacements are "
+        "counted from where each simulation started; energies of different engines do not compare."
+    )
+    return Section("Side by side", [Text(note), Table("Simulations side by side", columns, cells)])

@@ -1,0 +1,1 @@
+"""Quantitative images by multislice: what a detector would record of a simulated structure."""

@@ -1,0 +1,62 @@
+"""Frozen phonons: configurations of a simulated structure, to be imaged one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.trajectory import second_half
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from stem2sim.simulation import SimulationResult
+
+TEMPERATURE = "temperature [K]"
+"""Among the observables of a result whose trajectory is thermal motion; others are ways to a minimum."""
+
+
+def moving(result: SimulationResult) -> bool:
+    """Return whether a result's trajectory shows thermal motion."""
+    return result.trajectory is not None and TEMPERATURE in result.observables
+
+
+def configurations(result: SimulationResult, folder: Path, count: int, thermal: float, seed: int) -> list[Atoms]:
+    """Return configurations of a result: frames of its second half, evenly spaced, else displaced at random.
+
+    Args:
+        result: a simulation's.
+        folder: where its trajectory lies.
+        count: how many; there are fewer where the trajectory has fewer.
+        thermal: standard deviation of the random displacements along each axis [Å]; 0 for none, and one frame.
+        seed: of these.
+
+    Raises:
+        BadInput: no configuration, or a negative displacement.
+        StageFailed: the trajectory is damaged.
+    """
+    if count < 1:
+        raise BadInput(f"at least 1 frozen phonon is needed, got {count}")
+    if not (np.isfinite(thermal) and thermal >= 0):
+        raise BadInput(f"thermal displacements cannot be negative, got {thermal:g} Å")
+    atoms = result.structure.atoms
+    if result.trajectory is not None and moving(result):
+        found = list(second_half(folder / result.trajectory, count))
+        if not found:
+            raise StageFailed(f"no frame can be read from {folder / result.trajectory}")
+        chosen = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
+        return [found[number] for number in chosen]
+    if thermal == 0:
+        return [atoms.copy()]
+    rng = np.random.default_rng(seed)
+    displaced = []
+    for _ in range(count):
+        one = atoms.copy()
+        one.set_constraint()
+        one.positions += rng.normal(0, thermal, one.positions.shape)
+        displaced.append(one)
+    return displaced
