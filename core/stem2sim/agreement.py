@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
 
-PIXEL = 0.16
-"""[Å]; finer frames are binned up to here, which loses nothing of a probe that is 0.5 Å wide or wider."""
+PIXEL = 0.21
+"""[Å]; finer frames are binned up to here, which loses nothing of a probe that is 0.6 Å wide or wider."""
 
 MARGIN = 4.0
 """[Å] of the frame round the structure that is looked at as well."""
@@ -44,9 +44,9 @@ BONDED = 1.9
 
 PRESENT = 0.5
 """Of the height of the frame's commonest atom: half way between an atom and none. Carbon in real frames keeps within
-0.6 to 1.5."""
+0.65 to 1.5."""
 
-FAINT = 0.75
+FAINT = 0.6
 """Of that height: beside a bright atom, whose tail is not the probe's alone, what is fainter is unclear."""
 
 DISPLACED = 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib.resources import files
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stem2sim.config import parse
 from stem2sim.errors import BadInput
+from stem2sim.evolution import TIME
 from stem2sim.runfolder import CONFIG, SEGMENTATION, RunFolder
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def cited(folder: Path) -> dict[str, str]:
     found = entries("stem2sim", ALWAYS)
     for stage in ran(folder):
         found |= stage.citations()
+    if any(TIME in json.loads(file.read_bytes())["observables"] for file in RunFolder(folder).simulations()):
+        found |= entries("stem2sim", ("flyvbjerg1989",))  # error bars of means along a trajectory
     return found
 
 

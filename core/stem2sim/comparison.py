@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stem2sim.bonds import bond_lengths, bonds
+from stem2sim.displacement import moved
 from stem2sim.rings import LARGEST_RING, rings
 from stem2sim.trajectory import second_half
 
@@ -175,11 +176,5 @@ def _bonded(atoms: Atoms) -> set[tuple[int, int]]:
 
 
 def displacement(before: Atoms, after: Atoms) -> float:
-    """Return the root mean square displacement [Å] after the best superposition (Kabsch); plain in a periodic cell."""
-    a, b = before.positions, after.positions
-    if not before.pbc.any():
-        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-        u, _, v = np.linalg.svd(a.T @ b)
-        u[:, -1] *= np.sign(np.linalg.det(u @ v))
-        a = a @ (u @ v)
-    return float(np.sqrt(((a - b) ** 2).sum(axis=1).mean()))
+    """Return the root mean square displacement [Å], rigid motion removed, in a periodic cell drift only."""
+    return float(np.sqrt((moved(before, after) ** 2).sum(axis=1).mean()))

@@ -22,6 +22,7 @@ from stem2sim.database import DATABASE
 from stem2sim.files import write_text
 from stem2sim.runfolder import ATOMS, CONFIG, LICENSED, LOG, REPORT, SEGMENTATION, STATE, RunFolder
 from stem2sim.segmentation import Segmentation
+from stem2sim.sessions import SESSIONS
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 CRATE = "ro-crate-metadata.json"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 
-GROWING = {LOG, STATE}
+GROWING = {LOG, STATE, SESSIONS}
 """Written to after the crate is: their sizes and hashes would not be those of the files that the reader finds."""
 
 FORMATS = {
@@ -48,6 +49,7 @@ KINDS = {
     CONFIG: "the resolved config of the run: every option of every step",
     STATE: "what of the run is up to date: steps with the hashes of their inputs",
     LOG: "what was done when",
+    SESSIONS: "when the run was worked on, and how that ended",
     ATOMS: "the atoms that were found: positions [Å], species, probability",
     SEGMENTATION: "the atoms, and the maps of class probabilities that they were found in",
     REPORT: "the report: one page of what was found, built and simulated",
@@ -102,16 +104,17 @@ def write_crate(folder: Path, title: str, made: str, files: Iterable[Path], fail
         description="Whoever made this run has not stated how it may be used; ask them.",
     )
     root["conformsTo"] = _entity(crate, PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
-    for file in sorted(files):
+    listed = set(files)
+    for file in sorted(listed):
         _file(crate, folder, file)
     tree = read_toml(folder / CONFIG)
     failed = [_failed(tree, failure)] if failure else []
-    steps = [one for one in _finished(folder, tree) if one.name not in {step.name for step in failed}] + failed
+    steps = [one for one in _finished(folder, tree, listed) if one.name not in {step.name for step in failed}] + failed
     root["mentions"] = [_action(crate, folder, step) for step in steps]
     write_text(folder / CRATE, json.dumps(crate.metadata.generate(), indent=1, ensure_ascii=False))
 
 
-def _finished(folder: Path, tree: dict[str, Any]) -> Iterator[Step]:
+def _finished(folder: Path, tree: dict[str, Any], listed: set[Path]) -> Iterator[Step]:
     """Yield the steps of a run folder in the order they ran in, the report last."""
     run = RunFolder(folder)
     known = json.loads((folder / STATE).read_bytes()) if (folder / STATE).is_file() else {}
@@ -148,7 +151,9 @@ def _finished(folder: Path, tree: dict[str, Any]) -> Iterator[Step]:
             told = "; ".join(f"{one.label}: {one.reason}".removeprefix(": ") for one in results)
             options = {**results[0].made_by, **results[0].details}
             yield Step(name, f"simulate: {options.get('use', name)}", options, own, inputs, told=told, **more)
-    written = [file for file in (folder / REPORT, folder / DATABASE) if file.is_file()]
+    others = {folder / name for name in (CONFIG, *GROWING)} | {file for _, own in current for file in own}
+    others |= {file for name, _ in current for file in (folder / name).rglob("*")}
+    written = sorted((listed - others) | ({folder / REPORT} & listed))
     read = [file for name, files in current for file in files if not name.startswith(("build/", REPORT))]
     made = {"use": "report", "version": f"stem2sim {__version__}"}
     yield Step("report", "write the report", made, written, read)
@@ -190,9 +195,9 @@ def _failed(tree: dict[str, Any], failure: str) -> Step:
         number = int(place[2]) - 1
         given = given[number] if number < len(given) else {}
     if "use" not in given:
-        made = {"use": "run", "version": f"stem2sim {__version__}"}
-        return Step("run", "run the pipeline", made, [], status="Failed", error=failure)
-    made = {**given, **_installed(section, given["use"])}
+        own = {"use": "run", "version": f"stem2sim {__version__}"}
+        return Step("run", "run the pipeline", own, [], status="Failed", error=failure)
+    made: dict[str, Any] = {**given, **_installed(section, given["use"])}
     if isinstance(given.get("engine"), dict):
         made["engine"] = {**given["engine"], **_installed(section, str(given["engine"].get("use")))}
     return Step(name, f"{section}: {given['use']}", made, [], status="Failed", error=message or failure)

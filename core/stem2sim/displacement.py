@@ -112,7 +112,7 @@ def from_measured(xy: NDArray[np.float64], structure: Structure, fit: Fit = "aff
     before.positions[:, :2] = xy[source[measured]]
     before.pbc = after.pbc = False  # where an atom was measured, not which image of it is meant
     found = displacements(before, after, fit)
-    bond = max((float(v.mean()) for v in bond_lengths(after).values() if len(v)), default=np.nan)
+    bond = float(max(bond_lengths(after).values(), key=len, default=np.array([np.nan])).mean())
     return [
         Displacement(d.axis, d.mean, d.rms, d.largest, int(measured[d.atom]), bond)
         for d in found

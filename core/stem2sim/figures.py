@@ -47,7 +47,7 @@ PADDING = 0.05
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=PADDING)
+    figure.savefig(buffer, format="png", dpi=DOTS)
     return buffer.getvalue()
 
 
@@ -98,7 +98,7 @@ def solid_colour(symbol: str) -> str:
 
 def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
     """Structures side by side, seen along the beam, x to the right and y down as in the frame; below, from the side."""
-    figure = Figure(figsize=(PANEL * len(named), PANEL * 1.3), layout="constrained")
+    figure = Figure(figsize=(PANEL * len(named), PANEL * 1.3), layout="compressed")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(named), squeeze=False, height_ratios=[4, 1])
     for (title, atoms), (top, side) in zip(named, grid.T, strict=True):
@@ -163,7 +163,7 @@ def layered(extent: tuple[float, float, float, float], layers: Sequence[Layer]) 
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     high = PANEL * (bottom - top) / (right - left) + 0.4
-    figure = Figure(figsize=(PANEL * across, high * down), layout="constrained")
+    figure = Figure(figsize=(PANEL * across, high * down), layout="compressed")
     FigureCanvasAgg(figure)
     for k, shown in enumerate(panels):
         axis = figure.add_subplot(down, across, k + 1)

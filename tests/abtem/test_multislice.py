@@ -32,7 +32,7 @@ from stem2sim_abtem.phonons import configurations
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HAADF = Multislice(detector=(86, 180))
+HAADF = Multislice(detector=(86, 120))
 PIXEL = 0.15
 
 
@@ -106,7 +106,7 @@ def test_a_periodic_sheet_has_no_edges() -> None:
     sheet.pbc = (True, True, False)
     pixel = 2.46 / 16
     image = HAADF.image([sheet], pixel).image
-    assert image[:, 16:] == pytest.approx(image[:, :-16], abs=0.005 * image.max())
+    assert image[:, 16:] == pytest.approx(image[:, :-16], abs=0.02 * image.max())
 
 
 def test_the_forward_model_agrees() -> None:
