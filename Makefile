@@ -4,7 +4,7 @@ BIN := .venv/bin
 DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_vasp stem2sim_unet docs/example_plugin
 SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_vasp/stem2sim_vasp stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
            docs/demo/make_frame.py benchmarks
-DEVELOPMENT := custodian hatchling hypothesis jsonschema mypy openvino pymatgen pytest rosettasciio ruff
+DEVELOPMENT := ase-db-backends custodian hatchling hypothesis jsonschema mypy openvino playwright pymatgen pytest rosettasciio ruff
 READY := .venv/ready
 
 .PHONY: demo test lint types bench clean

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from stem2sim.errors import BadInput, nearest
 from stem2sim.files import fingerprint
@@ -33,6 +33,25 @@ PATHS = ("path", "slater_koster", "potentials", "job")
 SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}
 
 
+class Records(BaseModel):
+    """Where else the results are recorded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database: str | None = Field(
+        None,
+        description="server that gets the results as well, postgresql://user@host/database, its password from "
+        "PGPASSWORD or ~/.pgpass",
+    )
+
+    @field_validator("database")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        from stem2sim.database import server  # ASE's databases take a while to import
+
+        return value if value is None else server(value)
+
+
 class Config(BaseModel):
     """A pipeline, ready to run: reading it has built every stage. It starts from an image or from a structure file."""
 
@@ -44,6 +63,7 @@ class Config(BaseModel):
     build: tuple[SerializeAsAny[Builder], ...] = ()
     simulate: tuple[SerializeAsAny[Simulator], ...] = ()
     allow: tuple[str, ...] = ()
+    records: Records | None = None
 
     def to_toml(self) -> str:
         """Return the resolved config: every option with its value."""
@@ -124,7 +144,7 @@ def read_config(tree: dict[str, Any]) -> Config:
     Raises:
         BadInput: an unknown section, stage, option or value; the message names the place and what is accepted.
     """
-    sections = ["image", "structure", *SECTIONS, "allow"]
+    sections = ["image", "structure", *SECTIONS, "allow", "records"]
     unknown = sorted(set(tree) - set(sections))
     if unknown:
         raise BadInput(
@@ -150,8 +170,14 @@ def read_config(tree: dict[str, Any]) -> Config:
             raise BadInput(_explained(problem, "image", ImageSource)) from problem
     if isinstance(segment, Segmenter) and segment.needs_image and image is None:
         raise BadInput(f"segmenter '{segment.name}' needs an image: give [image] path = \"...\", or an image file")
-    allow = _allowed(tree.get("allow", []))
-    return Config.model_validate({"image": image, "structure": start, "segment": segment, **lists, "allow": allow})
+    records = None
+    if "records" in tree:
+        try:
+            records = Records.model_validate(tree["records"])
+        except ValidationError as problem:
+            raise BadInput(_explained(problem, "records", Records)) from problem
+    given = {"image": image, "structure": start, "segment": segment, **lists, "records": records}
+    return Config.model_validate({**given, "allow": _allowed(tree.get("allow", []))})
 
 
 def _allowed(given: Any) -> list[str]:
@@ -293,6 +319,7 @@ def schema() -> dict[str, Any]:
                 "items": {"enum": CHECKS},
                 "description": "checks of the structure whose errors do not stop the run",
             },
+            "records": Records.model_json_schema(),
         },
         "$defs": {kind: {"oneOf": options} if options else {"not": {}} for kind, options in kinds.items()},
     }
