@@ -67,6 +67,7 @@ def test_what_ran_is_cited_and_nothing_else(runs: list[Path]) -> None:
     found = dict(re.findall(r"^@(\w+)\{([^,]+),", done.stdout, re.MULTILINE))
     assert set(re.findall(r"^@\w+\{([^,]+),", done.stdout, re.MULTILINE)) == {
         "ghosh2022", "larsen2017", "grimme2017gfn1", "bannwarth2019gfn2", "tblite", "bussi2007csvr",
+        "flyvbjerg1989",
     }  # fmt: skip
     assert found
     for entry in re.split(r"\n\n(?=@)", done.stdout.strip()):

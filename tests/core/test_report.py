@@ -143,11 +143,14 @@ def test_the_page_needs_no_network_and_shows_all(folder: Path) -> None:
     reader = Reader(page)
     assert reader.fetched == []
     assert "url(" not in re.sub(r"(?s)<script>.*?</script>", "", page)
-    # structures of two simulations; bonds of two kinds each; energy and force, three observables
-    assert reader.tags.count("img") == 2 + 2 * 2 + 2 + 3
+    # structures of two simulations; bonds of two kinds each; energy and force, three observables; along the
+    # trajectory displacements, distances, angles
+    assert reader.tags.count("img") >= 2 + 2 * 2 + 2 + 3 + 3
     assert reader.tags.count("h1") == 1
     assert "a<b>&c.npy" in reader.text, "names are escaped, not interpreted"
     for word in ("C-C bonds", "C-H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
+        assert word in reader.text, word
+    for word in ("normalised cross-correlation", "Mean square displacement", "Flyvbjerg", "Displacements of"):
         assert word in reader.text, word
 
 
