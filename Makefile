@@ -4,7 +4,7 @@ BIN := .venv/bin
 DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_vasp stem2sim_unet docs/example_plugin
 SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_vasp/stem2sim_vasp stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
            docs/demo/make_frame.py benchmarks
-DEVELOPMENT := ase-db-backends custodian hatchling hypothesis jsonschema mypy openvino playwright pymatgen pytest rosettasciio ruff
+DEVELOPMENT := ase-db-backends custodian hatchling hypothesis jsonschema mypy openvino playwright pymatgen pytest pytest-xdist rosettasciio ruff
 READY := .venv/ready
 
 .PHONY: demo test lint types bench clean
@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/stem2sim run docs/demo/demo.toml --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

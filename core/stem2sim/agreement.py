@@ -109,6 +109,10 @@ class Agreement(BaseModel):
     stretch: tuple[float, float, float] = Field(
         description="scale less 1, rotation [degrees] and shear, beyond those it was built with"
     )
+    matrix: tuple[tuple[float, float], tuple[float, float]] = Field(
+        description="takes x, y of the structure to those in the frame, with the offset"
+    )
+    offset: tuple[float, float] = Field(description="[Å]")
     probe: Probe
     noise: float = Field(description="of one pixel of the maps, in peaks of the commonest atom")
     verdicts: tuple[Verdict, ...]
@@ -122,6 +126,22 @@ class Agreement(BaseModel):
     def residual(self) -> Floats:
         """(rows, columns) frame less drawing, in peaks of the commonest atom."""
         return self.frame - self.drawn
+
+    def correlation_with(self, image: Floats, pixel_size: float, origin: tuple[float, float]) -> float:
+        """Return the normalised cross-correlation of the frame with another drawing of the structure, over its area.
+
+        Args:
+            image: (rows, columns), any unit.
+            pixel_size: of the image [Å].
+            origin: x, y of the image's top-left pixel, in the structure [Å].
+        """
+        rows, columns = np.nonzero(self.counted)
+        there = np.column_stack([columns, rows]) * self.pixel_size + self.origin
+        own = np.linalg.solve(np.array(self.matrix), (there - self.offset).T).T
+        x, y = ((own - origin) / pixel_size).T
+        inside = (x >= 0) & (y >= 0) & (x <= image.shape[1] - 1) & (y <= image.shape[0] - 1)
+        drawn = ndimage.map_coordinates(image, [y[inside], x[inside]], order=1)
+        return float(np.corrcoef(drawn, self.frame[self.counted][inside])[0, 1])
 
     def counts(self) -> dict[str, int]:
         """Return verdicts by kind, the most frequent first."""
@@ -280,11 +300,15 @@ class _Held:
         inside = frame[counted]
         spread = float(inside.var())
         scale, turn, shear = parts(self.matrix)
+        whole = self.matrix @ self.lies.matrix
+        at = self.matrix @ (self.lies.offset - self.origin) + self.offset + self.origin
         return Agreement(
             correlation=float(np.corrcoef(inside, drawn[counted])[0, 1]),
             ceiling=float(np.sqrt(np.clip(1 - noise**2 / max(spread, 1e-12), 0, 1))),
             shift=tuple((self.offset + self.start.mean(axis=0) @ (self.matrix.T - np.eye(2))).tolist()),
             stretch=(scale - 1, turn, shear),
+            matrix=((float(whole[0, 0]), float(whole[0, 1])), (float(whole[1, 0]), float(whole[1, 1]))),
+            offset=(float(at[0]), float(at[1])),
             probe=peaks.probe.model_copy(update={"scattering_exponent": exponent}),
             noise=noise,
             verdicts=tuple(_paired(verdicts, lacking)),

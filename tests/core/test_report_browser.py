@@ -78,7 +78,7 @@ def shown(browser: Browser, folder: Path) -> Iterator[Page]:
 @pytest.fixture
 def frame(shown: Page) -> Locator:
     """Return the frame as it is at the start."""
-    view = shown.locator("figure.frame")
+    view = shown.locator("#what-was-found figure.frame")
     view.get_by_role("button", name="reset zoom").click()
     return view
 

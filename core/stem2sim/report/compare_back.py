@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,13 @@ def compare_back(report: Report) -> Iterator[Section]:
     for name, found in report.agreements.items():
         doubts = [one.told() for one in found.doubted()]
         said: Block = Listed(doubts) if doubts else Text("The frame shows every atom of the structure, and no other.")
-        blocks = [said, Facts(_facts(found)), _view(name, found), _table(name, found)]
+        blocks = [
+            said,
+            Facts(_facts(found)),
+            _view(name, found),
+            *_multislice(report, name, found),
+            _table(name, found),
+        ]
         parts.append(Section(_title(name), blocks, f"compare-back-{len(parts) + 1}"))
     if parts:
         how = (
@@ -127,6 +134,29 @@ def _view(name: str, found: Agreement) -> FrameView:
         if (chosen := [one for one in found.verdicts if one.kind == kind])
     ]  # fmt: skip
     return FrameView(extent, rasters, points, title=f"{_title(name)}, held against the frame")
+
+
+def _multislice(report: Report, name: str, found: Agreement) -> Iterator[Block]:
+    """The image that `stem2sim multislice` made of a result, where there is one."""
+    folder, _, label = name.partition(" ")
+    file = report.folder / folder / (f"multislice-{label}.npz" if label else "multislice.npz")
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            image, pixel_size, origin = kept["image"], float(kept["pixel_size"]), kept["origin"]
+            made = json.loads(str(kept["metadata"]))
+    except (OSError, KeyError, ValueError):  # none, or of something else
+        return
+    high, wide = image.shape
+    x, y = float(origin[0]), float(origin[1])
+    left, top = x - pixel_size / 2, y - pixel_size / 2
+    extent = (left, top, left + wide * pixel_size, top + high * pixel_size)
+    told = ", ".join(f"{key} {value}" for key, value in made.items() if isinstance(value, str | int | float))
+    caption = (
+        f"Multislice image, {100 * image.min():.2f} to {100 * image.max():.2f} % of the beam; its correlation with the "
+        f"frame is {found.correlation_with(image, pixel_size, (x, y)):.3f}. {told}."
+    )
+    yield FrameView(extent, [Raster("multislice", figures.grey(image), extent)], title=f"{_title(name)}, multislice",
+                    caption=caption)  # fmt: skip
 
 
 def _radius(species: str) -> float:

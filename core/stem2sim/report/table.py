@@ -30,20 +30,21 @@ class Table:
             f'<th scope="col"><button type="button" class="sort">{text(one)}</button></th>' for one in self.columns
         )
         body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in line) + "</tr>" for line in self.rows)
-        caption = f"<figcaption>{text(self.caption)}</figcaption>" if self.caption else ""
+        more = f" <span>{text(self.caption)}</span>" if self.caption else ""
+        caption = f"<figcaption><strong>{text(self.name)}</strong>{more}</figcaption>"
         long = " long" if len(self.rows) > LONG else ""
         return (
-            f'<figure class="table" data-name="{text(slug(self.name))}">'
+            f'<figure class="table" data-name="{text(slug(self.name))}">{caption}'
             f'<div class="scroll{long}" role="region" tabindex="0" aria-label="{text(self.name)}">'
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
             f'<div class="bar" hidden><button type="button" class="copy" aria-label="copy table {text(self.name)}">copy'
             f'</button><button type="button" class="csv" aria-label="table {text(self.name)} as CSV">CSV</button>'
-            f'<span role="status"></span></div>{caption}</figure>'
+            f'<span role="status"></span></div></figure>'
         )
 
     def markdown(self, figures: Figures, level: int) -> str:
         """Return a table of the same cells."""
-        lines = _lines([self.columns]) + f"\n|{' --- |' * len(self.columns)}\n" + _lines(self.rows)
+        lines = f"**{plain(self.name)}**\n\n" + _lines([self.columns]) + f"\n|{' --- |' * len(self.columns)}\n" + _lines(self.rows)
         return lines + (f"\n\n{plain(self.caption)}" if self.caption else "")
 
 
