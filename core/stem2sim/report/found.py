@@ -6,9 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
 from stem2sim import figures
+from stem2sim.defects import defects
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 DOUBTFUL, CHOSEN, SPREAD = "#ff5fa2", "#ffd166", "#ff9f1c"
 """Places with two readings, atoms that went into a structure, circles of uncertainty; all on a dark frame."""
+
+MOST_DEFECTS = 12
+"""That are named; a frame full of holes has more."""
 
 MARGIN = 2.0
 """[Å] round atoms without a frame."""
@@ -140,6 +145,9 @@ def facts(report: Report, found: Segmentation) -> dict[str, str]:
             f"{lattice.lattice_constant} Å"
         )
         rows["stretch between directions"] = f"{100 * (lattice.anisotropy - 1):.1f} %"
+    if names := in_the_sheet(found):
+        more = f", and {len(names) - MOST_DEFECTS} more" if len(names) > MOST_DEFECTS else ""
+        rows["defects of the sheet"] = "; ".join(names[:MOST_DEFECTS]) + more
     flags = Counter(flag for flags in atoms.flags for flag in flags.split(";") if flag)
     if flags:
         rows["flags"] = ", ".join(f"{count} {flag}" for flag, count in flags.most_common())
@@ -150,6 +158,23 @@ def pixel_size(image: Image) -> str:
     """The pixel size of a frame, and what it rests on."""
     source = image.pixel_size_source
     return f"{image.pixel_size:.4f} Å ({'as given' if source == 'given' else f'from the {source}'})"
+
+
+def in_the_sheet(found: Segmentation) -> list[str]:
+    """Defects that have a name, with their places in the frame; none for columns of several atoms."""
+    atoms = found.atoms.chosen(found.atoms.probability >= 0.5)
+    if len(atoms) == 0 or not set(atoms.counts()) <= set(atomic_numbers):
+        return []
+    to_structure = np.eye(2)
+    if found.lattice is not None and found.pixel_size is not None:
+        to_structure = found.lattice.matrix / found.pixel_size
+    xy = atoms.positions @ to_structure.T
+    sheet = Atoms(atoms.species.tolist(), positions=np.column_stack([xy, np.zeros(len(xy))]))
+    told = []
+    for one in defects(sheet):
+        x, y = np.linalg.solve(to_structure, one.centre[:2])
+        told.append(f"{one.name} at x = {x:.2f}, y = {y:.2f} Å")
+    return told
 
 
 def _readings(found: Segmentation) -> Table:

@@ -44,7 +44,8 @@ class Table:
 
     def markdown(self, figures: Figures, level: int) -> str:
         """Return a table of the same cells."""
-        lines = f"**{plain(self.name)}**\n\n" + _lines([self.columns]) + f"\n|{' --- |' * len(self.columns)}\n" + _lines(self.rows)
+        head = _lines([self.columns]) + f"\n|{' --- |' * len(self.columns)}\n"
+        lines = f"**{plain(self.name)}**\n\n{head}{_lines(self.rows)}"
         return lines + (f"\n\n{plain(self.caption)}" if self.caption else "")
 
 
