@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FEWEST_BLOCKS = 8
 """The spread of fewer means says little about their error."""
 
+PLATEAU = 3
+"""Further levels of blocking that have to agree with the one that is taken; with 8 blocks left, 64 values at least."""
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -47,11 +50,13 @@ class Mean:
 
 
 def block_error(values: NDArray[np.float64]) -> float | None:
-    """Return the standard error of the mean of a correlated series; None where it is too short to say.
+    """Return the standard error of the mean of a correlated series; None where the series does not tell it.
 
     Blocking: neighbours are averaged two by two until the error that follows from the spread grows no more (H.
-    Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480). Taken is the first level that
-    none after it exceeds by more than twice its own uncertainty, at least 8 blocks being left.
+    Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480). A plateau is a level
+    that none of the next three exceeds by more than its own uncertainty, and none after those by more than twice that;
+    the error is the largest of these four. A series that is short for its correlation has no plateau, and one that
+    never changes no spread to tell by.
 
     Args:
         values: (frames,) evenly spaced in time.
@@ -64,9 +69,10 @@ def block_error(values: NDArray[np.float64]) -> float | None:
         errors.append(error)
         doubts.append(error / np.sqrt(2 * (len(x) - 1)))
         x = x[: len(x) // 2 * 2].reshape(-1, 2).mean(axis=1)
-    for k, error in enumerate(errors):
-        if all(later - 2 * doubt <= error for later, doubt in zip(errors[k:], doubts[k:], strict=True)):
-            return error
+    for k, error in enumerate(errors[:-PLATEAU]):
+        near = range(k + 1, k + PLATEAU + 1)
+        if all(errors[n] - (1 if n in near else 2) * doubts[n] <= error for n in range(k + 1, len(errors))):
+            return max(errors[k : k + PLATEAU + 1]) or None
     return None
 
 

@@ -125,7 +125,7 @@ def _finished(folder: Path, tree: dict[str, Any], listed: set[Path]) -> Iterator
         if name == REPORT:
             continue
         record = known[name]
-        more = {"fingerprint": record["inputs"], "status": "Active" if record["partial"] else "Completed"}
+        more = {"fingerprint": record["inputs"], "status": "Active" if record.get("partial", False) else "Completed"}
         if name == "segment":
             frame = {f"image.{key}": value for key, value in tree.get("image", {}).items()}
             given = [Path(tree["image"]["path"])] if frame else []
@@ -137,11 +137,11 @@ def _finished(folder: Path, tree: dict[str, Any], listed: set[Path]) -> Iterator
             use = _builder(name, tree)
             history = [one for one in Structure.read(files[0]).history if one.get("use") == use]
             options = history[-1] if history else {"use": use}
-            inputs = _before(folder, name, record["after"], known, tree)
+            inputs = _before(folder, name, record.get("after", ""), known, tree)
             yield Step(name, f"build: {use}", options, files, inputs, **more)
         elif name.startswith("structure"):
             options = {"use": "cell and checks", "version": f"stem2sim {__version__}", "allow": tree.get("allow", [])}
-            inputs = _before(folder, name, record["after"], known, tree)
+            inputs = _before(folder, name, record.get("after", ""), known, tree)
             yield Step(name, "make the structure to simulate", options, files, inputs, **more)
         else:
             results = [SimulationResult.read(file) for file in files if file.suffix == ".json"]

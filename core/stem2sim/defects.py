@@ -79,9 +79,9 @@ def defects(atoms: Atoms, host: str = "C") -> list[Defect]:
         atoms: of a sheet in the x, y plane, rippled or not; hydrogen counts for nothing.
         host: its element.
     """
-    symbols = np.array(atoms.get_chemical_symbols())
-    if 2 * (symbols == host).sum() < (symbols != "H").sum():  # not a sheet of it
+    if not sheet_of(atoms, host):
         return []
+    symbols = np.array(atoms.get_chemical_symbols())
     heavy = np.flatnonzero(of_the_sheet(atoms))
     i, j, shift, vectors = _bonds(atoms[heavy], host)
     odd = [ring for ring in found_rings(atoms, heavy, i, j, shift, vectors) if len(ring) != PERFECT]
@@ -91,6 +91,12 @@ def defects(atoms: Atoms, host: str = "C") -> list[Defect]:
         name = f"{symbols[heavy[k]]} with {neighbours[k]} neighbours"
         found.append(Defect(name, _place(atoms.positions[heavy[k]]), (int(heavy[k]),)))
     return sorted(found, key=lambda one: (one.centre[0], one.centre[1]))
+
+
+def sheet_of(atoms: Atoms, host: str = "C") -> bool:
+    """Return whether at least half of the atoms are of `host`, hydrogen left out; defects of others are not known."""
+    symbols = np.array(atoms.get_chemical_symbols())
+    return bool(2 * (symbols == host).sum() >= (symbols != "H").sum())
 
 
 def _bonds(

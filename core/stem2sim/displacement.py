@@ -9,12 +9,17 @@ import numpy as np
 
 from stem2sim.bonds import bond_lengths
 from stem2sim.errors import BadInput
+from stem2sim.frame import laid_out
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
+
+FEWEST = 8
+"""Measured atoms; an affine map has six parameters, and explains nearly all of where fewer are."""
 
 Fit = Literal["rigid", "in plane", "affine"]
 
@@ -90,31 +95,42 @@ def displacements(before: Atoms, after: Atoms, fit: Fit = "in plane") -> list[Di
     ]
 
 
-def from_measured(xy: NDArray[np.float64], structure: Structure, fit: Fit = "affine") -> list[Displacement]:
+def from_measured(segmentation: Segmentation, structure: Structure) -> list[Displacement]:
     """Return how far the atoms of a structure are from where they were measured, in the plane.
 
+    An affine map is removed first: `place` calibrates and unstretches, so that is no displacement. It takes a part of
+    every displacement with it, the larger the fewer atoms there are: three of n degrees of freedom along each axis, for
+    which values are scaled by sqrt(n / (n - 3)).
+
     Args:
-        xy: (rows, 2) positions of the atoms table [Å].
-        structure: built of it; its array `source` says of which row each atom is, and added atoms do not count.
-        fit: what is removed first; `place` calibrates and unstretches, so an affine map is no displacement.
+        segmentation: where the atoms were measured.
+        structure: built of it; its array `source` says of which row each atom is, and added atoms do not count. What
+            went through a border of its cell is taken back.
 
     Raises:
-        BadInput: no atom of the structure comes from the table.
+        BadInput: fewer than 8 atoms of the structure come from the table.
     """
-    atoms = structure.atoms
-    source = atoms.arrays.get("source", np.full(len(atoms), -1))
-    measured = np.flatnonzero((source >= 0) & (source < len(xy)) & (atoms.numbers != 1))
-    if len(measured) == 0:
-        raise BadInput("no atom of the structure comes from the atoms table (array source)")
+    _, unwraps = laid_out(structure.atoms, segmentation)
+    atoms = structure.atoms.copy()
+    atoms.positions += unwraps
+    source = atoms.arrays["source"]
+    measured = np.flatnonzero((source >= 0) & (atoms.numbers != 1))
+    n = len(np.unique(source[measured]))
+    if n < FEWEST:
+        raise BadInput(
+            f"displacements from where atoms were measured need at least {FEWEST} atoms of the table, got {n}: an "
+            "affine map explains nearly all of fewer"
+        )
     after = atoms[measured]
     after.positions[:, 2] = 0
     before = after.copy()
-    before.positions[:, :2] = xy[source[measured]]
-    before.pbc = after.pbc = False  # where an atom was measured, not which image of it is meant
-    found = displacements(before, after, fit)
+    before.positions[:, :2] = segmentation.atoms.positions[source[measured]]
+    before.pbc = after.pbc = False  # unwrapped
+    found = displacements(before, after, "affine")
+    lost = float(np.sqrt(n / (n - 3)))
     bond = float(max(bond_lengths(after).values(), key=len, default=np.array([np.nan])).mean())
     return [
-        Displacement(d.axis, d.mean, d.rms, d.largest, int(measured[d.atom]), bond)
+        Displacement(d.axis, lost * d.mean, lost * d.rms, lost * d.largest, int(measured[d.atom]), bond)
         for d in found
         if d.axis in ("x", "y", "in plane")
     ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes; scripts rely on them."""
@@ -22,6 +26,11 @@ class NotRun(StageFailed):
 
 class OutOfTime(StageFailed):
     """The wall-clock limit came first; the same command goes on from the last checkpoint."""
+
+
+def damaged(path: Path) -> str:
+    """Return what to say of a file of a run folder that cannot be read."""
+    return f"{path} is damaged; delete it, and its step runs again"
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -71,6 +71,8 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
         return in_frame(built, segmentation), moved
     i, j, shift, vectors = bond_vectors(built)
     whole = ~shift.any(axis=1) & known[i] & known[j]
+    if np.linalg.matrix_rank(vectors[whole, :2], tol=1e-3) < 2:
+        raise BadInput("nothing says where in the frame the structure lies: bonds of its measured atoms span no plane")
     there = np.zeros((len(built), 2))
     there[known] = segmentation.atoms.positions[source[known]]
     between = there[j[whole]] - there[i[whole]]

@@ -154,9 +154,12 @@ def agreement(
             raise BadInput(report.image_missing or f"{folder} has no frame: it began with a table or a structure")
         found = report.agreements
     if json:
-        print_json({name: one.summary() for name, one in found.items()})
+        print_json({k: {"problem": one} if isinstance(one, str) else one.summary() for k, one in found.items()})
         return
     for name, one in found.items():
+        if isinstance(one, str):
+            typer.echo(f"{name}: {one}")
+            continue
         typer.echo(f"{name}: {told(one)}")
         for doubt in one.doubted():
             typer.echo(f"  {doubt.told()}")
@@ -247,8 +250,10 @@ def report(
     with console(verbose):
         if not (folder / CONFIG).is_file():
             raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-        RunFolder(folder).forget(REPORT)
-        written = Report.of(folder).write(folder)
+        of = RunFolder(folder)
+        with of.locked():
+            of.forget(REPORT)
+            written = Report.of(folder).write(folder)
     print_json({"report": str(written)}) if json else typer.echo(written)
 
 

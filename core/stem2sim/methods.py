@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
+MOST = 6
+"""Results that fell short and are named; a paragraph is no list."""
+
 
 def methods(
     folder: Path, image: Image | None, structures: Iterable[Structure], results: Iterable[SimulationResult]
@@ -42,6 +45,12 @@ def methods(
     if findings:
         told.append(f"In numbers: {'; '.join(findings)}.")
     told += [one.methods() for one in stages if isinstance(one, Simulator)]
+    results = list(results)
+    short = [_named(one) for one in results if not one.converged]
+    if short:
+        more = f"; and {len(short) - MOST} more" if len(short) > MOST else ""
+        named = "; ".join(short[:MOST])
+        told.append(f"Of {len(results)} results, {len(short)} did not reach what was asked for: {named}{more}.")
     engines = dict.fromkeys(filter(None, (engine_of(one) for one in results)))
     software = [f"stem2sim {__version__}", *engines, f"ASE {version('ase')} [larsen2017]"]
     told.append(
@@ -49,3 +58,8 @@ def methods(
         f"{platform.python_version()}."
     )
     return " ".join(told)
+
+
+def _named(result: SimulationResult) -> str:
+    name = " ".join(filter(None, (str(result.made_by.get("use", "")), result.structure.label, result.label)))
+    return f"{name} ({result.reason or 'not converged'})" if name else result.reason or "not converged"

@@ -89,7 +89,7 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
         log.debug("stem2sim %s in %s", __version__, out)
         write_text(out / CONFIG, config.to_toml())
         outcome = Outcome(out, Log(out))
-        with _ended(outcome), _told_on_the_page(image, folder, until):
+        with _ended(outcome), _told_on_the_page(image, folder, outcome, until):
             if config.structure is not None and given is not None:
                 segmentation, start = _given(config.structure, given)
             else:
@@ -120,7 +120,7 @@ def _ended(outcome: Outcome) -> Iterator[None]:
 
 
 @contextmanager
-def _told_on_the_page(image: Image | None, folder: RunFolder, until: str) -> Iterator[None]:
+def _told_on_the_page(image: Image | None, folder: RunFolder, outcome: Outcome, until: str) -> Iterator[None]:
     """Leave a report of a run that fails, with what it came to, and why it went no further."""
     try:
         yield
@@ -130,7 +130,8 @@ def _told_on_the_page(image: Image | None, folder: RunFolder, until: str) -> Ite
 
             folder.forget(REPORT)
             try:
-                Report.of(folder.path, image, failure=str(failure), under_way=True).write(folder.path)
+                report = Report.of(folder.path, image, str(failure), under_way=True, steps=outcome.steps)
+                report.write(folder.path)
             except Exception:  # the failure is what must be told
                 log.debug("no report of the failure", exc_info=True)
         raise

@@ -16,7 +16,7 @@ from stem2sim.resume import CLAIM
 from stem2sim.sessions import SESSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", "report.html", "run.log"
@@ -112,13 +112,19 @@ class RunFolder:
         names = sorted(step for step in self._steps if self._is_current(step))
         return {step: [self.path / name for name in self._steps[step].files] for step in names}
 
-    def structures(self) -> list[Path]:
-        """Return the files of the structures to simulate."""
-        return [file for step, files in self.current().items() if step.startswith("structure") for file in files]
+    def structures(self, steps: Collection[str] | None = None) -> list[Path]:
+        """Return the files of the structures to simulate; of these steps only, where they are given."""
+        return [
+            file
+            for step, files in self.current().items()
+            if step.startswith("structure") and (steps is None or step in steps)
+            for file in files
+        ]
 
-    def simulations(self) -> list[Path]:
-        """Return the `result*.json` of all simulations, in the order they ran."""
-        return [file for files in self.current().values() for file in files if file.suffix == ".json"]
+    def simulations(self, steps: Collection[str] | None = None) -> list[Path]:
+        """Return the `result*.json` of simulations in their order; of these steps only, where they are given."""
+        current = self.current().items()
+        return [f for step, files in current if steps is None or step in steps for f in files if f.suffix == ".json"]
 
     def all_files(self) -> set[Path]:
         """Return every file of the run as it stands, those of simulations included; none left from earlier configs."""

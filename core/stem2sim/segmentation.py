@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from typing import TYPE_CHECKING, Any, Self
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stem2sim.errors import BadInput
+from stem2sim.errors import BadInput, damaged
 from stem2sim.files import write_atomically
 from stem2sim.lattice import Lattice
 
@@ -228,13 +230,20 @@ class Segmentation(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            names = [n.removeprefix("atoms_") for n in file.files if n.startswith("atoms_")]
-            atoms = AtomsTable._of_columns({n: file[f"atoms_{n}"] for n in names})
-            maps = {n: file[n].astype(np.float32) for n in MAPS if n in file.files}
-            rest = _Rest.model_validate_json(file["rest"].tobytes())
-        return cls(atoms=atoms, **maps, **dict(rest))
+        """Read what `save` wrote.
+
+        Raises:
+            BadInput: missing or damaged file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = [n.removeprefix("atoms_") for n in file.files if n.startswith("atoms_")]
+                atoms = AtomsTable._of_columns({n: file[f"atoms_{n}"] for n in names})
+                maps = {n: file[n].astype(np.float32) for n in MAPS if n in file.files}
+                rest = _Rest.model_validate_json(file["rest"].tobytes())
+            return cls(atoms=atoms, **maps, **dict(rest))
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, ZlibError) as problem:
+            raise BadInput(damaged(path)) from problem
 
 
 class _Rest(BaseModel):

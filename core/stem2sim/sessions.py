@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SESSIONS = "sessions.json"
 
+LAST = "report.html"
+"""Name of the step that ends a run."""
+
 NOW = "under way"
 """Outcome of the session that asks; it is never written."""
 
@@ -36,7 +39,7 @@ class Session(BaseModel):
     @property
     def failure(self) -> str:
         """Why it did not reach its end; '' where it did."""
-        if self.outcome in ("done", NOW):
+        if self.outcome in ("done", NOW) or self.steps[-1:] == [LAST]:  # the report can be had again by itself
             return ""
         if self.outcome not in ("", "interrupted"):
             return self.outcome

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from stem2sim.errors import BadInput, damaged
 from stem2sim.files import write_text
 from stem2sim.structure import Structure
 
@@ -57,12 +58,21 @@ class SimulationResult(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the `<stem>.json` that `write` left."""
-        record = json.loads(path.read_text(encoding="utf-8"))
-        fields = {name: record[name] for name in cls.model_fields if name in record}
-        fields["structure"] = Structure.read(path.parent / record["structure"])
-        fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
-        return cls(**fields)
+        """Read the `<stem>.json` that `write` left.
+
+        Raises:
+            BadInput: missing or damaged file.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            fields = {name: record[name] for name in cls.model_fields if name in record}
+            fields["structure"] = Structure.read(path.parent / record["structure"])
+            fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
+            return cls(**fields)
+        except BadInput as problem:  # the structure
+            raise BadInput(f"{problem} (it belongs to {path}; delete that, and its step runs again)") from problem
+        except (OSError, KeyError, TypeError, ValueError) as problem:
+            raise BadInput(damaged(path)) from problem
 
 
 def constrained(atoms: Atoms, forces: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -48,7 +48,11 @@ def frames(path: Path) -> Iterator[Atoms]:
 
 
 def second_half(path: Path, most: int) -> Iterator[Atoms]:
-    """Yield at most about so many frames of the second half of a trajectory, evenly spaced; none if it is damaged."""
+    """Yield about so many frames of the second half of a trajectory at most, evenly spaced; of a damaged one fewer.
+
+    That is those before the first frame that cannot be read; none where not even their number can, or where there is no
+    such file.
+    """
     with suppress(Exception), TrajectoryReader(path) as reader:
         first = len(reader) // 2
         for number in range(first, len(reader), max(1, (len(reader) - first) // most)):

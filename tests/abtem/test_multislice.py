@@ -139,19 +139,41 @@ def test_frozen_phonons_are_frames_of_the_second_half(tmp_path: Path) -> None:
     """Of a trajectory at a temperature; a relaxation's is a way downhill, and its end is displaced at random."""
     with Frames(tmp_path / "run.traj", 0) as frames:
         for k in range(20):
-            frames.append(Atoms("C", [[k, 0, 0]]), {"energy": 0.0}, step=k)
+            frames.append(Atoms("C2", [[19, 0, 0], [19, 0, k]]), {"energy": 0.0}, step=k)
     result = SimulationResult(
-        structure=Structure(atoms=Atoms("C", [[19, 0, 0]])), energy=0, forces=np.zeros((1, 3)), converged=True,
-        trajectory="run.traj", observables={"temperature [K]": [300.0] * 20},
+        structure=Structure(atoms=Atoms("C2", [[19, 0, 0], [19, 0, 19]])), energy=0, forces=np.zeros((2, 3)),
+        converged=True, trajectory="run.traj", observables={"temperature [K]": [300.0] * 20},
     )  # fmt: skip
-    places = [atoms.positions[0, 0] for atoms in configurations(result, tmp_path, 4, 0.1, 0)]
-    assert len(places) == 4
-    assert places[0] == 10
-    assert places == sorted(set(places))
+    apart = [round(float(np.ptp(atoms.positions[:, 2])), 6) for atoms in configurations(result, tmp_path, 4, 0.1, 0)]
+    assert len(apart) == 4
+    assert apart[0] == 10
+    assert apart == sorted(set(apart))
     relaxed = result.model_copy(update={"observables": {}})
     moved = np.array([atoms.positions[0] for atoms in configurations(relaxed, tmp_path, 200, 0.1, 0)])
     assert moved.mean(axis=0) == pytest.approx([19, 0, 0], abs=0.03)
     assert moved.std(axis=0) == pytest.approx([0.1] * 3, rel=0.15)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_drift_is_no_vibration(tmp_path: Path, periodic: bool) -> None:
+    """A sheet that drifts and vibrates is imaged where it was, and its vibrations are all there."""
+    sheet = graphene(size=(5, 5, 1), vacuum=5)
+    sheet.pbc = (periodic, periodic, False)
+    rng = np.random.default_rng(0)
+    with Frames(tmp_path / "run.traj", 0) as frames:
+        for k in range(40):
+            atoms = sheet.copy()
+            atoms.positions += rng.normal(0, 0.05, (50, 3)) + k * np.array([0.2, 0.1, 0])
+            if periodic:
+                atoms.wrap()
+            frames.append(atoms, {"energy": 0.0}, step=k)
+    result = SimulationResult(
+        structure=Structure(atoms=sheet), energy=0, forces=np.zeros((50, 3)), converged=True,
+        trajectory="run.traj", observables={"temperature [K]": [300.0] * 40},
+    )  # fmt: skip
+    places = np.array([atoms.positions for atoms in configurations(result, tmp_path, 20, 0.1, 0)])
+    assert len(places) == 20
+    assert np.sqrt(places.var(axis=0).mean()) == pytest.approx(0.05, rel=0.06)
 
 
 def test_the_wavelength_is_relativistic() -> None:

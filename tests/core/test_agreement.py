@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from ase import Atom, Atoms
 
-from stem2sim.agreement import Agreement, agreement
+from stem2sim.agreement import BRIGHTER, Agreement, agreement
 from stem2sim.config import parse
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe, Scan
@@ -175,7 +176,9 @@ def test_another_drawing_lies_on_the_frame_as_the_structure_does(seen: tuple[Ima
     heavy = atoms[atoms.numbers != 1]
     x, y = heavy.positions[:, :2].min(axis=0) - 4
     picture = PROBE.render(heavy.positions[:, :2] - [x, y], heavy.numbers, PIXEL, (260, 260))
-    assert found.correlation_with(picture, PIXEL, (x, y)) == pytest.approx(found.correlation, abs=0.07)  # what is round it is not in the picture
+    assert found.correlation_with(picture, PIXEL, (x, y)) == pytest.approx(
+        found.correlation, abs=0.07
+    )  # what is round it is not in the picture
     assert found.correlation_with(picture, PIXEL, (x + 0.7, y)) < found.correlation - 0.1
 
 
@@ -196,3 +199,113 @@ def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentati
 def test_atoms_that_no_frame_shows_are_refused(seen: tuple[Image, Segmentation]) -> None:
     with pytest.raises(BadInput, match="nothing says where in the frame"):
         agreement(*seen, Atoms("C2", positions=[[0, 0, 0], [1.4, 0, 0]]))
+
+
+def test_a_frame_of_noise_explains_nothing(seen: tuple[Image, Segmentation]) -> None:
+    rng = np.random.default_rng(0)
+    for pixels in (rng.normal(size=(225, 225)), rng.poisson(0.05, (225, 225))):
+        found = agreement(Image(pixels=pixels, pixel_size=PIXEL), seen[1], patch(seen[1]))
+        assert set(found.counts()) == {"unclear"}
+        assert "hides single atoms" in found.note
+        assert found.correlation < 0.3
+
+
+def test_a_species_that_nobody_named_is_not_explained(seen: tuple[Image, Segmentation]) -> None:
+    """Si that both networks and structure call C: brighter than anything known."""
+    image, segmentation = seen
+    blind = segmentation.atoms.model_copy(update={"species": np.full(len(segmentation.atoms), "C")})
+    table = segmentation.model_copy(update={"atoms": blind})
+    atoms = patch(segmentation)
+    atoms.symbols[atoms.symbols.indices()["Si"]] = "C"
+    (doubt,) = agreement(image, table, atoms).doubted()
+    assert doubt.kind == "wrong species"
+    assert doubt.seen == BRIGHTER
+    assert doubt.height > 3
+
+
+def disulfide(shape: int = 240) -> tuple[Image, Segmentation, Atoms]:
+    """Return a frame of MoS2, its columns as a segmenter names them, and the structure of its inner part."""
+    a = 3.16
+    basis = np.array([[1, 0], [0.5, np.sqrt(0.75)]]) * a
+    cells = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)), axis=-1).reshape(-1, 2) @ basis
+    flat = np.vstack([cells, cells + basis.sum(axis=0) / 3]) + shape * PIXEL / 2
+    species = np.repeat(["Mo", "S2"], len(cells))
+    numbers = [42 if s == "Mo" else 16 for s in species]
+    twice = np.vstack([flat, flat[species == "S2"]])
+    frame = PROBE.render(twice, [*numbers, *([16] * len(cells))], PIXEL, (shape, shape))
+    pixels = Scan(dose=400, offset=0.3).expose(frame, PIXEL, np.random.default_rng(1))
+    inside = ((flat > 0.5) & (flat < shape * PIXEL - 0.6)).all(axis=1)
+    n = int(inside.sum())
+    table = AtomsTable(x=flat[inside, 0], y=flat[inside, 1], species=species[inside], probability=np.ones(n),
+                       position_std=np.full(n, 0.05), entropy=np.zeros(n))  # fmt: skip
+    near = np.flatnonzero(np.hypot(*(table.positions - shape * PIXEL / 2).T) < 6)
+    atoms = Atoms()
+    for row in near.tolist():
+        for z in (0.0,) if table.species[row] == "Mo" else (-1.56, 1.56):
+            atoms.append(Atom("Mo" if z == 0 else "S", (*table.positions[row], z)))
+    source = [row for row in near.tolist() for _ in range(1 if table.species[row] == "Mo" else 2)]
+    atoms.set_array("source", np.array(source))
+    return Image(pixels=pixels, pixel_size=PIXEL), Segmentation(atoms=table, pixel_size=PIXEL), atoms
+
+
+def test_columns_of_several_atoms_are_as_bright_as_all_of_them() -> None:
+    """MoS2 explains itself, and a column of sulphur that the structure lacks is found."""
+    image, table, atoms = disulfide()
+    found = agreement(image, table, atoms)
+    assert set(found.counts()) == {"explained"}
+    assert {one.species for one in found.verdicts} == {"Mo", "S2"}
+    middle = atoms.positions[:, :2].mean(axis=0)
+    away = np.linalg.norm(atoms.positions[:, :2] - middle, axis=1) + 100 * (atoms.numbers != 16)
+    one, other = np.argsort(away)[:2].tolist()
+    lacking = atoms.copy()
+    del lacking[[one, other]]
+    check(agreement(image, table, lacking), "missing", ())
+
+
+def test_a_cell_that_repeats_lacks_none_of_its_images(seen: tuple[Image, Segmentation]) -> None:
+    build = [{"use": "place"}, {"use": "periodic", "repeats": [5, 5]}]
+    config = parse(None, {"image": {"path": "none.npy"}, "build": build, "simulate": []})
+    structure = Structure.empty()
+    for builder in config.build:
+        (structure,) = builder.build(structure, seen[1])
+    found = agreement(*seen, structure.atoms)
+    assert set(found.counts()) == {"explained"}
+
+
+def test_drift_and_turn_of_a_simulation_are_no_displacement(seen: tuple[Image, Segmentation]) -> None:
+    atoms = patch(seen[1])
+    drifted = atoms.copy()
+    drifted.rotate(8, "z", center="COP")
+    drifted.positions += [1.0, -2.0, 0.3]
+    found, before = agreement(*seen, drifted, atoms), agreement(*seen, atoms)
+    assert set(found.counts()) == {"explained"}
+    assert found.correlation == pytest.approx(before.correlation, abs=1e-3)
+
+
+def test_what_the_frame_does_not_show_is_not_judged(seen: tuple[Image, Segmentation]) -> None:
+    """Atoms beyond the border; and every verdict is JSON, whatever is not known."""
+    atoms = patch(seen[1])
+    more = atoms.copy()
+    more.append(Atom("C", (-3.0, 11.0, 0)))
+    more.append(Atom("C", faces_centre(atoms)))
+    more.arrays["source"][-2:] = -1
+    found = agreement(*seen, more)
+    assert found.counts()["not judged"] == 1
+    assert [one.kind for one in found.doubted()] == ["extra"]
+    assert "Infinity" not in json.dumps(found.summary())
+
+
+def faces_centre(atoms: Atoms) -> np.ndarray:
+    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    return np.asarray(faces[0])
+
+
+def test_nothing_to_judge_is_an_error_for_people(seen: tuple[Image, Segmentation]) -> None:
+    hydrogen = Atoms("H2", positions=[[10, 10, 0], [11, 10, 0]])
+    hydrogen.set_array("source", np.array([0, 1]))
+    with pytest.raises(BadInput, match="no atom to judge"):
+        agreement(*seen, hydrogen)
+    beyond = Atoms("C6", positions=[[300 + k, 300 + k * k, 0] for k in range(6)])
+    beyond.set_array("source", np.full(6, -1))
+    with pytest.raises(BadInput):
+        agreement(*seen, beyond)

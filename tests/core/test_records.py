@@ -33,6 +33,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.pipeline import run
 from stem2sim.records import server, share, write_crate, write_database
 from stem2sim.registry import installed
+from stem2sim.report import Report
 from stem2sim.runfolder import RunFolder
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
@@ -280,6 +281,16 @@ def test_a_failure_is_told_with_the_step_that_failed(
     assert ran[step]["error"] in failure
     assert tool in described(folder)[ids(ran[step]["instrument"])[0]]["name"]
     assert "result" not in ran[step]
+
+
+def test_a_record_of_an_earlier_version_has_a_crate_too(runs: list[Path], tmp_path: Path) -> None:
+    """It lacks what was added since, for which there are defaults."""
+    copy = shutil.copytree(runs[0], tmp_path / "run")
+    state = json.loads((copy / "state.json").read_text())
+    old = {step: {key: value for key, value in record.items() if key != "partial"} for step, record in state.items()}
+    (copy / "state.json").write_text(json.dumps(old))
+    Report.of(copy).write(copy)
+    assert (copy / "ro-crate-metadata.json").read_text()
 
 
 def test_a_variant_is_made_from_its_own_file(tmp_path: Path) -> None:

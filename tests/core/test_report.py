@@ -4,11 +4,13 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from ase.build import mx2
 from ase.db import connect
 from ase.io import read
 from PIL import Image as PillowImage
@@ -17,6 +19,7 @@ from tests.conftest import flake, table_of
 from stem2sim import figures
 from stem2sim.config import read_config
 from stem2sim.errors import BadInput
+from stem2sim.evolution import evolution
 from stem2sim.image import Image
 from stem2sim.pipeline import run
 from stem2sim.report import Report
@@ -40,7 +43,10 @@ from stem2sim.report.blocks import (
     Warnings,
 )
 from stem2sim.report.page import Page
+from stem2sim.report.simulations import _defects
 from stem2sim.report.structureview import MOST
+from stem2sim.report.together import adsorption, samples
+from stem2sim.report.trajectories import _plots
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 from stem2sim.sessions import NOW, Log, Session
 from stem2sim.testing import graphene_image
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim.report.blocks import Block
+    from stem2sim.simulation import SimulationResult
 
 
 @pytest.fixture(scope="module")
@@ -210,10 +217,11 @@ def test_pictures_of_an_earlier_report_go(folder: Path, tmp_path: Path) -> None:
     """Those that a report drew; what somebody else put there stays."""
     copy = shutil.copytree(folder, tmp_path / "run")
     (copy / "figures" / "99-earlier.png").touch()
+    (copy / "figures" / "100-earlier.png").touch()
     (copy / "figures" / "mine.png").touch()
     Report.of(copy).write(copy)
     names = {file.name for file in (copy / "figures").iterdir()}
-    assert "99-earlier.png" not in names
+    assert not {"99-earlier.png", "100-earlier.png"} & names
     assert "mine.png" in names
 
 
@@ -346,3 +354,100 @@ def test_markdown_keeps_pictures_in_order() -> None:
     kept = Figures()
     assert kept.add(b"a", "C-C bonds [Å]") == "figures/01-c-c-bonds.png"
     assert kept.add(b"b", "***") == "figures/02-x.png"
+
+
+def test_the_methods_claim_no_convergence_that_was_not_reached(folder: Path) -> None:
+    """Two steps are too few to relax in; the dynamics, which ran, are not blamed."""
+    said = Reader(Report.of(folder).page("now").html()).text
+    (told,) = re.findall(r"Of 2 results, 1 did not reach what was asked for: xtb \((.*?)\)\.", said)
+    assert "max_steps = 2 reached before fmax" in told
+
+
+@pytest.mark.parametrize("file", ["segmentation.npz", "01-xtb/result.json", "01-xtb/result.extxyz"])
+@pytest.mark.parametrize("share", [0, 0.1, 0.9])
+def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, file: str, share: float) -> None:
+    """Cut off anywhere; it says which file to delete."""
+    copy = shutil.copytree(folder, tmp_path / "run")
+    whole = (copy / file).read_bytes()
+    (copy / file).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadInput, match=r"delete (it|that), and its step runs again") as told:
+        Report.of(copy)
+    assert "\n" not in str(told.value)
+
+
+def test_a_segmentation_with_other_bytes_in_it_is_damaged(folder: Path, tmp_path: Path) -> None:
+    """As a bad disk leaves it."""
+    kept = (folder / "segmentation.npz").read_bytes()
+    (tmp_path / "s.npz").write_bytes(kept[:100] + bytes(200) + kept[300:])
+    with pytest.raises(BadInput, match=r"s\.npz is damaged"):
+        Segmentation.load(tmp_path / "s.npz")
+
+
+def test_what_was_kept_of_a_trajectory_that_is_gone_is_told(folder: Path, tmp_path: Path) -> None:
+    """Trajectories are large, and are thrown away first; what covers another number of frames is of another one."""
+    copy = shutil.copytree(folder, tmp_path / "run")
+    (file,) = (copy / "02-aimd").glob("dynamics*.traj")
+    Report.of(copy).write(copy)
+    file.unlink()
+    report = Report.of(copy)
+    assert list(report.evolutions) == ["02-aimd/result.json"]
+    said = Reader(report.page("now").html()).text
+    assert f"{file.name}: not there any more" in said
+    assert "Mean square displacement in 02-aimd" in said
+    kept = copy / "02-aimd" / "analysis.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"frames": 3}))
+    assert Report.of(copy).evolutions == {}
+
+
+def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
+    """One curve for each temperature, and a title that says of what; distributions of what most atoms could make."""
+    start = flake(12).atoms
+    start.symbols[:3] = "B"
+    rng = np.random.default_rng(0)
+    named = {}
+    for label, heat in (("300K", 0.02), ("3000K", 0.6)):
+        shake = [(float(k), start.copy()) for k in range(12)]
+        for _, atoms in shake:
+            atoms.positions += rng.normal(0, heat, (len(atoms), 3))
+        named[label] = evolution(shake, 12)
+    plots = {plot.title: plot for plot in _plots("02-aimd", named, Counter(start.get_chemical_symbols()))}
+    assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean square displacement of C in 02-aimd",
+            "Rings of 5 in 02-aimd", "Radial distribution C-C in 02-aimd", "Bond angles C-C-C in 02-aimd",
+            } <= set(plots)  # fmt: skip
+    assert all([one.name for one in plot.series] == list(named) for plot in plots.values())
+    assert max(plots["Rings of 5 in 02-aimd"].series[0].y) == 0
+    alone = [plot.title for plot in _plots("02-aimd", {"": named["3000K"]}, Counter())]
+    assert alone[:3] == [
+        f"{title} in 02-aimd" for title in ("Mean square displacement", "Bonds broken and formed", "Rings")
+    ]
+
+
+def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path) -> None:
+    """Samples that were relaxed by two engines, and adsorption energies from both."""
+    one = next(iter(Report.of(folder).results.values()))
+
+    def made(use: str, label: str, energy: float) -> SimulationResult:
+        structure = one.structure.model_copy(update={"label": label})
+        return one.model_copy(
+            update={"structure": structure, "energy": energy, "converged": True, "made_by": {"use": use}}
+        )
+
+    labels = ("sample-1", "sample-2", "surface", "adsorbate", "hollow-1")
+    results = {
+        f"{step}-{label}/result.json": made(step.partition("-")[2], label, k)
+        for step in ("01-xtb", "02-xtb", "03-hterm")
+        for k, label in enumerate(labels)
+    }
+    report = Report.of(folder).model_copy(update={"results": results})
+    for section in (samples, adsorption):
+        found = list(section(report))
+        assert len(found) == len({one.id for one in found}) == len({one.title for one in found}) == 3
+        assert [step in one.title for one, step in zip(found, ("01-xtb", "02-xtb", "03-hterm"), strict=True)] == [
+            True
+        ] * 3
+
+
+def test_defects_are_not_denied_where_none_were_looked_for() -> None:
+    """Named defects are those of carbon."""
+    assert _defects(mx2("MoS2", size=(4, 4, 1))) == "not looked for: known in sheets of C only"
+    assert _defects(flake(12).atoms) == "none with a name"

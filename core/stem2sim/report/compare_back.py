@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +23,21 @@ if TYPE_CHECKING:
 
     from stem2sim.report.report import Report
 
-log = logging.getLogger("stem2sim")
-
 COLOURS: dict[Kind, str] = {
     "explained": "#4cc9f0", "displaced": "#ffd166", "missing": "#ff5fa2", "extra": "#ff4d4d",
-    "wrong species": "#c77dff", "unclear": "#ffffff",
+    "wrong species": "#c77dff", "unclear": "#ffffff", "not judged": "#8d99ae",
 }  # fmt: skip
 """On a dark frame."""
+
+MOST = 6
+"""Structures and results that are drawn; of the others a line tells."""
 
 STRONGEST = 1.5
 """Residual, in peaks of the commonest atom, that is drawn opaque."""
 
 
-def agreements(report: Report) -> dict[str, Agreement]:
-    """Hold every structure and every result against the frame; none where there is no frame.
+def agreements(report: Report) -> dict[str, Agreement | str]:
+    """Hold every structure and every result against the frame, or say why that cannot be; none without a frame.
 
     Of dynamics it is the mean over the second half that counts: a frame takes far longer than any vibration.
     """
@@ -53,31 +53,40 @@ def agreements(report: Report) -> dict[str, Agreement]:
             atoms = mean_structure(report.folder / Path(name).parent / result.trajectory) or atoms
         if built is not None and len(built.atoms) == len(atoms):
             held.append((f"{Path(name).parent} {result.label}".strip(), atoms, built.atoms))
-    found = {}
+    found: dict[str, Agreement | str] = {}
+    probe = None  # of the frame: the first structure that tells it tells it for all
     with track("compare back", len(held)) as advance:
         for name, atoms, built_as in held:
             try:
-                found[name] = agreement(report.image, report.segmentation, atoms, built_as)
+                one = agreement(report.image, report.segmentation, atoms, built_as, probe)
+                found[name], probe = one, one.probe
             except BadInput as problem:
-                log.debug("%s: not held against the frame: %s", name, problem)
+                found[name] = str(problem)
             advance()
     return found
 
 
 def compare_back(report: Report) -> Iterator[Section]:
     """One part for each structure and result."""
-    parts: list[Section] = []
-    for name, found in report.agreements.items():
+    held = {name: one for name, one in report.agreements.items() if isinstance(one, Agreement)}
+    parts: list[Block] = []
+    for name, found in list(held.items())[:MOST]:
         doubts = [one.told() for one in found.doubted()]
-        said: Block = Listed(doubts) if doubts else Text("The frame shows every atom of the structure, and no other.")
-        blocks = [
-            said,
-            Facts(_facts(found)),
-            _view(name, found),
-            *_multislice(report, name, found),
-            _table(name, found),
-        ]
-        parts.append(Section(_title(name), blocks, f"compare-back-{len(parts) + 1}"))
+        said: Block = Text("The frame shows every atom of the structure that can be judged, and no other.")
+        if found.note:
+            said = Text(f"Nothing can be said of single atoms: {found.note}.")
+        elif doubts:
+            said = Listed(doubts)
+        drawn: list[Block] = [Facts(_facts(found)), _view(name, found), *_multislice(report, name, found)]
+        drawn.append(_table(name, found))
+        parts.append(Section(_title(name), [said, *drawn], f"compare-back-{len(parts) + 1}"))
+    if len(held) > MOST:
+        rows = [[name, f"{one.correlation:.3f}", f"{one.ceiling:.3f}", _counted(one)] for name, one in held.items()]
+        columns = ("structure or result", "correlation", "that noise allows", "atoms")
+        parts.append(Table("All structures against the frame", columns, rows, f"The first {MOST} are drawn above."))
+    not_held = {name: why for name, why in report.agreements.items() if isinstance(why, str)}
+    if not_held:
+        parts.append(Listed([f"{name} was not held against the frame: {why}" for name, why in not_held.items()]))
     if parts:
         how = (
             "Each structure is drawn through the probe that the frame itself shows, laid on the frame by a small "
@@ -89,8 +98,11 @@ def compare_back(report: Report) -> Iterator[Section]:
 
 def told(found: Agreement) -> str:
     """Return it in a line."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
-    return f"correlation {found.correlation:.3f} of the {found.ceiling:.3f} that noise allows; atoms: {counts}"
+    return f"correlation {found.correlation:.3f} of the {found.ceiling:.3f} that noise allows; atoms: {_counted(found)}"
+
+
+def _counted(found: Agreement) -> str:
+    return found.note or ", ".join(f"{count} {kind}" for kind, count in found.counts().items())
 
 
 def _title(name: str) -> str:
@@ -103,7 +115,7 @@ def _facts(found: Agreement) -> dict[str, str]:
     return {
         "normalised cross-correlation": f"{found.correlation:.3f}; the frame's noise would leave a perfect drawing "
         f"{found.ceiling:.3f}",
-        "atoms": ", ".join(f"{count} {kind}" for kind, count in found.counts().items()),
+        "atoms": _counted(found),
         "laid on the frame by": f"a shift of {x:+.3f}, {y:+.3f} Å, scale {100 * scale:+.2f} %, rotation {turn:+.2f}°, "
         f"stretch {100 * stretch:.2f} %",
         "probe, fitted to the frame": f"{found.probe.fwhm:.2f} Å wide (FWHM, source size included), "
@@ -171,7 +183,7 @@ def _table(name: str, found: Agreement) -> Table:
     rows = [
         [
             " ".join(map(str, one.atoms)), one.species, one.kind, one.seen, f"{one.x:.3f}", f"{one.y:.3f}",
-            f"{one.dx:.3f}", f"{one.dy:.3f}", f"{one.std:.3f}" if np.isfinite(one.std) else "",
+            f"{one.dx:.3f}", f"{one.dy:.3f}", f"{one.std:.3f}" if one.std is not None else "",
             f"{one.height:.2f}", f"{one.height_std:.2f}", f"{one.expected:.2f}", f"{one.residual:.2f}",
         ]
         for one in sorted(found.verdicts, key=lambda one: one.kind == "explained")

@@ -83,8 +83,8 @@ def _displacements(report: Report, title: str, built: Structure | None, end: Str
 
     found = report.segmentation
     if found is not None and built is not None:
-        told("measured to built", lambda: from_measured(found.atoms.positions, built))
-        told("measured to this result", lambda: from_measured(found.atoms.positions, end))
+        told("measured to built", lambda: from_measured(found, built))
+        told("measured to this result", lambda: from_measured(found, end))
     if built is not None:
         told("built to this result", lambda: displacements(built.atoms, end.atoms))
     columns = (
@@ -92,7 +92,7 @@ def _displacements(report: Report, title: str, built: Structure | None, end: Str
         "atom that moved most",
     )  # fmt: skip
     caption = (
-        "Rigid motion removed; from measured positions also the scale and stretch of the frame. Hydrogen does not "
-        "count. Percent of the mean length of the commonest bond."
+        "Rigid motion removed; from measured positions also the scale and stretch of the frame, for at least 8 "
+        "measured atoms. Hydrogen does not count. Percent of the mean length of the commonest bond."
     )
     return Table(f"Displacements of {title}", columns, rows, caption)

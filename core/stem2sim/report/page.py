@@ -73,5 +73,5 @@ def _contents(sections: Sequence[Section]) -> str:
 
 def stale(folder: Path, kept: Figures) -> list[Path]:
     """Return the pictures that an earlier report left in a folder and this one has no more."""
-    there = (folder / FIGURES).glob("[0-9][0-9]-*.png")
+    there = (folder / FIGURES).glob("[0-9]*-*.png")
     return sorted(file for file in there if f"{FIGURES}/{file.name}" not in kept.files)

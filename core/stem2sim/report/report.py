@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,7 +34,7 @@ from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from stem2sim.agreement import Agreement
     from stem2sim.evolution import Evolution
@@ -55,10 +55,18 @@ class Report(BaseModel):
     structures: dict[str, Structure]
     results: dict[str, SimulationResult]
     failure: str = Field("", description="why a stage failed, in words; '' for a run that finished")
+    waiting: tuple[str, ...] = Field((), description="simulations of the config that have no result yet")
     sessions: tuple[Session, ...] = Field((), description="when the run was worked on, the first time first")
 
     @classmethod
-    def of(cls, path: Path, image: Image | None = None, failure: str | None = None, under_way: bool = False) -> Self:
+    def of(
+        cls,
+        path: Path,
+        image: Image | None = None,
+        failure: str | None = None,
+        under_way: bool = False,
+        steps: Collection[str] | None = None,
+    ) -> Self:
         """Read a run folder; the image too, from where the config says, unless it is given.
 
         Args:
@@ -66,6 +74,7 @@ class Report(BaseModel):
             image: its frame.
             failure: why it went no further; left out, what its last session says.
             under_way: whether the last session is the one that writes the report.
+            steps: that belong to the run; left out, all that are up to date.
 
         Raises:
             BadInput: a folder without structures or segmentation, and no failure that would say why.
@@ -84,10 +93,10 @@ class Report(BaseModel):
             except (BadInput, ValidationError) as problem:
                 missing = " ".join(str(problem).split())
         segmentation = path / SEGMENTATION
-        structures = {file.name: Structure.read(file) for file in folder.structures()}
+        structures = {file.name: Structure.read(file) for file in folder.structures(steps)}
         if not segmentation.is_file() and not structures and not failure:
             raise BadInput(f"nothing to report in {path}: no segmentation and no structure yet")
-        results = {str(f.relative_to(path)): SimulationResult.read(f) for f in folder.simulations()}
+        results = {str(f.relative_to(path)): SimulationResult.read(f) for f in folder.simulations(steps)}
         start = tree.get("image", {}).get("path") or tree.get("segment", {}).get("path") or tree.get("structure", "run")
         return cls(
             folder=path,
@@ -99,6 +108,7 @@ class Report(BaseModel):
             structures=structures,
             results=results,
             failure=failure,
+            waiting=tuple(_waiting(tree, results)),
             sessions=tuple(known),
         )
 
@@ -114,8 +124,8 @@ class Report(BaseModel):
         return None
 
     @cached_property
-    def agreements(self) -> dict[str, Agreement]:
-        """Every structure and result held against the frame."""
+    def agreements(self) -> dict[str, Agreement | str]:
+        """Every structure and result held against the frame, or why that could not be."""
         return agreements(self)
 
     @cached_property
@@ -141,10 +151,13 @@ class Report(BaseModel):
         for file in stale(folder, pictures):
             file.unlink()
         own = {folder / name for name in (MARKDOWN, *pictures.files)}
-        records.write_database(folder, self.results)
+        if not self.failure:  # rows of an earlier run are worth more than none
+            records.write_database(folder, self.results)
         records.write_crate(folder, self.title, made, RunFolder(folder).all_files() | own, failure=self.failure)
         # last of all: a server that does not answer costs nothing of what is written here
-        if address := records.server(read_toml(self.folder / CONFIG).get("records", {}).get("database")):
+        if not self.failure and (
+            address := records.server(read_toml(self.folder / CONFIG).get("records", {}).get("database"))
+        ):
             records.share(folder, self.results, address)
         return folder / REPORT
 
@@ -164,6 +177,13 @@ class Report(BaseModel):
             if _structure_of(name) == result.started_from:
                 return other.structure
         return None
+
+
+def _waiting(tree: dict[str, Any], results: Mapping[str, SimulationResult]) -> Iterator[str]:
+    for k, stage in enumerate(tree.get("simulate", []), start=1):
+        step = f"{k:02d}-{stage.get('use', '')}"
+        if not any(Path(name).parent.name.startswith(step) for name in results):
+            yield step
 
 
 def _structure_of(result: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stem2sim.bonds import bond_lengths
 from stem2sim.comparison import compared, displacement, engine_of, table
-from stem2sim.defects import defects
+from stem2sim.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.structureview import MOST
 from stem2sim.trajectory import frames
@@ -82,6 +82,8 @@ def _facts(
 
 
 def _defects(atoms: Atoms) -> str:
+    if not sheet_of(atoms):
+        return "not looked for: known in sheets of C only"
     return ", ".join(one.told() for one in defects(atoms)) or "none with a name"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import told as told_of
 from stem2sim.report.found import pixel_size
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from stem2sim.report.report import Report
     from stem2sim.segmentation import Segmentation
+
+MOST_DOUBTS = 5
+"""Of one structure, on the first lines of the page."""
 
 
 def summary(report: Report) -> Iterator[Section]:
@@ -46,7 +50,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
         counts = " and ".join(f"{n} {s}" for s, n in found.atoms.counts().items()) or "no atom"
         yield "found", f"{counts}, {'in the frame' if image else 'in the atoms table'}"
         yield "how sure", list(_sureness(found))
-    elif report.failure and not report.structures:
+    elif report.failure and report.image and not report.structures:
         yield "found", "nothing was found"
     built = [
         f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atoms"
@@ -63,7 +67,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
     ]
     if told:
         yield "simulations" if len(told) > 1 else "simulation", told
-    held = [f"{name}: {told_of(one)}" for name, one in report.agreements.items()]
+    held = [f"{name}: {told_of(one)}" for name, one in report.agreements.items() if isinstance(one, Agreement)]
     if held:
         yield "does the frame show it", held
 
@@ -90,7 +94,13 @@ def _doubts(report: Report) -> Iterator[str]:
     yield from report.image.warnings if report.image else ()
     yield from report.segmentation.warnings if report.segmentation else ()
     for name, one in report.agreements.items():
-        yield from (f"{name}: {doubt.told()}" for doubt in one.doubted())
+        if isinstance(one, Agreement):
+            doubts = [one.note] if one.note else [doubt.told() for doubt in one.doubted()]
+            yield from (f"{name}: {doubt}" for doubt in doubts[:MOST_DOUBTS])
+            if len(doubts) > MOST_DOUBTS:
+                yield f"{name}: and {len(doubts) - MOST_DOUBTS} more atoms, listed below"
+    for step in report.waiting:
+        yield f"{step} has no result yet"
     for name, result in report.results.items():
         if not result.converged:
             yield f"{name}: {result.reason}"

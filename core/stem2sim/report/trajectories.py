@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from stem2sim.averages import averages
 from stem2sim.distribution import WIDTH
 from stem2sim.errors import BadInput
 from stem2sim.evolution import TIME, Evolution, evolution_of
-from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table
+from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
 from stem2sim.report.together import alike
 from stem2sim.runfolder import analysis_of
 
@@ -22,21 +25,32 @@ if TYPE_CHECKING:
 
 DISPLACED = "mean square displacement of "
 
+TELLING = (5, 7, 8)
+"""Sizes of the rings that tell of change in a sheet of hexagons; each has a plot where there are several trajectories.
+"""
+
 
 def evolutions(report: Report) -> dict[str, Evolution]:
-    """What happened along each trajectory, by the name of its result; kept beside it, and read again from there."""
+    """What happened along each trajectory, by the name of its result; kept beside it, and read again from there.
+
+    Where the trajectory itself is gone, what was kept of it counts, if it covers as many frames as the result.
+    """
     found = {}
     for name, result in report.results.items():
         if result.trajectory is None or TIME not in result.observables:
             continue
         folder = report.folder / Path(name).parent
         kept = analysis_of(report.folder / name)
-        try:
-            if kept.is_file() and kept.stat().st_mtime_ns > (folder / result.trajectory).stat().st_mtime_ns:
+        trajectory = folder / result.trajectory
+        with suppress(OSError, BadInput):  # made again below
+            if not trajectory.is_file():
+                one = Evolution.read(kept)
+                if one.frames == -(-len(result.observables[TIME]) // one.stride):
+                    found[name] = one
+                continue
+            if kept.stat().st_mtime_ns > trajectory.stat().st_mtime_ns:
                 found[name] = Evolution.read(kept)
                 continue
-        except (OSError, BadInput):  # made again below
-            pass
         try:
             found[name] = evolution_of(result, folder)
         except BadInput:  # no frame of it is left to look at
@@ -48,11 +62,16 @@ def evolutions(report: Report) -> dict[str, Evolution]:
 def trajectories(report: Report) -> Iterator[Section]:
     """One part for each simulation, its temperatures and replicas over each other; then the means."""
     folders: dict[str, dict[str, Evolution]] = {}
+    gone: dict[str, list[str]] = {}
+    atoms: dict[str, Counter[str]] = {}
     for name, found in report.evolutions.items():
-        label = report.results[name].label or "trajectory"
-        folders.setdefault(str(Path(name).parent), {})[label] = found
+        result, folder = report.results[name], str(Path(name).parent)
+        folders.setdefault(folder, {})[result.label or "trajectory"] = found
+        atoms[folder] = Counter(result.structure.atoms.get_chemical_symbols())
+        if result.trajectory is None or not (report.folder / folder / result.trajectory).is_file():
+            gone.setdefault(folder, []).append(str(result.trajectory))
     parts = [
-        Section(folder, list(_blocks(folder, named)), f"trajectory-{k + 1}")
+        Section(folder, [*_gone(gone.get(folder, [])), *_blocks(folder, named, atoms[folder])], f"trajectory-{k + 1}")
         for k, (folder, named) in enumerate(folders.items())
     ]
     if parts:
@@ -60,7 +79,12 @@ def trajectories(report: Report) -> Iterator[Section]:
         yield Section("Along the trajectories", [*parts, *means], "trajectories")
 
 
-def _blocks(folder: str, named: Mapping[str, Evolution]) -> Iterator[Block]:
+def _gone(files: list[str]) -> Iterator[Block]:
+    if files:
+        yield Text(f"{', '.join(files)}: not there any more; what is told is what was kept of it.")
+
+
+def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Block]:
     facts = {label: list(_told(one)) for label, one in named.items()}
     yield Facts(facts)
     events = [
@@ -81,7 +105,7 @@ def _blocks(folder: str, named: Mapping[str, Evolution]) -> Iterator[Block]:
         columns = ("trajectory", "x, y [Å]", "atoms", "area [Å²]", "perimeter [Å]", "area at the end [Å²]", "verdict")
         caption = "Areas and perimeters of the polygon through the atoms; at the end: mean over the last tenth."
         yield Table(f"Holes in {folder}", columns, holes, caption)
-    yield Beside(list(_plots(folder, named)))
+    yield Beside(list(_plots(folder, named, atoms)))
 
 
 def _told(found: Evolution) -> Iterator[str]:
@@ -93,73 +117,81 @@ def _told(found: Evolution) -> Iterator[str]:
     yield from (hole.verdict for hole in found.holes)
 
 
-def _plots(folder: str, named: Mapping[str, Evolution]) -> Iterator[Plot]:
-    first = next(iter(named.values()))
-    of = [name for name in first.series if name.startswith(DISPLACED)]
-    yield _over_time(folder, named, of, "Mean square displacement", "[Å²]", DISPLACED, " [Å²]")
+def _plots(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Plot]:
+    every = list(dict.fromkeys(name for one in named.values() for name in one.series))
+    of = [name for name in every if name.startswith(DISPLACED)]
+    yield from _over_time(folder, named, of, "Mean square displacement", "[Å²]", DISPLACED)
     changed = [name for name in ("bonds broken", "bonds formed") if any(any(e.series[name]) for e in named.values())]
-    if changed:
-        yield _over_time(folder, named, changed, "Bonds broken and formed", "bonds", "", "")
-    odd = [n for n in dict.fromkeys(n for e in named.values() for n in e.series) if n.startswith("rings of")]
-    moving = [n for n in odd if any(len(set(e.series.get(n, [0]))) > 1 for e in named.values())]
-    if moving:
-        yield _over_time(folder, named, moving, "Rings", "rings", "", "")
+    yield from _over_time(folder, named, changed, "Bonds broken and formed", "bonds")
+    if len(named) > 1:
+        ringed = [name for name in (f"rings of {n}" for n in TELLING) if name in every]
+    else:
+        (one,) = named.values()
+        ringed = [name for name in every if name.startswith("rings of") and len(set(one.series[name])) > 1]
+    yield from _over_time(folder, named, ringed, "Rings", "rings")
     if any(any(e.series["holes"]) for e in named.values()):
-        yield _over_time(folder, named, ["area of holes [Å²]"], "Area of holes", "[Å²]", "", " [Å²]")
-    pairs = [kind for kind in first.radial if "H" not in kind.split("-")] or list(first.radial)
-    series = []
-    for label, kind in _chosen(named, pairs):
-        values = named[label].radial.get(kind, [])
-        series.append(Series(_name(named, label, kind), np.arange(len(values)) * WIDTH + WIDTH / 2, values))
-    if series:
-        yield Plot(
-            f"Radial distribution in {folder}", "distance [Å]", series, y_label="neighbours per atom and Å",
-            caption="Over the second half: 4πr²ρg(r), which needs no volume.",
-        )  # fmt: skip
-    series = []
-    for label, kind in _chosen(named, list(first.angles)):
-        shares = named[label].angles.get(kind, [])
-        series.append(Series(_name(named, label, kind), np.arange(len(shares)) + 0.5, shares))
-    if series:
-        yield Plot(f"Bond angles in {folder}", "angle [°]", series, y_label="share per degree")
+        yield from _over_time(folder, named, ["area of holes [Å²]"], "Area of holes", "[Å²]")
+    radial = {label: one.radial for label, one in named.items()}
+    caption = "Over the second half: 4πr²ρg(r), which needs no volume."
+    yield from _distributions(
+        folder, radial, atoms, WIDTH, "Radial distribution", "distance [Å]", "neighbours per atom and Å", caption
+    )
+    angles = {label: one.angles for label, one in named.items()}
+    yield from _distributions(folder, angles, atoms, 1.0, "Bond angles", "angle [°]", "share per degree")
 
 
 def _over_time(
-    folder: str, named: Mapping[str, Evolution], columns: list[str], title: str, unit: str, before: str, after: str
-) -> Plot:
+    folder: str, named: Mapping[str, Evolution], columns: list[str], title: str, unit: str, before: str = ""
+) -> Iterator[Plot]:
+    """All columns of one trajectory over each other; of several trajectories a plot for each column."""
+    many = len(named) > 1
+    for group in [[column] for column in columns] if many else [columns] if columns else []:
+        told = group[0].partition(" [")[0]
+        series = [
+            Series(label if many else column.partition(" [")[0].removeprefix(before), found.column(TIME),
+                   found.column(column) if column in found.series else np.zeros(len(found.series[TIME])))
+            for label, found in named.items() for column in group
+        ]  # fmt: skip
+        yield Plot(f"{told[:1].upper()}{told[1:]} in {folder}" if many else f"{title} in {folder}", TIME, series,
+                   y_label=unit)  # fmt: skip
+
+
+def _distributions(
+    folder: str, named: Mapping[str, Mapping[str, list[float]]], atoms: Counter[str], width: float, title: str,
+    x_label: str, y_label: str, caption: str = "",
+) -> Iterator[Plot]:  # fmt: skip
+    """Every kind of one trajectory; of several trajectories the kind that most atoms could make."""
+    many = len(named) > 1
+    kinds = list(dict.fromkeys(kind for found in named.values() for kind in found))
+    if many or x_label.startswith("distance"):
+        kinds = [kind for kind in kinds if "H" not in kind.split("-")] or kinds
+    if many and kinds:
+        kinds = [max(kinds, key=lambda kind: prod(atoms[species] for species in kind.split("-")))]
+        title = f"{title} {kinds[0]}"
     series = [
-        Series(
-            _name(named, label, column.removeprefix(before).removesuffix(after)), named[label].column(TIME),
-            named[label].column(column),
-        )
-        for label, column in _chosen(named, columns)
-        if column in named[label].series
-    ]  # fmt: skip
-    return Plot(f"{title} in {folder}", TIME, series, y_label=unit)
-
-
-def _chosen(named: Mapping[str, Evolution], kinds: list[str]) -> list[tuple[str, str]]:
-    """Every kind of one trajectory; of several, the first kind of each, which is the commonest by its name."""
-    return [(label, kind) for label in named for kind in (kinds if len(named) == 1 else kinds[:1])]
-
-
-def _name(named: Mapping[str, Evolution], label: str, kind: str) -> str:
-    return kind if len(named) == 1 else f"{label}, {kind}"
+        Series(label if many else kind, (np.arange(len(found[kind])) + 0.5) * width, found[kind])
+        for label, found in named.items()
+        for kind in kinds
+        if kind in found
+    ]
+    if series:
+        yield Plot(f"{title} in {folder}", x_label, series, y_label=y_label, caption=caption)
 
 
 def _means(report: Report) -> Table:
     rows = []
-    for use, several in alike(report):
+    for step, several in alike(report):
         by_result = {
             id(result): found for name, found in report.evolutions.items() for result in [report.results[name]]
         }
         for group, means in averages((name, one, by_result.get(id(one))) for name, one in several).items():
             for one in means:
                 error = "" if one.error is None else f"{one.error:.3g}"
-                rows.append([f"{use} {group}", one.quantity, f"{one.mean:.6g}", error, one.unit, str(one.n), one.of])
+                rows.append([f"{step} {group}", one.quantity, f"{one.mean:.6g}", error, one.unit, str(one.n), one.of])
     columns = ("simulation", "quantity", "mean", "standard error", "unit", "n", "error from")
     caption = (
         "Over the second half of each trajectory; where several replicas or samples ran, the error is that of the mean "
-        "over them, else it is by block averaging (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, 1989)."
+        "over them, else it is by block averaging (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, 1989), and left "
+        "out where the second half is too short to tell it, below 64 frames in any case."
     )
     return Table("Means with error bars", columns, rows, caption)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.displacement import moved
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.trajectory import second_half
 
@@ -28,6 +29,9 @@ def moving(result: SimulationResult) -> bool:
 def configurations(result: SimulationResult, folder: Path, count: int, thermal: float, seed: int) -> list[Atoms]:
     """Return configurations of a result: frames of its second half, evenly spaced, else displaced at random.
 
+    Drift and rotation in the plane since the first of these frames are removed, in a periodic cell drift only: that
+    is no vibration, and a microscope would see it as a blur that is not there.
+
     Args:
         result: a simulation's.
         folder: where its trajectory lies.
@@ -49,6 +53,9 @@ def configurations(result: SimulationResult, folder: Path, count: int, thermal: 
         if not found:
             raise StageFailed(f"no frame can be read from {folder / result.trajectory}")
         chosen = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
+        first = found[0].positions.copy()
+        for one in found:
+            one.positions = first + moved(found[0], one, "in plane")
         return [found[number] for number in chosen]
     if thermal == 0:
         return [atoms.copy()]
