@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+LONGEST = 1.6
+"""Of the bonds of a sheet as a frame shows them, in those that a quarter is shorter than."""
+
 
 @dataclass(frozen=True)
 class InFrame:
@@ -70,17 +73,24 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
     if not built.pbc.any():
         return in_frame(built, segmentation), moved
     i, j, shift, vectors = bond_vectors(built)
-    whole = ~shift.any(axis=1) & known[i] & known[j]
-    if np.linalg.matrix_rank(vectors[whole, :2], tol=1e-3) < 2:
-        raise BadInput("nothing says where in the frame the structure lies: bonds of its measured atoms span no plane")
     there = np.zeros((len(built), 2))
     there[known] = segmentation.atoms.positions[source[known]]
-    between = there[j[whole]] - there[i[whole]]
-    fitted = np.linalg.lstsq(vectors[whole, :2], between, rcond=None)[0].T
+    between = there[j] - there[i]
+    long = np.hypot(*between.T)
+    whole = ~shift.any(axis=1) & known[i] & known[j] & (long > 0)
+    if whole.any():  # what the cell joins may lie at opposite sides of the frame
+        whole &= long < LONGEST * np.quantile(long[whole], 0.25)
+    if np.linalg.matrix_rank(vectors[whole, :2], tol=1e-3) < 2:
+        raise BadInput("nothing says where in the frame the structure lies: bonds of its measured atoms span no plane")
+    fitted = np.linalg.lstsq(vectors[whole, :2], between[whole], rcond=None)[0].T
     away = there - built.positions[:, :2] @ fitted.T
-    offset = np.median(away[known], axis=0)
     flat = np.asarray(built.cell)[:2]
-    cells = np.rint(np.linalg.solve((flat[:, :2] @ fitted.T).T, (away - offset).T).T)
+    share = np.linalg.solve((flat[:, :2] @ fitted.T).T, away.T).T
+    # as angles: however the borders part the atoms, all lie one way but for whole cells
+    offset = np.angle(np.exp(2j * np.pi * share[known]).mean(axis=0)) / (2 * np.pi)
+    cells = np.rint(share - offset)
+    commonest, count = np.unique(cells[known], axis=0, return_counts=True)
+    cells -= commonest[count.argmax()]
     cells[~known] = 0
     moved = cells @ flat
     whole_sheet = built.copy()
