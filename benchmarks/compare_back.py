@@ -77,9 +77,8 @@ def main() -> None:
                 tried, named, exact = tried + 1, named + ((kind, where) in told), exact + (told == [(kind, where)])
                 if told != [(kind, where)]:
                     print(f"{folder}: {how} {where}: {'; '.join(one.told() for one in found) or 'nothing told'}")
-    print(
-        f"{tried} changes: {exact} told, and nothing else; {named - exact} told with something else; {tried - named} not"
-    )
+    more = f"{named - exact} told with something else; {tried - named} not"
+    print(f"{tried} changes: {exact} told, and nothing else; {more}")
 
 
 if __name__ == "__main__":

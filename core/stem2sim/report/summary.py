@@ -50,7 +50,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
         counts = " and ".join(f"{n} {s}" for s, n in found.atoms.counts().items()) or "no atom"
         yield "found", f"{counts}, {'in the frame' if image else 'in the atoms table'}"
         yield "how sure", list(_sureness(found))
-    elif report.failure and report.image and not report.structures:
+    elif report.failure and "[segment]" in report.config and not report.structures:
         yield "found", "nothing was found"
     built = [
         f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atoms"
