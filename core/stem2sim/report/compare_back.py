@@ -13,7 +13,7 @@ from stem2sim import figures
 from stem2sim.agreement import THRESHOLDS, Agreement, Kind, agreement
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
-from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Points, Raster, Section, Table, Text
+from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Picture, Points, Raster, Section, Table, Text
 from stem2sim.trajectory import mean_structure
 
 if TYPE_CHECKING:
@@ -167,8 +167,9 @@ def _multislice(report: Report, name: str, found: Agreement) -> Iterator[Block]:
         f"Multislice image, {100 * image.min():.2f} to {100 * image.max():.2f} % of the beam; its correlation with the "
         f"frame is {found.correlation_with(image, pixel_size, (x, y)):.3f}. {told}."
     )
-    yield FrameView(extent, [Raster("multislice", figures.grey(image), extent)], title=f"{_title(name)}, multislice",
-                    caption=caption)  # fmt: skip
+    title = f"{_title(name)}, multislice"
+    # in the structure's own coordinates: a place of it is none in the frame
+    yield Picture(figures.layered(extent, [Raster("multislice", figures.grey(image), extent)]), title, caption)
 
 
 def _radius(species: str) -> float:

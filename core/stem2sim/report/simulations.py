@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 BINS = 25
 
+MOST_DRAWN = 12
+"""Simulations with structures and curves on one page; more of them would make it too heavy to open."""
+
 MOST_FILMS = 8_000_000
 """Bytes of trajectories in one page, about; of many simulations each shows fewer frames."""
 
@@ -44,11 +47,12 @@ def simulations(report: Report) -> Iterator[Section]:
         lengths = [(title, bond_lengths(atoms)) for title, atoms in named]
         title = f"{folder}" + (f", {result.label}" if result.label else "")
         caption = "x to the right, y down, z into the page, as in the frame."
-        blocks: list[Block] = [
-            Facts(dict(_facts(result, start, named, lengths))),
-            StructureView(title, named, _film(report.folder / folder, result, most), caption),
-            Beside([*_histograms(lengths), *_observables(result)]),
-        ]
+        blocks: list[Block] = [Facts(dict(_facts(result, start, named, lengths)))]
+        if len(parts) < MOST_DRAWN:
+            blocks.append(StructureView(title, named, _film(report.folder / folder, result, most), caption))
+            blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
+        else:
+            blocks.append(Text(f"Not drawn: of many simulations the first {MOST_DRAWN} are."))
         parts.append(Section(title, blocks, f"simulation-{len(parts) + 1}"))
     if parts:
         yield Section("Simulations" if len(parts) > 1 else "Simulation", parts, "simulations")
