@@ -36,6 +36,10 @@ WORTH_TELLING = 0.005
 def found(report: Report) -> Iterator[Section]:
     """The frame with its layers, and the numbers."""
     if report.segmentation is None:
+        if report.image is not None:  # nothing was found in it, but it can be looked at
+            pixels, size = report.image.pixels, report.image.pixel_size
+            raster = Raster.grey("frame", pixels, size)
+            yield Section("What was imaged", [FrameView(figures.extent(pixels, size), [raster], title=report.title)])
         return
     blocks: list[Block] = [frame(report, report.segmentation), Facts(facts(report, report.segmentation))]
     if report.segmentation.doubts:

@@ -21,6 +21,8 @@ MOST = 3
 
 def paper(report: Report) -> Iterator[Section]:
     """The paragraph, the references, and their BibTeX."""
+    if report.failure:  # a paper would say what a whole run did
+        return
     try:
         said = methods(report.folder, report.image, report.structures.values(), report.results.values())
         entries = cited(report.folder)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from stem2sim.report.report import Report
     from stem2sim.segmentation import Segmentation
 
+MOST_LINES = 6
+"""Of one kind: many variants are told further down."""
+
 MOST_DOUBTS = 5
 """Of one structure, on the first lines of the page."""
 
@@ -57,7 +60,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
         for name, structure in report.structures.items()
     ]
     if built:
-        yield "structures" if len(built) > 1 else "structure", built
+        yield "structures" if len(built) > 1 else "structure", _first(built)
     elif report.failure:
         yield "structure", "no structure was built"
     told = [
@@ -66,10 +69,15 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
         for name, result in report.results.items()
     ]
     if told:
-        yield "simulations" if len(told) > 1 else "simulation", told
+        yield "simulations" if len(told) > 1 else "simulation", _first(told)
     held = [f"{name}: {told_of(one)}" for name, one in report.agreements.items() if isinstance(one, Agreement)]
     if held:
-        yield "does the frame show it", held
+        yield "does the frame show it", _first(held)
+
+
+def _first(lines: list[str]) -> list[str]:
+    """The first lines; of the others how many there are."""
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more, below"]
 
 
 def _sureness(found: Segmentation) -> Iterator[str]:
