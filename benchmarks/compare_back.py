@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atom
 
-from stem2sim.agreement import agreement
 from stem2sim.bonds import neighbours
+from stem2sim.compare_back import agreement
 from stem2sim.report import Report
 from stem2sim.rings import rings
 

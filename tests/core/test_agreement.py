@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atom, Atoms
 
-from stem2sim.agreement import BRIGHTER, Agreement, agreement
+from stem2sim.compare_back import agreement
 from stem2sim.config import parse
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe, Scan
@@ -18,9 +18,12 @@ from stem2sim.rings import rings
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
+from stem2sim.verdict import BRIGHTER
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stem2sim.agreement import Agreement
 
 PIXEL = 0.1
 PROBE = Probe(fwhm=1.2, tail_weight=0.15)
