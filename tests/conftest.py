@@ -14,10 +14,12 @@ import pytest
 from ase.calculators.emt import EMT
 from hypothesis import HealthCheck, settings
 
+from stem2sim.config import read_config
+from stem2sim.pipeline import run
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Engine
 from stem2sim.structure import Structure
-from stem2sim.testing import graphene_sheet
+from stem2sim.testing import graphene_image, graphene_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +102,21 @@ def built(structure: Structure, *builders: Builder) -> Structure:
     for builder in builders:
         (structure,) = builder.build(structure, NOTHING)
     return structure
+
+
+def small_run(base: Path) -> Path:
+    """Return a run folder with a frame, a relaxation and a trajectory; the frame's name holds what HTML must escape."""
+    np.save(base / "a<b>&c.npy", graphene_image(16.0).pixels)
+    config = read_config(
+        {
+            "image": {"path": str(base / "a<b>&c.npy"), "pixel_size": 0.1},
+            "segment": {"use": "peaks"},
+            "build": [{"use": "place"}, {"use": "patch", "size": 10}, {"use": "hterm"}],
+            "simulate": [{"use": "xtb", "max_steps": 2}, {"use": "aimd", "steps": 6, "engine": {"use": "xtb"}}],
+        }
+    )
+    run(config, base / "run")
+    return base / "run"
 
 
 def stem2sim(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

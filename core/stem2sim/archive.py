@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from stem2sim.errors import BadInput
+from stem2sim.crate import CRATE
 from stem2sim.files import write_atomically
-from stem2sim.records import CRATE
-from stem2sim.runfolder import CONFIG, RunFolder
+from stem2sim.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +22,7 @@ def archive(folder: Path, path: Path) -> int:
     Raises:
         BadInput: not a run folder.
     """
-    if not (folder / CONFIG).is_file():
-        raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-    found = RunFolder(folder).all_files() | {file for file in (folder / CRATE,) if file.is_file()}
+    found = RunFolder.existing(folder).all_files() | {file for file in (folder / CRATE,) if file.is_file()}
     with write_atomically(path) as part, ZipFile(part, "w", ZIP_DEFLATED) as zipped:
         for file in sorted(found):
             zipped.write(file, f"{folder.resolve().name}/{file.relative_to(folder)}")

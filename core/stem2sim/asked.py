@@ -66,16 +66,14 @@ def configured(
     """Return the pipeline that an input and flags ask for, and the run folder if the input is one."""
     from stem2sim.config import parse
     from stem2sim.readers import READABLE
-    from stem2sim.runfolder import CONFIG
+    from stem2sim.runfolder import CONFIG, RunFolder
 
     if not input.exists():
         raise BadInput(f"no file or folder at {input}")
     folder, file = None, None
     path = str(input.resolve())
     if input.is_dir():
-        folder, file = input, input / CONFIG
-        if not file.is_file():
-            raise BadInput(f"{input} is not a run folder: it has no {CONFIG}")
+        folder, file = RunFolder.existing(input).path, input / CONFIG
     elif input.suffix == ".toml":
         file = input
     elif input.suffix.lower() == ".csv":

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from stem2sim.config import parse
-from stem2sim.errors import BadInput
 from stem2sim.evolution import TIME
 from stem2sim.runfolder import CONFIG, SEGMENTATION, RunFolder
 
@@ -63,9 +62,8 @@ def ran(folder: Path) -> list[Stage]:
     Raises:
         BadInput: not a run folder, or a stage of it is not installed here.
     """
-    if not (folder / CONFIG).is_file():
-        raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-    config, steps = parse(folder / CONFIG, {}), RunFolder(folder).current()
+    steps = RunFolder.existing(folder).current()
+    config = parse(folder / CONFIG, {})
     found: list[Stage] = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
     built = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
     simulated = [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]

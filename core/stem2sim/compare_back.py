@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from stem2sim.agreement import Agreement
 from stem2sim.bonds import groups
 from stem2sim.brightness import Brightness, contents, label_of
-from stem2sim.displacement import nearest_image, superposed
+from stem2sim.displacement import moved, superposed
 from stem2sim.errors import BadInput
 from stem2sim.forward import Probe
 from stem2sim.frame import laid_out
@@ -89,8 +89,8 @@ class _Held:
     """A structure and its frame on the way to a verdict."""
 
     def __init__(self, image: Image, segmentation: Segmentation, atoms: Atoms, built: Atoms) -> None:
-        self.lies, moved = laid_out(built, segmentation)
-        positions = _at_rest(atoms, built) + (moved if len(moved) == len(atoms) else 0)
+        self.lies, unwrapped = laid_out(built, segmentation)
+        positions = _at_rest(atoms, built) + (unwrapped if len(unwrapped) == len(atoms) else 0)
         heavy = np.flatnonzero(atoms.numbers != 1)
         if len(heavy) == 0:
             raise BadInput("there is no atom to judge: a frame does not show hydrogen")
@@ -372,19 +372,11 @@ def _at_rest(atoms: Atoms, built: Atoms) -> Floats:
     if len(atoms) != len(built):
         return np.array(atoms.positions)
     if atoms.pbc.any():
-        d = nearest_image(atoms.positions - built.positions, built)
-        d = nearest_image(d - d[:1], built)
-        return np.asarray(built.positions + d - d.mean(axis=0))
+        return np.asarray(built.positions + moved(built, atoms))
     heavy = atoms.numbers != 1
     if heavy.sum() < 3:
         return np.array(atoms.positions)
-    moved = superposed(atoms.positions[heavy], built.positions[heavy], "in plane")
-    out = np.array(atoms.positions)
-    # hydrogen goes with the rest
-    u, _, v = np.linalg.svd((atoms.positions[heavy] - atoms.positions[heavy].mean(axis=0))[:, :2].T
-                            @ (moved - moved.mean(axis=0))[:, :2])  # fmt: skip
-    out[:, :2] = (out[:, :2] - atoms.positions[heavy, :2].mean(axis=0)) @ (u @ v) + moved[:, :2].mean(axis=0)
-    return out
+    return superposed(atoms.positions, built.positions, "in plane", heavy)
 
 
 def _known(std: float) -> float | None:

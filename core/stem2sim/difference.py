@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.comparison import row
-from stem2sim.errors import BadInput
 from stem2sim.runfolder import CONFIG, RunFolder
 from stem2sim.simulation import SimulationResult
 
@@ -55,11 +54,9 @@ def _same(one: Any, other: Any) -> bool:
 
 class _Run:
     def __init__(self, folder: Path) -> None:
-        if not (folder / CONFIG).is_file():
-            raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
+        files = RunFolder.existing(folder).simulations()
         self._folder = folder
         self._config = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        files = RunFolder(folder).simulations()
         self._results = {str(file.relative_to(folder).with_suffix("")): SimulationResult.read(file) for file in files}
 
     def options(self) -> dict[str, Any]:

@@ -162,7 +162,9 @@ def nearest_image(vectors: NDArray[np.float64], atoms: Atoms) -> NDArray[np.floa
     return np.asarray(vectors - whole @ cell)
 
 
-def superposed(moving: NDArray[np.float64], onto: NDArray[np.float64], fit: Fit = "rigid") -> NDArray[np.float64]:
+def superposed(
+    moving: NDArray[np.float64], onto: NDArray[np.float64], fit: Fit = "rigid", by: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Return (atoms, 3) positions moved onto others with the least squares of their distances.
 
     W. Kabsch, Acta Crystallogr. A 32, 922 (1976), doi 10.1107/S0567739476001873: a rotation, never a reflection, and
@@ -172,9 +174,11 @@ def superposed(moving: NDArray[np.float64], onto: NDArray[np.float64], fit: Fit 
         moving: (atoms, 3) [Å].
         onto: (atoms, 3) [Å].
         fit: as for `moved`.
+        by: (atoms,) which of them count; the others go with them. All, if left out.
     """
-    middle, there = moving.mean(axis=0), onto.mean(axis=0)
-    a, b = moving - middle, onto - there
+    chosen = np.ones(len(moving), dtype=bool) if by is None else by
+    middle, there = moving[chosen].mean(axis=0), onto[chosen].mean(axis=0)
+    a, b = (moving - middle)[chosen], (onto - there)[chosen]
     axes = slice(0, 3 if fit == "rigid" else 2)
     if fit == "affine":
         turn = np.linalg.lstsq(a[:, axes], b[:, axes], rcond=None)[0]
@@ -182,6 +186,6 @@ def superposed(moving: NDArray[np.float64], onto: NDArray[np.float64], fit: Fit 
         u, _, v = np.linalg.svd(a[:, axes].T @ b[:, axes])
         u[:, -1] *= np.sign(np.linalg.det(u @ v))
         turn = u @ v
-    out = a.copy()
-    out[:, axes] = a[:, axes] @ turn
+    out = moving - middle
+    out[:, axes] = out[:, axes] @ turn
     return np.asarray(out + there)

@@ -41,9 +41,6 @@ PANEL = 4.3
 DOTS = 140
 """Per inch."""
 
-PADDING = 0.05
-"""Inches."""
-
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()

@@ -37,15 +37,13 @@ def compare(
     """Put the results of several runs side by side: bonds, rings, energies, time, versions."""
     from stem2sim.comparison import compared, table
     from stem2sim.report import Report
-    from stem2sim.runfolder import CONFIG
+    from stem2sim.runfolder import RunFolder
 
     with console(verbose):
         found: list[tuple[Row, SimulationResult]] = []
         names: list[str] = []
         for folder in folders:
-            if not (folder / CONFIG).is_file():
-                raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-            found += Report.of(folder).rows()
+            found += Report.of(RunFolder.existing(folder).path).rows()
             names += [folder.name] * (len(found) - len(names))
         rows = list(zip(names, compared(found), strict=True))
     if json:
@@ -144,12 +142,10 @@ def agreement(
     """Hold the structures of a run against its frame: correlation, and what the frame does not show as they have it."""
     from stem2sim.report import Report
     from stem2sim.report.compare_back import told
-    from stem2sim.runfolder import CONFIG
+    from stem2sim.runfolder import RunFolder
 
     with console(verbose):
-        if not (folder / CONFIG).is_file():
-            raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-        report = Report.of(folder)
+        report = Report.of(RunFolder.existing(folder).path)
         if report.image is None:
             raise BadInput(report.image_missing or f"{folder} has no frame: it began with a table or a structure")
         found = report.agreements
@@ -245,12 +241,10 @@ def report(
 ) -> None:
     """Write the report of a run folder again."""
     from stem2sim.report import Report
-    from stem2sim.runfolder import CONFIG, REPORT, RunFolder
+    from stem2sim.runfolder import REPORT, RunFolder
 
     with console(verbose):
-        if not (folder / CONFIG).is_file():
-            raise BadInput(f"{folder} is not a run folder: it has no {CONFIG}")
-        of = RunFolder(folder)
+        of = RunFolder.existing(folder)
         with of.locked():
             of.forget(REPORT)
             written = Report.of(folder).write(folder)

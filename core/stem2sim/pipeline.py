@@ -146,10 +146,8 @@ def collect(out: Path) -> Outcome:
         BadInput: not a run folder, or one without structures.
         StageFailed: nothing is there to read.
     """
-    if not (out / CONFIG).is_file():
-        raise BadInput(f"{out} is not a run folder: it has no {CONFIG}")
+    folder = RunFolder.existing(out)
     config = parse(out / CONFIG, {})
-    folder = RunFolder(out)
     with folder.locked(), _logged(out / LOG), only("collect"):
         outcome = Outcome(out, Log(out))
         with _ended(outcome):

@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -65,6 +65,17 @@ class RunFolder:
                 self._steps = _STATE.validate_json((path / STATE).read_bytes())
             except ValidationError:
                 raise BadInput(f"{path / STATE} is damaged; delete it, and every step runs again") from None
+
+    @classmethod
+    def existing(cls, path: Path) -> Self:
+        """Return the folder of a run that there is.
+
+        Raises:
+            BadInput: no run was ever begun there.
+        """
+        if not (path / CONFIG).is_file():
+            raise BadInput(f"{path} is not a run folder: it has no {CONFIG}")
+        return cls(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

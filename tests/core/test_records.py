@@ -28,10 +28,11 @@ from tests.conftest import stem2sim
 from stem2sim.archive import archive
 from stem2sim.citations import entries
 from stem2sim.config import read_config, read_engine
+from stem2sim.crate import write_crate
+from stem2sim.database import server, share, write_database
 from stem2sim.difference import differences
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.pipeline import run
-from stem2sim.records import server, share, write_crate, write_database
 from stem2sim.registry import installed
 from stem2sim.report import Report
 from stem2sim.runfolder import RunFolder

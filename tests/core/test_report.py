@@ -14,14 +14,12 @@ from ase.build import mx2
 from ase.db import connect
 from ase.io import read
 from PIL import Image as PillowImage
-from tests.conftest import flake, table_of
+from tests.conftest import flake, small_run, table_of
 
 from stem2sim import figures
-from stem2sim.config import read_config
 from stem2sim.errors import BadInput
 from stem2sim.evolution import evolution
 from stem2sim.image import Image
-from stem2sim.pipeline import run
 from stem2sim.report import Report
 from stem2sim.report.blocks import (
     Beside,
@@ -49,7 +47,6 @@ from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import _plots
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 from stem2sim.sessions import NOW, Log, Session
-from stem2sim.testing import graphene_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,17 +59,7 @@ if TYPE_CHECKING:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder with a frame, a relaxation and a trajectory; its name holds what HTML must escape."""
     base = tmp_path_factory.mktemp("report")
-    np.save(base / "a<b>&c.npy", graphene_image(16.0).pixels)
-    config = read_config(
-        {
-            "image": {"path": str(base / "a<b>&c.npy"), "pixel_size": 0.1},
-            "segment": {"use": "peaks"},
-            "build": [{"use": "place"}, {"use": "patch", "size": 10}, {"use": "hterm"}],
-            "simulate": [{"use": "xtb", "max_steps": 2}, {"use": "aimd", "steps": 6, "engine": {"use": "xtb"}}],
-        }
-    )
-    run(config, base / "run")
-    return base / "run"
+    return small_run(base)
 
 
 class Reader(HTMLParser):

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-
-from stem2sim.config import read_config
-from stem2sim.pipeline import run
-from stem2sim.testing import graphene_image
+from tests.conftest import small_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
@@ -33,17 +30,7 @@ LARGEST = 15e6
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run folder with a frame, a relaxation and a trajectory."""
     base = tmp_path_factory.mktemp("browser")
-    np.save(base / "a<b>&c.npy", graphene_image(16.0).pixels)
-    config = read_config(
-        {
-            "image": {"path": str(base / "a<b>&c.npy"), "pixel_size": 0.1},
-            "segment": {"use": "peaks"},
-            "build": [{"use": "place"}, {"use": "patch", "size": 10}, {"use": "hterm"}],
-            "simulate": [{"use": "xtb", "max_steps": 2}, {"use": "aimd", "steps": 6, "engine": {"use": "xtb"}}],
-        }
-    )
-    run(config, base / "run")
-    return base / "run"
+    return small_run(base)
 
 
 @pytest.fixture(scope="module")

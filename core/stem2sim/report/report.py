@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stem2sim import __version__, records
+from stem2sim import __version__
 from stem2sim.comparison import Row, row
 from stem2sim.config import read_toml
+from stem2sim.crate import write_crate
+from stem2sim.database import server, share, write_database
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically, write_text
 from stem2sim.image import Image
@@ -152,13 +154,11 @@ class Report(BaseModel):
             file.unlink()
         own = {folder / name for name in (MARKDOWN, *pictures.files)}
         if not self.failure:  # rows of an earlier run are worth more than none
-            records.write_database(folder, self.results)
-        records.write_crate(folder, self.title, made, RunFolder(folder).all_files() | own, failure=self.failure)
+            write_database(folder, self.results)
+        write_crate(folder, self.title, made, RunFolder(folder).all_files() | own, failure=self.failure)
         # last of all: a server that does not answer costs nothing of what is written here
-        if not self.failure and (
-            address := records.server(read_toml(self.folder / CONFIG).get("records", {}).get("database"))
-        ):
-            records.share(folder, self.results, address)
+        if not self.failure and (address := server(read_toml(self.folder / CONFIG).get("records", {}).get("database"))):
+            share(folder, self.results, address)
         return folder / REPORT
 
     def rows(self) -> list[tuple[Row, SimulationResult]]:
