@@ -13,13 +13,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim.resume import CLAIM
-from stem2sim.sessions import SESSIONS
+from stem2sim.sessions import LAST, SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", "report.html", "run.log"
+CONFIG, SEGMENTATION, ATOMS, REPORT, LOG = "run.toml", "segmentation.npz", "atoms.csv", LAST, "run.log"
 MARKDOWN, FIGURES = "report.md", "figures"
 STATE = "state.json"
 

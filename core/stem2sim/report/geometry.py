@@ -10,6 +10,7 @@ from stem2sim.angles import angles, ring_angles, ring_bond_lengths
 from stem2sim.bonds import neighbours
 from stem2sim.displacement import Displacement, displacements, from_measured
 from stem2sim.errors import BadInput
+from stem2sim.evolution import SMALLEST, WIDEST
 from stem2sim.report.blocks import Block, Section, Table, Text
 from stem2sim.rings import LARGEST_RING, rings
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from stem2sim.report.report import Report
     from stem2sim.structure import Structure
-
-WIDEST = 12
-"""Of the rings that are counted by size."""
 
 
 def geometry(report: Report) -> Iterator[Section]:
@@ -59,7 +57,7 @@ def _measures(atoms: Atoms) -> Iterator[tuple[str, str]]:
         told = ", ".join(f"{count} with {n}" for n, count in sorted(counts.items()))
         yield f"neighbours of {species}", told
     sizes = Counter(len(ring) for ring in rings(atoms))
-    yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(3, WIDEST + 1) if sizes[n]) or "none"
+    yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(SMALLEST, WIDEST + 1) if sizes[n]) or "none"
     if wide := sorted(size for size in sizes.elements() if size > WIDEST):
         yield "wider", ", ".join(map(str, wide))
     inside, lengths = ring_angles(atoms), ring_bond_lengths(atoms)

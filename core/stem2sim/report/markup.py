@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from stem2sim.runfolder import FIGURES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-FIGURES = "figures"
-"""Folder of the pictures, beside the Markdown report."""
 
 
 class Block(Protocol):

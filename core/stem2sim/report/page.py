@@ -8,7 +8,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from stem2sim.report.blocks import Section
-from stem2sim.report.markup import FIGURES, Figures, plain, text
+from stem2sim.report.markup import Figures, plain, text
+from stem2sim.runfolder import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
