@@ -29,12 +29,12 @@ from ase.geometry.rdf import get_rdf
 from ase.io import read
 from ase.io.trajectory import TrajectoryWriter
 
-from stem2sim.bonds import bond_vectors
-from stem2sim.evolution import Evolution, evolution
-from stem2sim.rings import rings
+from stem2sim.analysis.evolution import Evolution, evolution
+from stem2sim.engines.trajectory import frames
+from stem2sim.geometry.bonds import bond_vectors
+from stem2sim.geometry.rings import rings
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
-from stem2sim.trajectory import frames
 from stem2sim_hterm.calibrate import Calibrate
 from stem2sim_hterm.place import Place
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atom
 
-from stem2sim.bonds import neighbours
-from stem2sim.compare_back import agreement
+from stem2sim.agreement.compare_back import agreement
+from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry.rings import rings
 from stem2sim.report import Report
-from stem2sim.rings import rings
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -21,8 +21,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from stem2sim.borrowed import Borrowed
-from stem2sim.config import read_engine
+from stem2sim.engines.calculator_session import Borrowed
+from stem2sim.engines.engine import read_engine
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
@@ -31,7 +31,7 @@ from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 
 if TYPE_CHECKING:
-    from stem2sim.stages import Engine
+    from stem2sim.engines.engine import Engine
 
 CHECKPOINT = int(Aimd.model_fields["checkpoint"].default)
 

@@ -18,8 +18,8 @@ import numpy as np
 from ase.io import read
 
 from stem2sim.errors import BadInput
-from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim_unet.locate import match
 from stem2sim_unet.unet import Unet
 
@@ -152,7 +152,7 @@ def calibration(segmenter: Unet, stem: Path, poscar: Path) -> None:
             most=True)  # fmt: skip
         if name == "paper's frame":
             law("paper's frame: pixel size off the truth", abs(sizes[0] / stated - 1), 0.01, most=True)
-    from stem2sim.lattice import find_lattice
+    from stem2sim.imaging.lattice import find_lattice
 
     lattice = find_lattice(np.load(stem / "mos2_v_doped.npy").astype(np.float32), 0.1758, 3.16)
     assert lattice is not None

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.testing import graphene_sheet
 from stem2sim_unet import SHIPPED
 

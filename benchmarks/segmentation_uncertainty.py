@@ -18,8 +18,8 @@ import numpy as np
 from segmentation_accuracy import rendered
 
 from stem2sim.errors import BadInput
-from stem2sim.forward import Scan
 from stem2sim.image import Image
+from stem2sim.imaging.forward import Scan
 from stem2sim.testing import graphene_image
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.ensemble import ensemble_of

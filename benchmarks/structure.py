@@ -29,9 +29,10 @@ from ase.io import read
 from atomai.utils import ase_obj_basic
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import bonds, neighbours, pairs_within
-from stem2sim.forward import Probe, Scan
+from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.pairs import pairs_within
 from stem2sim.image import Image
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
 from stem2sim_hterm.calibrate import Calibrate

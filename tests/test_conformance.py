@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from pydantic import Field
 
-from stem2sim.config import read_engine
+from stem2sim.engines.engine import read_engine
 from stem2sim.registry import installed
 from stem2sim.stages import Stage
 from stem2sim.structure import Structure

@@ -19,12 +19,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
+from stem2sim.engines.checkpoints import check_time, within
+from stem2sim.engines.engine import Engine
+from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, OutOfTime, StageFailed
-from stem2sim.resume import check_time, within
-from stem2sim.stages import Engine
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_image
-from stem2sim.trajectory import frames
 from stem2sim_aimd.aimd import Aimd
 from tests.aimd.springs import Springs, crystal
 from tests.conftest import stem2sim

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import Delaunay
 from skimage.feature import peak_local_max
 
-from stem2sim.bonds import bond_lengths
+from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from tests.conftest import stem2sim, table_of
 

@@ -13,13 +13,13 @@ import pluggy
 
 from stem2sim import hookspecs
 from stem2sim.errors import BadInput, nearest
+from stem2sim.packages import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from stem2sim.stages import Stage
 
-GROUP = "stem2sim"
 HOOKS = {
     "segmenter": "stem2sim_segmenters",
     "builder": "stem2sim_builders",

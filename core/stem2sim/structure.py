@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -13,15 +13,14 @@ from ase.data import atomic_numbers
 from ase.io import read, write
 from pydantic import BaseModel, ConfigDict, Field
 
-from stem2sim.bonds import pairs_within
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint, write_atomically
-from stem2sim.validation import Finding, pairs_told
+from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK, pairs_told, pairs_within
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 CLOSEST = 0.9
 """[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
@@ -31,9 +30,6 @@ VACUUM = 10.0
 
 ELEMENTS = frozenset(atomic_numbers) - {"X"}
 """Chemical symbols; ASE's X is no element."""
-
-ADDED = -1
-"""In the array `source`: an atom that a builder added, not one from the atoms table."""
 
 
 def extended(atoms: Atoms, added: Atoms) -> Atoms:
@@ -47,16 +43,15 @@ def extended(atoms: Atoms, added: Atoms) -> Atoms:
     return whole
 
 
-def topmost(atoms: Atoms) -> NDArray[np.bool_]:
-    """Return (atoms,) which have no other atom of their own column above them (at larger z)."""
-    source = atoms.arrays.get("source")
-    top = np.ones(len(atoms), dtype=bool)
-    if source is None:
-        return top
-    order = np.lexsort([atoms.positions[:, 2], source])
-    below = (np.diff(source[order]) == 0) & (source[order][1:] != ADDED)
-    top[order[:-1][below]] = False
-    return top
+class Finding(BaseModel):
+    """One thing that is, or may be, wrong with a structure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check: str = Field(description="what was checked, in one word: what --allow takes")
+    severity: Literal["error", "warning", "note"]
+    text: str
+    atoms: tuple[int, ...] = Field((), description="numbers of the atoms that it is about")
 
 
 class Structure(BaseModel):
@@ -122,7 +117,7 @@ class Structure(BaseModel):
 
     def check_distances(self, closest: float = CLOSEST, advice: str = "check positions, scale and cell") -> None:
         """Raise BadInput naming the closest pairs of atoms if any is closer than `closest` [Å], and what would help."""
-        i, j, d = pairs_within(self.atoms, closest)
+        i, j, d = pairs_within(self.atoms, closest - SLACK)  # rounding must not decide at the limit itself
         once = i <= j
         if not once.any():
             return

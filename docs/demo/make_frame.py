@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from stem2sim.forward import Probe, Scan
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.testing import graphene_sheet
 
 PIXEL_SIZE = 0.104  # Å

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.socketio import SocketIOCalculator
 
+from stem2sim.engines.trajectory import FULL
 from stem2sim.errors import StageFailed
 from stem2sim.files import write_text
 from stem2sim.process import ended
-from stem2sim.trajectory import FULL
 from stem2sim_dftb.binary import INPUT, failure, run, start
 from stem2sim_dftb.hsd import Block, dumps
 from stem2sim_dftb.results import TAG, energies_and_forces

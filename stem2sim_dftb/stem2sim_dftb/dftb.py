@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from stem2sim.doctor import Check
+from stem2sim.engines.checkpoints import Claim, check_time
+from stem2sim.engines.engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
-from stem2sim.resume import Claim, check_time
-from stem2sim.stages import ElectronicEngine
+from stem2sim.stages import Check
 from stem2sim_dftb import input as told
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import INSTALL, LOG, SPOILT, find, release
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from stem2sim.motion import Bath, Motion
+    from stem2sim.engines.motion import Bath, Motion
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 

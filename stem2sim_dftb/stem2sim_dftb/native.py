@@ -11,11 +11,11 @@ import numpy as np
 from ase.units import Hartree, fs
 from scipy.constants import speed_of_light
 
+from stem2sim.engines.checkpoints import check_time
+from stem2sim.engines.motion import Motion
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_text
-from stem2sim.motion import Motion
 from stem2sim.progress import track
-from stem2sim.resume import check_time
 from stem2sim.simulation import constrained
 from stem2sim_dftb.binary import INPUT, LOG, find, run
 from stem2sim_dftb.hsd import Block, Rows, dumps
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from stem2sim.motion import Bath
-    from stem2sim.resume import Claim
+    from stem2sim.engines.checkpoints import Claim
+    from stem2sim.engines.motion import Bath
     from stem2sim_dftb.dftb import Dftb
 
     Composer = Callable[[Atoms, Any], dict[str, Any]]

@@ -26,7 +26,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train an ensemble on generated frames, labelled frames of your own, or both. Goes on where it was cut off."""
-    from stem2sim.console import console
+    from stem2sim.cli.console import console
     from stem2sim_unet.train import train as train_ensemble
 
     with console(verbose):
@@ -44,7 +44,7 @@ def import_(
     verbose: Verbose = False,
 ) -> None:
     """Read AtomAI's model file, without running anything in it, into a folder of safetensors."""
-    from stem2sim.console import console
+    from stem2sim.cli.console import console
     from stem2sim_unet.exchange import from_atomai
 
     with console(verbose):
@@ -74,8 +74,8 @@ def adapt(
     verbose: Verbose = False,
 ) -> None:
     """Fit an ensemble to new frames: members that fit them are kept and fine-tuned on what they agree about."""
-    from stem2sim.console import console
-    from stem2sim.readers import read_image
+    from stem2sim.cli.console import console
+    from stem2sim.imaging.readers import read_image
     from stem2sim_unet import SHIPPED
     from stem2sim_unet.adapt import adapt as adapt_ensemble
 
@@ -103,7 +103,7 @@ def read_training(path: Path | None) -> Training:
     """
     from pydantic import ValidationError
 
-    from stem2sim.config import read_toml
+    from stem2sim.config.config import read_toml
     from stem2sim.errors import BadInput
     from stem2sim_unet.training import Training
 

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stem2sim.errors import BadInput
-from stem2sim.lattice import find_lattice
-from stem2sim.readers import read_image
+from stem2sim.imaging.lattice import find_lattice
+from stem2sim.imaging.readers import read_image
 from stem2sim.segmentation import AtomsTable
 from stem2sim_unet.canonical import Grid, normalise
 from stem2sim_unet.material import brightness

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
-from stem2sim.bonds import apart
+from stem2sim.geometry.bonds import apart
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stem2sim.lattice import DISAGREEMENT, LARGEST_ANISOTROPY, Lattice, find_lattice, lattice_of, metric_by_neighbours
+from stem2sim.geometry.metric import metric_by_neighbours
+from stem2sim.imaging.lattice import LARGEST_ANISOTROPY, find_lattice
+from stem2sim.lattice import DISAGREEMENT, Lattice, lattice_of
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.seen import Seen, see
 

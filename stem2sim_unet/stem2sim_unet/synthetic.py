@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stem2sim.forward import Probe, Scan
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid, normalise
 from stem2sim_unet.material import brightness, column_atoms
 from stem2sim_unet.sheet import random_sheet

@@ -15,11 +15,10 @@ from pydantic import Field
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from stem2sim.doctor import Check
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
-from stem2sim.stages import Segmenter
+from stem2sim.stages import Check, Segmenter
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid
 from stem2sim_unet.synthetic import LABEL_RADIUS

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stem2sim.engines.checkpoints import Claim, check_time, time_left
+from stem2sim.engines.external import asked
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import write_text
 from stem2sim.process import ended, start
 from stem2sim.progress import track
-from stem2sim.resume import Claim, check_time, time_left
-from stem2sim.verbs import asked
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp import job, potcar
 from stem2sim_vasp.checks import check_atoms, relaxed

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator, all_changes
 
+from stem2sim.engines.external import asked
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.process import ended, start
-from stem2sim.verbs import asked
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp import potcar
 from stem2sim_vasp.calculation import Growing

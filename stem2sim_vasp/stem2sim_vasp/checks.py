@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.engines.poscar import held
 from stem2sim.errors import StageFailed
-from stem2sim.poscar import held
 from stem2sim_vasp.incar import PHYSICS, same
 from stem2sim_vasp.outputs import ranges
 

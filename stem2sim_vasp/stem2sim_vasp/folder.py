@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.engines.trajectory import disk_full_told
 from stem2sim.files import write_atomically, write_text
-from stem2sim.trajectory import disk_full_told
 from stem2sim_vasp.incar import read as read_tags
 from stem2sim_vasp.incar import with_value
 from stem2sim_vasp.outcar import OUTCAR, XDATCAR

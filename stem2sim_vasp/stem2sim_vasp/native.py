@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import fs
 
+from stem2sim.engines.motion import Account, BlownUp, Motion
+from stem2sim.engines.poscar import held
+from stem2sim.engines.trajectory import Frames
 from stem2sim.errors import StageFailed
-from stem2sim.motion import Account, BlownUp, Motion
-from stem2sim.poscar import held
 from stem2sim.progress import track
 from stem2sim.simulation import constrained
-from stem2sim.trajectory import Frames
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.checks import check_held, echoed, electrons, electrons_told, largest_force, relaxed
 from stem2sim_vasp.failures import noticed

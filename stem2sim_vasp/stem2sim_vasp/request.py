@@ -10,11 +10,11 @@ import numpy as np
 from ase.io.vasp import write_vasp
 from ase.units import kB
 
+from stem2sim.engines.external import asked
+from stem2sim.engines.poscar import grouped, held
+from stem2sim.engines.trajectory import disk_full_told
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically, write_text
-from stem2sim.poscar import grouped, held
-from stem2sim.trajectory import disk_full_told
-from stem2sim.verbs import asked
 from stem2sim_vasp import incar, potcar
 from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from stem2sim.motion import Bath
+    from stem2sim.engines.motion import Bath
     from stem2sim.structure import Structure
     from stem2sim_vasp.incar import Tags
     from stem2sim_vasp.ionic import Ionic

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from stem2sim.doctor import Check
+from stem2sim.engines.engine import ElectronicEngine
+from stem2sim.engines.external import only
 from stem2sim.errors import BadInput
-from stem2sim.stages import ElectronicEngine
+from stem2sim.stages import Check
 from stem2sim.structure import ELEMENTS
-from stem2sim.verbs import only
 from stem2sim_vasp import potcar
 from stem2sim_vasp.calculation import Calculation
 from stem2sim_vasp.calculator import stepwise
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ase.calculators.calculator import Calculator
 
-    from stem2sim.motion import Account, Bath, Motion
+    from stem2sim.engines.motion import Account, Bath, Motion
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
     from stem2sim_vasp.request import Request

@@ -16,10 +16,10 @@ from ase.build import graphene
 from pydantic import ValidationError
 from scipy.optimize import minimize
 
-from stem2sim.forward import Probe
+from stem2sim.engines.trajectory import Frames
+from stem2sim.imaging.forward import Probe
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
-from stem2sim.trajectory import Frames
 
 try:  # not by importing abtem, which takes seconds
     version("stem2sim-abtem")

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 
-from stem2sim.stages import Engine
+from stem2sim.engines.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

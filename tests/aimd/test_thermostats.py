@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms, FixedLine
 from scipy import stats
 from tests.aimd.springs import Springs, crystal
 
-from stem2sim.borrowed import Borrowed
+from stem2sim.engines.calculator_session import Borrowed
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import thermal_momenta
 from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat

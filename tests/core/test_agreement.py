@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from ase import Atom, Atoms
 
-from stem2sim.compare_back import agreement
-from stem2sim.config import parse
+from stem2sim.agreement.compare_back import agreement
+from stem2sim.agreement.sites import BRIGHTER
+from stem2sim.config.config import parse
 from stem2sim.errors import BadInput
-from stem2sim.forward import Probe, Scan
+from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
-from stem2sim.rings import rings
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
-from stem2sim.verdict import BRIGHTER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stem2sim.agreement import Agreement
+    from stem2sim.agreement.agreement import Agreement
 
 PIXEL = 0.1
 PROBE = Probe(fwhm=1.2, tail_weight=0.15)

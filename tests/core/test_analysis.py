@@ -12,14 +12,15 @@ from ase.neighborlist import neighbor_list
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from stem2sim.angles import angles, ring_angles, ring_bond_lengths
-from stem2sim.averages import averages, block_error, temperature_of
-from stem2sim.bonds import bond_vectors, coordination
-from stem2sim.displacement import displacements, from_measured, moved
+from stem2sim.analysis.averages import averages, block_error, temperature_of
+from stem2sim.analysis.displacement import displacements, from_measured
+from stem2sim.analysis.evolution import Evolution, evolution
 from stem2sim.errors import BadInput
-from stem2sim.evolution import Evolution, evolution
-from stem2sim.pairs import near_pairs
-from stem2sim.rings import rings
+from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
+from stem2sim.geometry.bonds import bond_vectors, coordination
+from stem2sim.geometry.pairs import near_pairs
+from stem2sim.geometry.rings import rings
+from stem2sim.geometry.superposition import moved
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT, flake, stem2sim, table_of
 
-from stem2sim.explain import options
+from stem2sim.config.explain import options
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
 from stem2sim.testing import graphene_image
@@ -27,7 +27,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from stem2sim.cli import app\n"
+        "from stem2sim.cli.main import app\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
         "assert result.exit_code == 0 and 'simulate' in result.output\n"
         "heavy = {'torch', 'ase', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"

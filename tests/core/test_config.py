@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from stem2sim.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
+from stem2sim.config.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
+from stem2sim.config.explain import commented_toml, options
 from stem2sim.errors import BadInput
-from stem2sim.explain import commented_toml, options
 from stem2sim.registry import installed
 
 if TYPE_CHECKING:

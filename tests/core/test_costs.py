@@ -11,12 +11,12 @@ import pytest
 from ase.build import molecule
 from tests.conftest import Emt, flake, stem2sim
 
-from stem2sim import estimate as estimates
-from stem2sim.comparison import compared, displacement, row
-from stem2sim.config import Config
-from stem2sim.doctor import elements_of, examine
-from stem2sim.estimate import Probe, duration, part
-from stem2sim.pipeline import run
+from stem2sim.analysis.comparison import compared, displacement, row
+from stem2sim.config.config import Config
+from stem2sim.run import estimate as estimates
+from stem2sim.run.doctor import elements_of, examine
+from stem2sim.run.estimate import Probe, duration, part
+from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet

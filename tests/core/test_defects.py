@@ -15,10 +15,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
-from stem2sim.bonds import bonds, neighbours
-from stem2sim.defects import Defect, defects
-from stem2sim.pairs import near_pairs
-from stem2sim.rings import rings
+from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.defects import Defect, defects
+from stem2sim.geometry.pairs import near_pairs
+from stem2sim.geometry.rings import rings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,15 +12,15 @@ from ase.constraints import FixAtoms
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from stem2sim.bonds import bonds
-from stem2sim.distribution import WIDTH
+from stem2sim.analysis.distribution import WIDTH
+from stem2sim.analysis.evolution import Evolution, evolution, evolution_of
+from stem2sim.engines.trajectory import Frames
 from stem2sim.errors import BadInput
-from stem2sim.evolution import Evolution, evolution, evolution_of
-from stem2sim.rings import rings
+from stem2sim.geometry.bonds import bonds
+from stem2sim.geometry.rings import rings
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
-from stem2sim.trajectory import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,7 +336,7 @@ def test_it_is_the_same_after_writing_and_reading(tmp_path: Path) -> None:
 
 def test_series_are_thinned_and_events_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a trajectory is; first and last frame are always there."""
-    monkeypatch.setattr("stem2sim.evolution.POINTS", 50)
+    monkeypatch.setattr("stem2sim.analysis.evolution.POINTS", 50)
     count = 2 * 50 + 7
     found = script(ethane(1.5), count, lambda k, a: a.set_distance(0, 1, 2.5 if k % 10 == 5 else 1.5, fix=0))
     assert 25 < len(found.series["time [fs]"]) <= 51

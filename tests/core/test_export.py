@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import NOTHING, flake, stem2sim
 
 from stem2sim.errors import BadInput
-from stem2sim.export import export
+from stem2sim.records.export import export
 from stem2sim.structure import Structure
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.hterm import Hterm

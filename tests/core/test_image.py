@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
-from stem2sim.readers import read_image
+from stem2sim.imaging.readers import read_image
 
 if TYPE_CHECKING:
     from pathlib import Path

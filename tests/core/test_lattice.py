@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stem2sim.forward import Probe, Scan
-from stem2sim.honeycomb import fit_honeycomb
-from stem2sim.lattice import find_lattice, lattice_of, measured_pixel_size, metric_by_neighbours
+from stem2sim.geometry.honeycomb import fit_honeycomb
+from stem2sim.geometry.metric import metric_by_neighbours
+from stem2sim.imaging.forward import Probe, Scan
+from stem2sim.imaging.lattice import find_lattice, measured_pixel_size
+from stem2sim.lattice import lattice_of
 from stem2sim.testing import graphene_sheet
 
 BOND = 2.46 / np.sqrt(3)

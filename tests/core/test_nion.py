@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stem2sim.errors import BadInput
-from stem2sim.readers import read_image
+from stem2sim.imaging.readers import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

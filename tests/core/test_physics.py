@@ -12,10 +12,10 @@ from ase.constraints import FixAtoms, FixedLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stem2sim.bonds import apart, bond_lengths, neighbours
 from stem2sim.errors import BadInput
-from stem2sim.forward import Probe, Scan
-from stem2sim.lattice import find_lattice
+from stem2sim.geometry.bonds import apart, bond_lengths, neighbours
+from stem2sim.imaging.forward import Probe, Scan
+from stem2sim.imaging.lattice import find_lattice
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 

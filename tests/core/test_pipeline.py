@@ -16,13 +16,13 @@ from ase.constraints import FixAtoms
 from pydantic import Field
 from tests.conftest import flake, table_of
 
-from stem2sim.atoms_table import AtomsTableSegmenter
-from stem2sim.config import Config
+from stem2sim.builtin.atoms_table import AtomsTableSegmenter
+from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.pipeline import run
-from stem2sim.readers import ImageSource
+from stem2sim.imaging.readers import ImageSource
 from stem2sim.report import Report
-from stem2sim.runfolder import RunFolder
+from stem2sim.run.folder import RunFolder
+from stem2sim.run.pipeline import run
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Builder, Segmenter, Simulator

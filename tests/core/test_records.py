@@ -25,17 +25,19 @@ from ase.build import molecule
 from ase.db import connect
 from tests.conftest import stem2sim
 
-from stem2sim.archive import archive
-from stem2sim.citations import entries
-from stem2sim.config import read_config, read_engine
-from stem2sim.crate import write_crate
-from stem2sim.database import server, share, write_database
-from stem2sim.difference import differences
+from stem2sim.config.config import read_config
+from stem2sim.config.records import server_address
+from stem2sim.engines.engine import read_engine
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.pipeline import run
+from stem2sim.packages import references
+from stem2sim.records.archive import archive
+from stem2sim.records.crate import write_crate
+from stem2sim.records.database import share, write_database
+from stem2sim.records.diff import differences
 from stem2sim.registry import installed
 from stem2sim.report import Report
-from stem2sim.runfolder import RunFolder
+from stem2sim.run.folder import RunFolder
+from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
@@ -97,7 +99,7 @@ def test_every_stage_cites_what_its_package_has() -> None:
             fields = dict(re.findall(r"^\s+(\w+)\s*=\s*\{(.*?)\},?$", entry, re.MULTILINE))
             assert FIELDS.get(kind, {"author", "title"}) <= set(fields), key
             assert re.fullmatch(r"10\.\d{4,}/\S+", fields.get("doi", "10.1000/1")), key
-    assert entries("stem2sim", ()) == {}
+    assert references("stem2sim", ()) == {}
 
 
 def test_equal_runs_do_not_differ(runs: list[Path]) -> None:
@@ -377,18 +379,18 @@ def test_no_results_make_an_empty_database(tmp_path: Path) -> None:
 def test_passwords_stay_out_of_configs_and_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A configured address with one is refused; only the environment may hold it, and no message shows it."""
     monkeypatch.delenv("STEM2SIM_DATABASE", raising=False)
-    assert server(None) is None
-    assert server("postgresql://me@host/db") == "postgresql://me@host/db"
+    assert server_address(None) is None
+    assert server_address("postgresql://me@host/db") == "postgresql://me@host/db"
     for address in ("postgresql://me:s3cret@host/db", "postgresql://host/db?user=me&password=s3cret"):
         with pytest.raises(BadInput, match=r"~/\.pgpass") as refused:
-            server(address)
+            server_address(address)
         assert "s3cret" not in str(refused.value)
         monkeypatch.setenv("STEM2SIM_DATABASE", address)
-        assert server(None) == address
+        assert server_address(None) == address
         monkeypatch.delenv("STEM2SIM_DATABASE")
     for address in ("results.db", "s3cret", "http://me:s3cret@host", "postgresql://me:s3cret@host:port/db"):
         with pytest.raises(BadInput, match="postgresql://user@host/database") as refused:
-            server(address)
+            server_address(address)
         assert "s3cret" not in str(refused.value)
 
 

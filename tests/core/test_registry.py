@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stem2sim import hookimpl
-from stem2sim.atoms_table import AtomsTableSegmenter
+from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.registry import Registry, load
 

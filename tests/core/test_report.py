@@ -16,11 +16,10 @@ from ase.io import read
 from PIL import Image as PillowImage
 from tests.conftest import flake, small_run, table_of
 
-from stem2sim import figures
+from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
-from stem2sim.evolution import evolution
 from stem2sim.image import Image
-from stem2sim.report import Report
+from stem2sim.report import Report, figures
 from stem2sim.report.blocks import (
     Beside,
     Code,
@@ -45,8 +44,8 @@ from stem2sim.report.simulations import _defects
 from stem2sim.report.structureview import MOST
 from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import _plots
+from stem2sim.run.sessions import NOW, Log, Session
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
-from stem2sim.sessions import NOW, Log, Session
 
 if TYPE_CHECKING:
     from pathlib import Path

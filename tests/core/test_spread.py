@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from stem2sim.analysis.samples import spread
 from stem2sim.simulation import SimulationResult, variants
-from stem2sim.spread import spread
 from stem2sim.structure import Structure
 
 

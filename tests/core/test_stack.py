@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from stem2sim import lattice
 from stem2sim.errors import BadInput
-from stem2sim.readers import ImageSource, read_image
-from stem2sim.stack import Stack
+from stem2sim.imaging import lattice
+from stem2sim.imaging.readers import ImageSource, read_image
+from stem2sim.imaging.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from tests.conftest import table_of
 
-from stem2sim.drift import drift
-from stem2sim.forward import Probe, Scan
+from stem2sim.analysis.tracks import assign, link
 from stem2sim.image import Image
+from stem2sim.imaging.drift import drift
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.segmentation import AtomsTable
 from stem2sim.testing import graphene_sheet
-from stem2sim.tracks import assign, link
 
 Floats = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import built, flake, stem2sim, table_of
 
+from stem2sim.analysis.validation import CHECKS, validate
 from stem2sim.segmentation import Segmentation
-from stem2sim.structure import Structure
-from stem2sim.validation import CHECKS, Finding, validate
+from stem2sim.structure import Finding, Structure
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch

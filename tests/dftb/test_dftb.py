@@ -20,8 +20,8 @@ from ase.build import graphene, molecule
 from ase.constraints import FixAtoms, FixedLine
 from tests.conftest import SHARED, built, flake
 
-from stem2sim.bonds import bond_lengths
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim.testing import check_simulator
 from stem2sim_aimd.aimd import Aimd

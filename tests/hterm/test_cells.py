@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from tests.conftest import SHARED, built, flake, table_of
 from tests.hterm.test_hterm import mos2, place
 
-from stem2sim.bonds import bonds, neighbours, pairs_within
 from stem2sim.errors import BadInput
-from stem2sim.export import export
-from stem2sim.honeycomb import fit_honeycomb
+from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.honeycomb import fit_honeycomb
+from stem2sim.geometry.pairs import pairs_within
+from stem2sim.records.export import export
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of

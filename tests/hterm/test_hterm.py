@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import NOTHING, flake, table_of
 
-from stem2sim.bonds import bonds, neighbours
-from stem2sim.config import read_engine
+from stem2sim.engines.engine import read_engine
 from stem2sim.errors import BadInput
-from stem2sim.honeycomb import fit_honeycomb
+from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.honeycomb import fit_honeycomb
+from stem2sim.geometry.rings import rings
 from stem2sim.lattice import lattice_of
-from stem2sim.rings import rings
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import NOTHING, flake, stem2sim, table_of
 
-from stem2sim.bonds import neighbours
 from stem2sim.errors import BadInput
-from stem2sim.rings import rings
+from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry.rings import rings
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim_hterm.patch import Patch

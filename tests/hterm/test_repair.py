@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from tests.conftest import built, flake, table_of
 from tests.hterm.test_hterm import mos2, place
 
+from stem2sim.analysis.validation import validate
 from stem2sim.errors import BadInput
 from stem2sim.structure import Structure
 from stem2sim.testing import check_builder, graphene_segmentation
-from stem2sim.validation import validate
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.repair import Drop, Fill, Merge

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
-from stem2sim.forward import Probe
+from stem2sim.imaging.forward import Probe
 from stem2sim.testing import graphene_image
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid, normalise
 from stem2sim_unet.ensemble import Prediction, entropy

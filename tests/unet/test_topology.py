@@ -12,10 +12,10 @@ from ase import Atoms
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import bonds, neighbours
-from stem2sim.forward import Probe, Scan
+from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
-from stem2sim.rings import rings
+from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
 from stem2sim_hterm.place import Place

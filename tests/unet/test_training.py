@@ -294,7 +294,7 @@ def test_beyond_a_frame_there_are_no_labels(tmp_path: Path) -> None:
     """A frame whose stated pixel size is stretched back leaves corners on the grid that nobody has seen."""
     xy = graphene_sheet(40.0).positions[:, :2] - 4
     shear = np.array([[1.0, 0.09], [0.09, 1.0]])
-    from stem2sim.forward import Probe, Scan
+    from stem2sim.imaging.forward import Probe, Scan
 
     clean = Probe().render(xy @ shear, np.full(len(xy), 6), 0.18, (150, 150))
     np.save(tmp_path / "frame.npy", Scan(dose=5000).expose(clean, 0.18, np.random.default_rng(0)))

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file, save_file
 from tests.conftest import ROOT
 
 from stem2sim.errors import BadInput
-from stem2sim.forward import Probe, Scan
 from stem2sim.image import Image
-from stem2sim.readers import read_image
+from stem2sim.imaging.forward import Probe, Scan
+from stem2sim.imaging.readers import read_image
 from stem2sim.testing import graphene_image, graphene_sheet
 from stem2sim_unet import SHIPPED, ensemble
 from stem2sim_unet.canonical import Grid, normalise

@@ -12,10 +12,10 @@ import pytest
 from ase.constraints import FixAtoms
 from tests.vasp.runs import benzene, engine, move, relax, steps_in, wait, working_in
 
+from stem2sim.engines.external import only
+from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.structure import Structure
-from stem2sim.trajectory import frames
-from stem2sim.verbs import only
 from stem2sim_aimd.aimd import Aimd
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.outputs import read
@@ -287,7 +287,7 @@ def test_ctrl_c_while_a_frame_is_written_ends_vasp(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("stem2sim.trajectory.Frames.append", cut)
+        patched.setattr("stem2sim.engines.trajectory.Frames.append", cut)
         with pytest.raises(KeyboardInterrupt):
             list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
         assert not working_in(tmp_path / "dynamics-300K")

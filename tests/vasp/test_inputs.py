@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from tests.conftest import built, flake, stem2sim
 from tests.vasp.potcars import toy_potential, write_potential
 
-from stem2sim.config import read_engine
+from stem2sim.engines.engine import read_engine
+from stem2sim.engines.motion import Bath
 from stem2sim.errors import BadInput
-from stem2sim.motion import Bath
 from stem2sim.structure import Structure
 from stem2sim.testing import check_stage
 from stem2sim_aimd.aimd import Aimd

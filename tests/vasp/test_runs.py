@@ -18,13 +18,13 @@ from tests.conftest import stem2sim
 from tests.vasp.potcars import write_potcar
 from tests.vasp.runs import STANDIN, benzene, engine, move, relax, steps_in, wait, working_in
 
-from stem2sim.comparison import row
+from stem2sim.analysis.comparison import row
+from stem2sim.engines.checkpoints import within
+from stem2sim.engines.external import only
+from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
-from stem2sim.resume import within
-from stem2sim.runfolder import RunFolder
+from stem2sim.run.folder import RunFolder
 from stem2sim.structure import Structure
-from stem2sim.trajectory import frames
-from stem2sim.verbs import only
 from stem2sim_aimd.aimd import Aimd
 
 if TYPE_CHECKING:

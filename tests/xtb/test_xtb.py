@@ -12,8 +12,8 @@ from ase.constraints import FixAtoms
 from pydantic import ValidationError
 from tests.conftest import built, flake
 
-from stem2sim.bonds import bond_lengths
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim_hterm.periodic import Periodic
 from stem2sim_xtb.xtb import Xtb

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from stem2sim import figures
+from stem2sim.report import figures
 from stem2sim.report.frameview import FrameView
 from stem2sim.report.layers import Points, Ramp, Raster, Regions
 from stem2sim.report.markup import Block, Figures, plain, slug, still, text
@@ -123,7 +123,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, drawn by `stem2sim.figures`."""
+    """One picture, drawn by `stem2sim.report.figures`."""
 
     png: bytes
     alt: str

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
-from stem2sim import figures
-from stem2sim.agreement import Agreement
-from stem2sim.compare_back import agreement
+from stem2sim.agreement.agreement import Agreement
+from stem2sim.agreement.compare_back import agreement
+from stem2sim.agreement.sites import THRESHOLDS, Kind
+from stem2sim.engines.trajectory import mean_structure
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
+from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Picture, Points, Raster, Section, Table, Text
-from stem2sim.trajectory import mean_structure
-from stem2sim.verdict import THRESHOLDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from stem2sim import figures
-from stem2sim.defects import defects
+from stem2sim.geometry.defects import defects
+from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
 
 if TYPE_CHECKING:

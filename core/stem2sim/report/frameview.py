@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from stem2sim import figures
+from stem2sim.report import figures
 from stem2sim.report.layers import Layer, Points, Raster, Regions
 from stem2sim.report.markup import Figures, data, plain, text, uri
 

@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stem2sim.angles import angles, ring_angles, ring_bond_lengths
-from stem2sim.bonds import neighbours
-from stem2sim.displacement import Displacement, displacements, from_measured
+from stem2sim.analysis.displacement import Displacement, displacements, from_measured
+from stem2sim.analysis.evolution import SMALLEST, WIDEST
 from stem2sim.errors import BadInput
-from stem2sim.evolution import SMALLEST, WIDEST
+from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
+from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.report.blocks import Block, Section, Table, Text
-from stem2sim.rings import LARGEST_RING, rings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

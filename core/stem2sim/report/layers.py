@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stem2sim import figures
+from stem2sim.report import figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stem2sim.agreement import Agreement
-from stem2sim.citations import cited, reference
+from stem2sim.agreement.agreement import Agreement
 from stem2sim.errors import BadInput
-from stem2sim.methods import methods
+from stem2sim.records.citations import cited, reference
+from stem2sim.records.methods import methods
 from stem2sim.report.blocks import Block, Code, Listed, Section, Text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stem2sim import figures
+from stem2sim.report import figures
 from stem2sim.report.markup import Figures, data, plain, slug, still, text
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.config import without_none
+from stem2sim.options import without_none
 from stem2sim.report.blocks import Code, Section, Table
 
 if TYPE_CHECKING:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim import __version__
-from stem2sim.comparison import Row, row
-from stem2sim.config import read_toml
-from stem2sim.crate import write_crate
-from stem2sim.database import server, share, write_database
+from stem2sim.analysis.comparison import Row, row
+from stem2sim.config.config import read_toml
+from stem2sim.config.records import server_address
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically, write_text
 from stem2sim.image import Image
-from stem2sim.readers import ImageSource
+from stem2sim.imaging.readers import ImageSource
+from stem2sim.records.crate import write_crate
+from stem2sim.records.database import share, write_database
 from stem2sim.report.compare_back import agreements, compare_back
 from stem2sim.report.found import found
 from stem2sim.report.geometry import geometry
@@ -29,17 +30,17 @@ from stem2sim.report.structures import structures
 from stem2sim.report.summary import summary
 from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import evolutions, trajectories
-from stem2sim.runfolder import CONFIG, MARKDOWN, REPORT, SEGMENTATION, RunFolder
+from stem2sim.run.folder import CONFIG, MARKDOWN, REPORT, SEGMENTATION, RunFolder
+from stem2sim.run.sessions import NOW, Session, sessions
 from stem2sim.segmentation import Segmentation
-from stem2sim.sessions import NOW, Session, sessions
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from stem2sim.agreement import Agreement
-    from stem2sim.evolution import Evolution
+    from stem2sim.agreement.agreement import Agreement
+    from stem2sim.analysis.evolution import Evolution
     from stem2sim.report.blocks import Section
 
 
@@ -157,7 +158,9 @@ class Report(BaseModel):
             write_database(folder, self.results)
         write_crate(folder, self.title, made, RunFolder(folder).all_files() | own, failure=self.failure)
         # last of all: a server that does not answer costs nothing of what is written here
-        if not self.failure and (address := server(read_toml(self.folder / CONFIG).get("records", {}).get("database"))):
+        if not self.failure and (
+            address := server_address(read_toml(self.folder / CONFIG).get("records", {}).get("database"))
+        ):
             share(folder, self.results, address)
         return folder / REPORT
 

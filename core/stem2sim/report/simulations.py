@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.bonds import bond_lengths
-from stem2sim.comparison import compared, displacement, engine_of, table
-from stem2sim.defects import defects, sheet_of
+from stem2sim.analysis.comparison import compared, displacement, engine_of, table
+from stem2sim.engines.trajectory import frames
+from stem2sim.geometry.bonds import bond_lengths
+from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.structureview import MOST
-from stem2sim.trajectory import frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
-from stem2sim import figures
-from stem2sim.bonds import BETWEEN, REACH
+from stem2sim.geometry.bonds import BETWEEN, REACH
+from stem2sim.report import figures
 from stem2sim.report.markup import Figures, data, plain, still, text
 
 if TYPE_CHECKING:

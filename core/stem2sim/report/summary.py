@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.agreement import Agreement
+from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import told as told_of
 from stem2sim.report.found import pixel_size

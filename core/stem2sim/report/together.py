@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stem2sim.adsorption import CONVENTION, adsorption_energies
+from stem2sim.analysis.samples import spread
+from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.report.blocks import Facts, Section, Table, Text
 from stem2sim.report.markup import slug
 from stem2sim.simulation import variants
-from stem2sim.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

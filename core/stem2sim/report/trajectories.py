@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.averages import averages
-from stem2sim.distribution import WIDTH
+from stem2sim.analysis.averages import averages
+from stem2sim.analysis.distribution import WIDTH
+from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
 from stem2sim.errors import BadInput
-from stem2sim.evolution import TIME, Evolution, evolution_of
 from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
 from stem2sim.report.together import alike
-from stem2sim.runfolder import analysis_of
+from stem2sim.run.folder import analysis_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

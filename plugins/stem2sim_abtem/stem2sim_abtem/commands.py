@@ -51,7 +51,7 @@ def multislice(
     """Simulate the dark field image of a result by multislice, frozen phonons from its trajectory (abTEM)."""
     from pydantic import ValidationError
 
-    from stem2sim.console import console, print_json
+    from stem2sim.cli.console import console, print_json
     from stem2sim.errors import BadInput
     from stem2sim_abtem.multislice import Multislice
     from stem2sim_abtem.phonons import configurations, moving

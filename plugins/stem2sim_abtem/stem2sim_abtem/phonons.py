@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.displacement import moved
+from stem2sim.engines.trajectory import second_half
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.trajectory import second_half
+from stem2sim.geometry.superposition import moved
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,15 +11,15 @@ import numpy as np
 from ase import units
 from pydantic import Field, field_validator, model_validator
 
-from stem2sim.borrowed import Borrowed
+from stem2sim.engines.calculator_session import Borrowed
+from stem2sim.engines.checkpoints import Claim, check_time
+from stem2sim.engines.engine import EngineSimulator
+from stem2sim.engines.external import asked
+from stem2sim.engines.motion import Bath
+from stem2sim.engines.trajectory import Frames, frames
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
-from stem2sim.motion import Bath
 from stem2sim.progress import track
-from stem2sim.resume import Claim, check_time
 from stem2sim.simulation import SimulationResult, constrained
-from stem2sim.stages import EngineSimulator
-from stem2sim.trajectory import Frames, frames
-from stem2sim.verbs import asked
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves, thermal_momenta
 from stem2sim_aimd.native import KeptDynamics, NativeDynamics

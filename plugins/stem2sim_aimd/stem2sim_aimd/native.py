@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase import units
 
-from stem2sim.motion import BlownUp
-from stem2sim.verbs import asked
+from stem2sim.engines.external import asked
+from stem2sim.engines.motion import BlownUp
 from stem2sim_aimd.thermostats import NoThermostat
 from stem2sim_aimd.verlet import Dynamics
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from stem2sim.borrowed import Borrowed
-    from stem2sim.motion import Account, Bath, Motion
-    from stem2sim.stages import Engine
+    from stem2sim.engines.calculator_session import Borrowed
+    from stem2sim.engines.engine import Engine
+    from stem2sim.engines.motion import Account, Bath, Motion
     from stem2sim.structure import Structure
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase import Atoms, units
 
+from stem2sim.engines.trajectory import disk_full_told
 from stem2sim.files import write_atomically
-from stem2sim.trajectory import disk_full_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stem2sim.borrowed import Borrowed
+    from stem2sim.engines.calculator_session import Borrowed
     from stem2sim_aimd.thermostats import Thermostat
 
 

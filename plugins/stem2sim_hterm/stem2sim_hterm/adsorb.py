@@ -15,13 +15,14 @@ from ase.geometry import find_mic, get_distances
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from stem2sim.adsorption import ADSORBATE, SURFACE
-from stem2sim.bonds import REACH, bonds, neighbours
+from stem2sim.analysis.placement import check_within, in_frame
+from stem2sim.builtin.adsorption import ADSORBATE, SURFACE
 from stem2sim.errors import BadInput
-from stem2sim.frame import check_within, in_frame
-from stem2sim.rings import LARGEST_RING, rings
+from stem2sim.geometry.bonds import REACH, bonds, neighbours
+from stem2sim.geometry.columns import topmost
+from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended, topmost
+from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended
 from stem2sim_hterm.edges import edge_atoms
 
 if TYPE_CHECKING:

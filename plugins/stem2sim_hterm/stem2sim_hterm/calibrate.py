@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
-from stem2sim.honeycomb import rows_of
-from stem2sim.lattice import DISAGREEMENT, GRAPHENE, metric_by_neighbours
+from stem2sim.geometry.bonds import apart
+from stem2sim.geometry.honeycomb import rows_of
+from stem2sim.geometry.metric import metric_by_neighbours
+from stem2sim.lattice import DISAGREEMENT, GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim_hterm.columns import ALIKE
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import two_core
-from stem2sim.rings import LARGEST_RING, rings
-from stem2sim.structure import ADDED
+from stem2sim.geometry.bonds import two_core
+from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim_hterm.edges import outer_edge
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import numpy as np
 from ase.constraints import FixAtoms, FixCartesian
 from pydantic import Field, model_validator
 
-from stem2sim.bonds import neighbours
+from stem2sim.analysis.placement import in_frame
 from stem2sim.errors import BadInput
-from stem2sim.frame import in_frame
+from stem2sim.geometry.bonds import neighbours
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.edges import outer_edge

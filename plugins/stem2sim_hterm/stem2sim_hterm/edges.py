@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.bonds import bonded_across, groups, neighbours, pairs_within
-from stem2sim.structure import topmost
+from stem2sim.geometry.bonds import bonded_across, groups, neighbours
+from stem2sim.geometry.columns import topmost
+from stem2sim.geometry.pairs import pairs_within
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,10 +12,11 @@ from ase.geometry import find_mic, get_distances
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stem2sim.bonds import REACH, neighbours, two_core
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import REACH, neighbours, two_core
+from stem2sim.geometry.columns import ADDED
 from stem2sim.stages import Builder
-from stem2sim.structure import ADDED, Structure, extended
+from stem2sim.structure import Structure, extended
 from stem2sim_hterm.edges import outer_edge
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from stem2sim.bonds import neighbours, two_core
+from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
-from stem2sim.frame import check_within, in_frame
-from stem2sim.rings import LARGEST_RING
+from stem2sim.geometry.bonds import neighbours, two_core
+from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.rings import LARGEST_RING
 from stem2sim.stages import Builder
-from stem2sim.structure import ADDED, ELEMENTS
+from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.centres import BORDER, Centre, centres_of, log_probability, scores
 from stem2sim_hterm.region import Point, Region
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stem2sim.bonds import apart
+from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
-from stem2sim.frame import check_within, in_frame
-from stem2sim.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
+from stem2sim.geometry.bonds import apart
+from stem2sim.geometry.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM

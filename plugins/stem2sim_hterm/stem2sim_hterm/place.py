@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from pydantic import Field
 
-from stem2sim.bonds import apart
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import apart
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST, Structure
 from stem2sim_hterm.columns import standing

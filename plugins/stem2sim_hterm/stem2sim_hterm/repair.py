@@ -9,12 +9,13 @@ from ase import Atoms
 from pydantic import Field, field_validator
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import bonds, groups
 from stem2sim.errors import BadInput
-from stem2sim.honeycomb import occupation
+from stem2sim.geometry.bonds import bonds, groups
+from stem2sim.geometry.columns import topmost
+from stem2sim.geometry.honeycomb import occupation
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, extended, topmost
+from stem2sim.structure import ELEMENTS, extended
 from stem2sim_hterm.columns import ALIKE
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from stem2sim.bonds import apart
+from stem2sim.analysis.placement import in_frame
+from stem2sim.analysis.validation import CLASHING
 from stem2sim.errors import BadInput
-from stem2sim.frame import in_frame
+from stem2sim.geometry.bonds import apart
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST
-from stem2sim.validation import CLASHING
 from stem2sim_hterm.columns import standing
 from stem2sim_hterm.place import Place
 

@@ -13,9 +13,9 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from stem2sim.doctor import Check
+from stem2sim.engines.engine import Engine
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.stages import Engine
+from stem2sim.stages import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

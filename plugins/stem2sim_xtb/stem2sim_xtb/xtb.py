@@ -13,9 +13,9 @@ from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 from tblite.ase import TBLite
 
-from stem2sim.doctor import Check
+from stem2sim.engines.engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.stages import ElectronicEngine
+from stem2sim.stages import Check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

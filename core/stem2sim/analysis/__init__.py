@@ -1,0 +1,1 @@
+"""What simulations say: validation, events, time series with error bars, distributions, displacements, comparisons."""

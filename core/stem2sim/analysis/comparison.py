@@ -1,0 +1,180 @@
+"""Results side by side: what each simulation made of its start, so that engines and temperatures can be compared."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stem2sim.engines.trajectory import second_half
+from stem2sim.geometry.bonds import bond_lengths, bonds
+from stem2sim.geometry.rings import LARGEST_RING, rings
+from stem2sim.geometry.superposition import moved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from stem2sim.simulation import SimulationResult
+    from stem2sim.structure import Structure
+
+MOST_FRAMES = 40
+"""Of a trajectory, evenly spaced; more would not change a mean bond length."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result in numbers."""
+
+    step: str
+    label: str
+    engine: str
+    formula: str
+    energy: float
+    """[eV]."""
+    relative: float | None
+    """Above the lowest result of the same atoms by the same simulation [eV]; None where there is no other."""
+    bonds: dict[str, float]
+    """Mean length by kind [Å]; over the second half of a trajectory at a temperature."""
+    rings: dict[int, int]
+    """Size -> count, at the end; holes are left out."""
+    broken: int | None
+    """Bonds of the start that the end lacks; None where the start is not known."""
+    formed: int | None
+    moved: float | None
+    """Root mean square displacement [Å], rigid motion removed."""
+    converged: bool
+    seconds: float
+
+    def cells(self) -> dict[str, str]:
+        """Return what a table shows, by column."""
+        name = f"{self.step} {self.label}".strip() + ("" if self.converged else " (not converged)")
+        changed = "" if self.broken is None else f"{self.broken} / {self.formed}"
+        return {
+            "result": name,
+            "engine": self.engine,
+            "energy [eV]": f"{self.energy:.4f}",
+            "relative [eV]": "" if self.relative is None else f"{self.relative:.3f}",
+            **{f"{kind} [Å]": f"{value:.3f}" for kind, value in self.bonds.items()},
+            "rings": ", ".join(f"{count} of {size}" for size, count in self.rings.items()),
+            "bonds broken / formed": changed,
+            "moved [Å]": "" if self.moved is None else f"{self.moved:.3f}",
+            "time [s]": f"{self.seconds:.1f}",
+        }
+
+    def told(self) -> str:
+        """Return bonds and rings in words."""
+        bonds = ", ".join(f"{kind} {value:.3f} Å" for kind, value in self.bonds.items())
+        changed = "" if self.broken is None else f"; bonds broken {self.broken}, formed {self.formed}"
+        found = ", ".join(f"{count} of {size}" for size, count in self.rings.items()) or "none"
+        return f"{bonds}; rings {found}{changed}"
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it for programs."""
+        return {
+            "engine": self.engine,
+            "relative_energy_eV": self.relative,
+            "mean_bonds_A": self.bonds,
+            "rings": self.rings,
+            "bonds_broken": self.broken,
+            "bonds_formed": self.formed,
+            "moved_A": self.moved,
+            "seconds": self.seconds,
+        }
+
+
+def row(step: str, result: SimulationResult, start: Structure | None, folder: Path) -> Row:
+    """Return the numbers of one result.
+
+    Args:
+        step: name of the step's folder.
+        result: of it.
+        start: what it started from, where that is known.
+        folder: where its trajectory is.
+    """
+    atoms = result.structure.atoms
+    known = start is not None and len(start.atoms) == len(atoms)
+    before = _bonded(start.atoms) if start is not None and known else set()
+    after = _bonded(atoms)
+    return Row(
+        step=step,
+        label=result.label,
+        engine=engine_of(result),
+        formula=str(atoms.get_chemical_formula("hill")),
+        energy=result.energy,
+        relative=None,
+        bonds=_lengths(result, folder),
+        rings=dict(sorted(Counter(len(r) for r in rings(atoms) if len(r) <= LARGEST_RING).items())),
+        broken=len(before - after) if known else None,
+        formed=len(after - before) if known else None,
+        moved=displacement(start.atoms, atoms) if start is not None and known else None,
+        converged=result.converged,
+        seconds=result.seconds,
+    )
+
+
+def compared(rows: Sequence[tuple[Row, SimulationResult]]) -> list[Row]:
+    """Return the rows with energies relative to the lowest of the same atoms by the same simulation.
+
+    Results that did not converge take no part.
+    """
+    lowest: dict[str, list[float]] = {}
+    for one, result in rows:
+        if one.converged and "temperature [K]" not in result.observables:
+            lowest.setdefault(_protocol(one, result), []).append(one.energy)
+    out = []
+    for one, result in rows:
+        energies = lowest.get(_protocol(one, result), [])
+        # energies of a trajectory's last frames say where it happened to be
+        shown = one.converged and "temperature [K]" not in result.observables and len(energies) > 1
+        out.append(replace(one, relative=one.energy - min(energies)) if shown else one)
+    return out
+
+
+def _protocol(one: Row, result: SimulationResult) -> str:
+    return json.dumps([one.formula, result.structure.charge, result.made_by], sort_keys=True, default=str)
+
+
+def engine_of(result: SimulationResult) -> str:
+    """Return which engine computed a result, and its version."""
+    made = result.made_by
+    inner = made.get("engine")
+    if isinstance(inner, dict):
+        return str(inner.get("engine") or inner.get("version") or inner.get("use", ""))
+    return str(inner or made.get("version", ""))
+
+
+def table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns, those that are empty left out, and the cells of each row."""
+    cells = [one.cells() for one in rows]
+    order = ["result", "engine", "energy [eV]", "relative [eV]"]
+    tail = ["rings", "bonds broken / formed", "moved [Å]", "time [s]"]
+    kinds = sorted({name for one in cells for name in one} - {*order, *tail})
+    columns = [name for name in (*order, *kinds, *tail) if any(one.get(name) for one in cells)]
+    return columns, [[one.get(name, "") for name in columns] for one in cells]
+
+
+def _lengths(result: SimulationResult, folder: Path) -> dict[str, float]:
+    images = [result.structure.atoms]
+    if result.trajectory is not None and "temperature [K]" in result.observables:
+        images = list(second_half(folder / result.trajectory, MOST_FRAMES)) or images
+    kinds: dict[str, list[float]] = {}
+    for atoms in images:
+        for kind, lengths in bond_lengths(atoms).items():
+            kinds.setdefault(kind, []).extend(lengths.tolist())
+    return {kind: float(np.mean(lengths)) for kind, lengths in sorted(kinds.items())}
+
+
+def _bonded(atoms: Atoms) -> set[tuple[int, int]]:
+    i, j, _ = bonds(atoms)
+    return set(zip(i.tolist(), j.tolist(), strict=True))
+
+
+def displacement(before: Atoms, after: Atoms) -> float:
+    """Return the root mean square displacement [Å], rigid motion removed, in a periodic cell drift only."""
+    return float(np.sqrt((moved(before, after) ** 2).sum(axis=1).mean()))

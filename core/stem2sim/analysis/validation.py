@@ -1,0 +1,186 @@
+"""Whether a structure is one that an engine should be given: what is wrong with it, atom by atom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import covalent_radii
+
+from stem2sim.geometry.bonds import REACH, bonded_across, neighbours
+from stem2sim.geometry.honeycomb import occupation
+from stem2sim.geometry.pairs import MOST, pairs_told, pairs_within
+from stem2sim.lattice import GRAPHENE
+from stem2sim.structure import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
+
+CLASHING, SHORT = 0.6, 0.85
+"""Of the sum of covalent radii: two atoms closer than the first are an error, than the second a warning."""
+
+LONG = 1.5
+"""Of the sum of covalent radii: further apart than a bond (`bonds.REACH`) yet closer than this, two atoms that both
+lack a neighbour are a bond that is stretched or broken. Second neighbours in graphene are at 1.62."""
+
+VALENCES = {"H": (1, 1), "B": (2, 4), "C": (3, 4), "N": (2, 4), "O": (1, 2), "Si": (3, 4), "P": (3, 5), "S": (1, 6)}
+"""Fewest and most neighbours that a species usually has."""
+
+LEAST_GAP = 8.0
+"""[Å]; with less vacuum, a structure feels its own image in a periodic engine."""
+
+UNCERTAIN = 0.9
+"""A species less probable than this is uncertain."""
+
+IN_THE_SHEET = 1.0
+"""[Å]; an atom further from its middle is adsorbed on it."""
+
+SHEET = 30
+"""Carbon atoms that make a sheet whose sites can be counted."""
+
+
+CHECKS = ["close", "short", "long", "isolated", "coordination", "vacuum", "electrons", "species", "lattice"]
+"""Every check, by the word that names it."""
+
+
+def validate(structure: Structure, segmentation: Segmentation | None = None) -> tuple[Finding, ...]:
+    """Return everything that a reader of the results, or an engine, should be warned of, the worst first.
+
+    Args:
+        structure: in its cell.
+        segmentation: what its atoms were found as, where they were.
+    """
+    atoms = structure.atoms
+    found = [*_distances(atoms), *_coordination(atoms), *_vacuum(atoms), *_lattice(atoms)]
+    if structure.multiplicity > 1:
+        text = f"{structure.electrons} electrons at charge {structure.charge}: odd, at least a doublet"
+        found.append(Finding(check="electrons", severity="warning", text=text))
+    if segmentation is not None:
+        found += _species(atoms, segmentation)
+    order = ("error", "warning", "note")
+    return tuple(sorted(found, key=lambda one: order.index(one.severity)))
+
+
+def _named(atoms: Atoms, which: list[int]) -> str:
+    named = ", ".join(f"{atoms[k].symbol} {k}" for k in which[:MOST])
+    return named + (f" and {len(which) - MOST} more" if len(which) > MOST else "")
+
+
+def _distances(atoms: Atoms) -> Iterator[Finding]:
+    radii = covalent_radii[atoms.numbers]
+    i, j, d = pairs_within(atoms, SHORT * radii)
+    once = i <= j
+    i, j, d = i[once], j[once], d[once]
+    clash = d < CLASHING * (radii[i] + radii[j])
+    for check, chosen, limit in (("close", clash, CLASHING), ("short", ~clash, SHORT)):
+        if not chosen.any():
+            continue
+        pairs = sorted(zip(d[chosen].tolist(), i[chosen].tolist(), j[chosen].tolist(), strict=True))
+        yield Finding(
+            check=check,
+            severity="error" if check == "close" else "warning",
+            text=f"closer than {limit:g} of the sum of their covalent radii: {pairs_told(atoms, pairs)}",
+            atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
+        )
+
+
+def _coordination(atoms: Atoms) -> Iterator[Finding]:
+    near = neighbours(atoms)
+    counts = [len(n) for n in near]
+    alone = [k for k, n in enumerate(counts) if n == 0]
+    if alone and len(atoms) > 1:
+        text = f"without any neighbour: {_named(atoms, alone)}"
+        yield Finding(check="isolated", severity="warning", text=text, atoms=tuple(alone))
+    symbols = atoms.get_chemical_symbols()
+    usual = {s: VALENCES.get(s, (0, 99)) for s in set(symbols)}
+    few = [k for k, n in enumerate(counts) if 0 < n < usual[symbols[k]][0]]
+    many = [k for k, n in enumerate(counts) if n > usual[symbols[k]][1]]
+    for which, said in ((few, "fewer"), (many, "more")):
+        if which:
+            text = f"{said} neighbours than usual: {_named(atoms, which)}"
+            yield Finding(check="coordination", severity="warning", text=text, atoms=tuple(which))
+    wanting = np.array([n < usual[symbol][0] for n, symbol in zip(counts, symbols, strict=True)], dtype=bool)
+    yield from _stretched(atoms, near, wanting)
+    table = Counter(zip(symbols, counts, strict=True))
+    told = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
+    yield Finding(check="coordination", severity="note", text=f"neighbours: {told}")
+
+
+def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Pairs that would complete each other, a little too far apart to count as bonded; no second neighbours."""
+    i, j, d = pairs_within(atoms, LONG * covalent_radii[atoms.numbers])
+    apart = [
+        (r, a, b)
+        for r, a, b in zip(d.tolist(), i.tolist(), j.tolist(), strict=True)
+        if a < b and wanting[a] and wanting[b] and b not in near[a] and not set(near[a]) & set(near[b])
+    ]
+    if apart:
+        told = pairs_told(atoms, sorted(apart))
+        text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {told}"
+        yield Finding(
+            check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))
+        )
+
+
+def _vacuum(atoms: Atoms) -> Iterator[Finding]:
+    if atoms.cell.rank < 3:
+        return
+    heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(atoms.cell)), axis=0)
+    share = atoms.get_scaled_positions(wrap=False)
+    joined = bonded_across(atoms)  # no vacuum is wanted there
+    for axis in range(3):
+        gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
+        if not joined[axis] and gap < LEAST_GAP:
+            text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, under {LEAST_GAP:g} Å: periodic engines feel the image"
+            yield Finding(check="vacuum", severity="warning", text=text)
+
+
+def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
+    shares, source = segmentation.atoms.shares, atoms.arrays.get("source")
+    if not shares or source is None:
+        return
+    largest = np.max(list(shares.values()), axis=0)
+    doubtful = [int(k) for k in np.flatnonzero(source >= 0) if largest[source[k]] < UNCERTAIN]
+    if doubtful:
+        text = f"species less certain than {UNCERTAIN:g}: {_named(atoms, doubtful)}"
+        yield Finding(check="species", severity="warning", text=text, atoms=tuple(doubtful))
+
+
+def _lattice(atoms: Atoms) -> Iterator[Finding]:
+    """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
+    z = atoms.positions[:, 2]
+    heavy = np.flatnonzero((atoms.numbers != 1) & (np.abs(z - np.median(z)) < IN_THE_SHEET))
+    if (atoms.numbers == 6).sum() < SHEET:
+        return
+    # a cell that repeats, with its neighbours round it; what is wrong is told once, of the middle one
+    cells = (
+        np.array([[i, j, 0] for i in (0, -1, 1) for j in (0, -1, 1)])
+        if bonded_across(atoms)[:2].all()
+        else np.zeros((1, 3))
+    )
+    shifts = (cells @ np.asarray(atoms.cell))[:, :2]
+    xy = (atoms.positions[heavy, :2] + shifts[:, None]).reshape(-1, 2)
+    found = occupation(xy, GRAPHENE)
+    if found is None:
+        return
+    count = len(heavy)
+    doubled = sorted({int(heavy[k % count]) for group in found.doubled if min(group) < count for k in group})
+    if doubled:
+        text = f"two atoms on one lattice site: {_named(atoms, doubled)}"
+        yield Finding(check="lattice", severity="warning", text=text, atoms=tuple(doubled))
+    empty = found.empty
+    if len(cells) > 1:
+        share = np.linalg.solve(np.asarray(atoms.cell)[:2, :2].T, empty.T).T if len(empty) else np.zeros((0, 2))
+        empty = empty[((share >= -1e-6) & (share < 1 - 1e-6)).all(axis=1)]
+    if len(empty):
+        told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in empty[:MOST])
+        more = f" and {len(empty) - MOST} more" if len(empty) > MOST else ""
+        text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}{more}"
+        yield Finding(check="lattice", severity="warning", text=text)

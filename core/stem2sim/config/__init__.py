@@ -1,0 +1,1 @@
+"""The config file: reading, options and defaults, JSON schema, explanations, commented templates."""

@@ -1,0 +1,116 @@
+"""Stages in words: their options, and configs with comments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+import tomli_w
+from pydantic_core import PydanticUndefined
+
+from stem2sim.config.config import DEFAULTS, SECTIONS
+from stem2sim.engines.engine import Engine, read_engine
+from stem2sim.imaging.readers import ImageSource
+from stem2sim.registry import installed
+
+if TYPE_CHECKING:
+    from stem2sim.stages import Stage
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a stage, in words."""
+
+    name: str
+    type: str
+    default: str
+    unit: str
+    description: str
+
+
+def options(stage: type[Stage] | type[ImageSource]) -> list[Option]:
+    """Return every option of a stage; the unit is what stands in square brackets at the end of its description."""
+    out = []
+    for name, field in stage.model_fields.items():
+        text = field.description or ""
+        bracket = re.search(r"\s*\[([^\]]+)\]$", text)
+        text, unit = (text[: bracket.start()], bracket[1]) if bracket else (text, "")
+        default = "needed" if field.is_required() else _toml(field.get_default())
+        out.append(Option(name, _type(field.annotation), default, unit, text))
+    return out
+
+
+def _type(annotation: Any) -> str:
+    choices = get_args(annotation)
+    if isinstance(annotation, type) and not choices:
+        if issubclass(annotation, Engine):
+            return "engine"
+        return {"str": "text", "float": "number", "int": "integer", "bool": "true or false"}.get(
+            annotation.__name__, annotation.__name__.lower()
+        )
+    if str(annotation).startswith("typing.Literal"):
+        return " | ".join(f'"{choice}"' for choice in choices)
+    inner = [choice for choice in choices if choice is not type(None)]
+    if get_origin(annotation) is dict:
+        return " to ".join(_type(one) for one in inner)
+    if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
+        return f"[{_type(inner[0])}, ...]"
+    if get_origin(annotation) is tuple:
+        return f"[{', '.join(_type(one) for one in inner)}]"
+    return " or ".join(_type(one) for one in inner)
+
+
+def _toml(value: Any) -> str:
+    if value is None or value is PydanticUndefined:
+        return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml(str(key))} = {_toml(one)}' for key, one in value.items())}}}"
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
+
+
+def commented_toml(
+    image: str, segmenter: str | None, builders: list[str] | None, simulators: list[str] | None, engine: str | None
+) -> str:
+    """Return a config with every option of the chosen stages: needed ones set, the others commented at their default.
+
+    Raises:
+        BadInput: a stage or an engine that is not installed.
+    """
+    if engine is not None:
+        read_engine(engine)
+    chosen: dict[str, list[str]] = {
+        "segment": [segmenter or DEFAULTS["segment"]["use"]],
+        "build": builders or [step["use"] for step in DEFAULTS["build"]],
+        "simulate": simulators or [step["use"] for step in DEFAULTS["simulate"]],
+    }
+    lines = ["# stem2sim config; `stem2sim run THIS_FILE` runs it. Options in comments are at their defaults.", ""]
+    lines += ["[image]", f"path = {_toml(image)}"]
+    lines += _options(ImageSource, skip=("path",))
+    for section, names in chosen.items():
+        for name in names:
+            stage = installed().find(SECTIONS[section], name)
+            summary = (inspect.getdoc(stage) or "").partition("\n")[0]
+            lines += ["", f"# {summary}", f"[{section}]" if section == "segment" else f"[[{section}]]"]
+            lines += [f"use = {_toml(name)}", *_options(stage, engine=engine or "xtb")]
+    return "\n".join(lines) + "\n"
+
+
+def _options(stage: type[Stage] | type[ImageSource], skip: tuple[str, ...] = (), engine: str = "xtb") -> list[str]:
+    lines = []
+    for option in options(stage):
+        if option.name in skip:
+            continue
+        unit = f" [{option.unit}]" if option.unit else ""
+        comment = f"  # {option.description}{unit}"
+        if option.type == "engine":
+            lines.append(f'engine = {{ use = "{engine}" }}{comment}')
+        elif option.default == "needed":
+            lines.append(f'{option.name} = ""{comment}; {option.type}, needed')
+        else:
+            value = "..." if option.default == "none" else option.default
+            lines.append(f"# {option.name} = {value}{comment}; {option.type}")
+    return lines

@@ -1,0 +1,1 @@
+"""What all engines share: the contract, relaxation, motion, checkpoints, external programs, trajectories."""
