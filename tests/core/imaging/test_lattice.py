@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,9 @@ from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.imaging.lattice import find_lattice, measured_pixel_size
 from stem2sim.lattice import lattice_of
 from stem2sim.testing import graphene_sheet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOND = 2.46 / np.sqrt(3)
 
@@ -105,3 +110,40 @@ def test_larger_pixels_are_the_same_lattice() -> None:
     assert np.allclose(lattice.magnified(2).matrix, 2 * lattice.matrix)
     assert lattice.magnified(2).pixel_size == pytest.approx(2 * lattice.pixel_size)
     assert lattice.magnified(2).anisotropy == lattice.anisotropy
+
+
+@settings(max_examples=15)
+@given(angle=st.floats(0, 60), error=st.floats(0.8, 1.25), stretch=st.floats(0, 0.15), along=st.floats(0, 180))
+def test_the_lattice_gives_the_true_pixel_size(angle: float, error: float, stretch: float, along: float) -> None:
+    """Whatever the turn, the stretch of the scan and the error of the stated size."""
+    sheet = graphene_sheet(40, angle)
+    turn = np.radians(along)
+    u = np.array([np.cos(turn), np.sin(turn)])
+    strain = np.sqrt(1 + stretch) * (np.eye(2) - np.outer(u, u) * stretch / (1 + stretch))
+    xy = (sheet.positions[:, :2] - 20) @ strain.T + 12.5
+    frame = Probe().render(xy, sheet.numbers, 0.1, (250, 250))
+    pixels = Scan(dose=500).expose(frame, 0.1, np.random.default_rng(0))
+    lattice = find_lattice(pixels, 0.1 * error)
+    assert lattice is not None
+    assert lattice.pixel_size == pytest.approx(0.1, rel=0.01)
+    assert lattice.anisotropy == pytest.approx(1 + stretch, abs=0.02)
+
+
+def test_noise_has_no_lattice() -> None:
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(size=(220, 220)).astype(np.float32)
+        assert find_lattice(noise, 0.09) is None
+
+
+def test_real_lattices_are_found(stem: Path) -> None:
+    """Within 1 % of what was measured on these files before; MoS2 is stretched by 19 %."""
+    silicon = find_lattice(np.load(stem / "graphene_si_2nm.npy"), 0.0781)
+    boundary = find_lattice(np.load(stem / "graphene_grain_boundary_4nm.npy"), 0.0781)
+    mos2 = find_lattice(np.load(stem / "mos2_v_doped.npy"), 0.1758, 3.16)
+    assert silicon is not None
+    assert boundary is not None
+    assert mos2 is not None
+    assert silicon.pixel_size == pytest.approx(0.0761, rel=0.01)
+    assert boundary.pixel_size == pytest.approx(0.0785, rel=0.01)
+    assert mos2.pixel_size == pytest.approx(0.1753, rel=0.01)
+    assert mos2.anisotropy == pytest.approx(1.19, abs=0.02)

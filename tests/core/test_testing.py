@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ase import Atoms
 from pydantic import Field
+from tests.conftest import ROOT, Emt, benzene, flake
 
 from stem2sim.engines.engine import read_engine
 from stem2sim.registry import installed
@@ -21,7 +22,6 @@ from stem2sim.testing import (
     graphene_segmentation,
     graphene_sheet,
 )
-from tests.conftest import ROOT, Emt, benzene, flake
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,79 @@
+"""Laws of structures: cells, files, atoms that are too close."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import graphene
+from ase.constraints import FixAtoms, FixedLine
+
+from stem2sim.errors import BadInput
+from stem2sim.structure import Structure
+from stem2sim.testing import graphene_sheet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_overlap_is_seen_across_the_boundary() -> None:
+    """Two atoms 0.5 Å apart through the periodic face are as bad as two side by side."""
+    atoms = Atoms("C2", positions=[[0.2, 5, 5], [9.7, 5, 5]], cell=[10, 10, 10], pbc=True)
+    with pytest.raises(BadInput, match=r"closer than 0\.9 Å: C 0 - C 1 0\.50 Å"):
+        Structure(atoms=atoms).check_distances()
+    atoms.pbc = False
+    Structure(atoms=atoms).check_distances()
+
+
+def test_a_structure_without_a_cell_gets_ten_angstrom_of_vacuum() -> None:
+    boxed = Structure(atoms=graphene_sheet(8)).in_a_cell().atoms
+    low, high = boxed.positions.min(axis=0), boxed.positions.max(axis=0)
+    assert low == pytest.approx(np.full(3, 10))
+    assert boxed.cell.lengths() - high == pytest.approx(np.full(3, 10))
+    periodic = Structure(atoms=graphene(vacuum=5))
+    assert periodic.in_a_cell() is periodic
+
+
+def test_a_periodic_sheet_without_a_height_is_refused() -> None:
+    """Its period must not be dropped in silence."""
+    with pytest.raises(BadInput, match="its cell has only 2 of three vectors"):
+        Structure(atoms=graphene()).in_a_cell()
+
+
+def test_damaged_or_unknown_structures_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.xyz").write_text("1\n\nX 0 0 0\n")
+    (tmp_path / "nan.xyz").write_text("1\n\nC nan 0 0\n")
+    (tmp_path / "notes.extxyz").write_text('1\nProperties=species:S:1:pos:R:3 stem2sim="[3"\nC 0 0 0\n')
+    (tmp_path / "charge.extxyz").write_text(
+        '1\nProperties=species:S:1:pos:R:3 stem2sim="{%22charge%22: 0.5}"\nC 0 0 0\n'
+    )
+    for name, message in (
+        ("x.xyz", "no known species"),
+        ("nan.xyz", "not finite"),
+        ("notes.extxyz", "are damaged"),
+        ("charge.extxyz", "are damaged"),
+        ("absent@1.xyz", "no structure file"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            Structure.read(tmp_path / name)
+    (tmp_path / "a@b.xyz").write_text("1\n\nC 0 0 0\n")
+    assert len(Structure.read(tmp_path / "a@b.xyz").atoms) == 1
+
+
+def test_a_written_structure_reads_back_whole(tmp_path: Path) -> None:
+    """Constraints, arrays, charge, history and findings, quotes and backslashes included."""
+    atoms = Atoms("CSiH", positions=np.arange(9.0).reshape(3, 3) * 1.7, cell=[9, 9, 9])
+    atoms.set_array("source", np.array([4, 7, -1]))
+    atoms.set_constraint([FixAtoms([0]), FixedLine([1], [0, 0, 1])])
+    findings = ('a "quoted" Å finding', "back\\slash, 100 %", "it's")
+    written = Structure(atoms=atoms, charge=-1, history=({"use": "place", "x": None},), findings=findings)
+    written.write(tmp_path / "s.extxyz")
+    read = Structure.read(tmp_path / "s.extxyz")
+    assert read.atoms.positions == pytest.approx(atoms.positions)
+    assert [c.todict() for c in read.atoms.constraints] == [c.todict() for c in atoms.constraints]
+    assert read.atoms.arrays["source"].tolist() == [4, 7, -1]
+    assert (read.charge, read.history, read.findings) == (-1, written.history, findings)
+    assert read.electrons == 6 + 14 + 1 + 1
+    assert read.multiplicity == 1
