@@ -4,7 +4,7 @@ BIN := .venv/bin
 DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_vasp stem2sim_unet docs/example_plugin
 SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_vasp/stem2sim_vasp stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
            docs/demo/make_frame.py benchmarks
-DEVELOPMENT := ase-db-backends custodian hatchling hypothesis jsonschema mypy openvino playwright pymatgen pytest pytest-xdist rosettasciio ruff
+DEVELOPMENT := ase-db-backends custodian hatchling hypothesis import-linter jsonschema mypy openvino playwright pymatgen pytest pytest-xdist rosettasciio ruff
 READY := .venv/ready
 
 .PHONY: demo test lint types bench clean
@@ -18,6 +18,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=plugins/stem2sim_abtem $(BIN)/lint-imports --no-cache
 
 types: $(READY)
 	$(BIN)/mypy $(SOURCES)

@@ -72,11 +72,11 @@ def main() -> None:
         for how, kind in KINDS.items():
             for _ in range(given.times):
                 wrong, as_built, where = changed(result.structure.atoms, built.atoms, how, rng)
-                found = agreement(report.image, report.segmentation, wrong, as_built).doubted()
+                found = agreement(report.image, report.segmentation, wrong, as_built).unexplained()
                 told = [(one.kind, one.atoms) for one in found]
                 tried, named, exact = tried + 1, named + ((kind, where) in told), exact + (told == [(kind, where)])
                 if told != [(kind, where)]:
-                    print(f"{folder}: {how} {where}: {'; '.join(one.told() for one in found) or 'nothing told'}")
+                    print(f"{folder}: {how} {where}: {'; '.join(one.describe() for one in found) or 'nothing told'}")
     more = f"{named - exact} told with something else; {tried - named} not"
     print(f"{tried} changes: {exact} told, and nothing else; {more}")
 

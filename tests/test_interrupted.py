@@ -82,7 +82,7 @@ def dynamics(folder: Path, cut_at: int = -1, **options: object) -> list[Simulati
     return list(aimd.simulate(Structure(atoms=copper()), folder))
 
 
-def told(path: Path) -> list[tuple[int, bytes]]:
+def steps_of(path: Path) -> list[tuple[int, bytes]]:
     return [(int(frame.info["step"]), frame.positions.tobytes()) for frame in frames(path)]
 
 
@@ -101,8 +101,8 @@ def test_dynamics_go_on_bit_for_bit(cuts: list[int], thermostat: str, tmp_path_f
         except KeyboardInterrupt:
             continue
     (again,) = dynamics(tmp_path / "cut", thermostat=thermostat)
-    steps = told(tmp_path / "cut" / "dynamics-300K.traj")
-    assert steps == told(tmp_path / "whole" / "dynamics-300K.traj")
+    steps = steps_of(tmp_path / "cut" / "dynamics-300K.traj")
+    assert steps == steps_of(tmp_path / "whole" / "dynamics-300K.traj")
     assert [step for step, _ in steps] == [*range(0, 45, 4), 45]
     assert again.observables == whole.observables
     assert np.array_equal(again.forces, whole.forces)
@@ -128,7 +128,7 @@ def test_relaxations_go_on_bit_for_bit(cut: int, optimiser: str, tmp_path_factor
         relaxed(tmp_path / "cut", cut)
     again = relaxed(tmp_path / "cut")
     assert Remembers.calls[0] == count - 20 * ((min(cut - 1, count)) // 20)  # what was recorded is not computed again
-    assert told(tmp_path / "cut" / "relaxation.traj") == told(tmp_path / "whole" / "relaxation.traj")
+    assert steps_of(tmp_path / "cut" / "relaxation.traj") == steps_of(tmp_path / "whole" / "relaxation.traj")
     assert again.observables == whole.observables
     assert again.energy == whole.energy
 
@@ -178,7 +178,7 @@ def test_a_damaged_trajectory_is_mended_and_said_so(
     path.write_bytes(raw)
     dynamics(tmp_path / "cut")
     assert "is damaged, as when a write is cut off; it is dropped and made again" in caplog.text
-    assert told(path) == told(tmp_path / "whole" / "dynamics-300K.traj")
+    assert steps_of(path) == steps_of(tmp_path / "whole" / "dynamics-300K.traj")
     assert Remembers.calls[0] == (46 if damage == "header" else 45 - 30)
 
 
@@ -224,7 +224,7 @@ def test_a_relaxation_that_goes_on_for_more_steps_is_protected_again(tmp_path: P
         relaxed(optimiser="fire")
     shorter = relaxed(max_steps=12)
     assert "after 12 steps" in shorter.reason
-    assert len(told(tmp_path / "relaxation.traj")) == len(shorter.observables["energy [eV]"]) == 13
+    assert len(steps_of(tmp_path / "relaxation.traj")) == len(shorter.observables["energy [eV]"]) == 13
 
 
 def test_a_ladder_can_grow_from_one_trajectory(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_wall_clock_limit_stops_at_a_checkpoint(tmp_path: Path, monkeypatch: p
     dynamics(tmp_path / "limited")
     assert Remembers.calls[0] == 35
     dynamics(tmp_path / "whole")
-    assert told(tmp_path / "limited" / "dynamics-300K.traj") == told(tmp_path / "whole" / "dynamics-300K.traj")
+    assert steps_of(tmp_path / "limited" / "dynamics-300K.traj") == steps_of(tmp_path / "whole" / "dynamics-300K.traj")
 
 
 def full_disk(folder: Path, size: int) -> subprocess.CompletedProcess[str]:
@@ -300,7 +300,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "dynamics-300K.checkpoint.npz").is_file()
     done = full_disk(tmp_path, resource.RLIM_INFINITY)
     assert done.returncode == 0, done.stderr
-    assert told(tmp_path / "dynamics-300K.traj") == told(tmp_path / "whole" / "dynamics-300K.traj")
+    assert steps_of(tmp_path / "dynamics-300K.traj") == steps_of(tmp_path / "whole" / "dynamics-300K.traj")
 
 
 CONFIG = """
@@ -347,7 +347,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
     alone = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     names = ["01-lammps/relaxation.traj", "02-aimd/dynamics-300K.traj", "02-aimd/dynamics-600K.traj"]
-    whole = [told(tmp_path / "whole" / name) for name in names]
+    whole = [steps_of(tmp_path / "whole" / name) for name in names]
     assert [len(one) for one in whole][1:] == [41, 41]
     rng = np.random.default_rng(5)
     kills, number, ended = 0, 0, 0
@@ -363,7 +363,7 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
                 kills += 1
                 continue
         assert code == 0, (tmp_path / "log").read_text()
-        assert [told(out / name) for name in names] == whole
+        assert [steps_of(out / name) for name in names] == whole
         assert (out / "atoms.csv").read_text() == (tmp_path / "whole" / "atoms.csv").read_text()
         number, ended = number + 1, ended + 1
 

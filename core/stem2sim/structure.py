@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint, write_atomically
 from stem2sim.geometry.columns import ADDED
-from stem2sim.geometry.pairs import SLACK, pairs_told, pairs_within
+from stem2sim.geometry.pairs import SLACK, describe_pairs, pairs_within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +122,7 @@ class Structure(BaseModel):
         if not once.any():
             return
         pairs = sorted(zip(d[once].tolist(), i[once].tolist(), j[once].tolist(), strict=True))
-        raise BadInput(f"atoms closer than {closest:g} Å: {pairs_told(self.atoms, pairs)}; {advice}")
+        raise BadInput(f"atoms closer than {closest:g} Å: {describe_pairs(self.atoms, pairs)}; {advice}")
 
     def write(self, path: Path) -> None:
         """Write an extended XYZ file that holds all of it, atomically."""

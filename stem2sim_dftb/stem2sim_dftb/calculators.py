@@ -32,7 +32,7 @@ CHARGES = "charges.bin"
 
 @contextmanager
 def listening(
-    binary: Path, folder: Path, threads: int | None, told: Callable[[Atoms, Any, dict[str, Any]], dict[str, Any]]
+    binary: Path, folder: Path, threads: int | None, compose: Callable[[Atoms, Any, dict[str, Any]], dict[str, Any]]
 ) -> Iterator[Calculator]:
     """Lend a calculator whose dftb+ keeps running and gets positions through a Unix socket (the i-PI protocol).
 
@@ -40,7 +40,7 @@ def listening(
         binary: dftb+.
         folder: for its files.
         threads: of OpenMP.
-        told: returns the input for atoms, a driver, and options.
+        compose: returns the input for atoms, a driver, and options.
     """
     _forget_dead_sockets()
     name = f"stem2sim-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -50,7 +50,7 @@ def listening(
 
         def launch(atoms: Atoms, properties: Any = None, port: Any = None, unixsocket: Any = None) -> Any:
             nonlocal process
-            write_text(folder / INPUT, dumps(told(atoms, driver, {"WriteCharges": False})))
+            write_text(folder / INPUT, dumps(compose(atoms, driver, {"WriteCharges": False})))
             process = start(binary, folder, threads)
             running.enter_context(ended(process))
             return process
@@ -94,13 +94,13 @@ class PerStep(Calculator):
         binary: Path,
         folder: Path,
         threads: int | None,
-        told: Callable[[Atoms, bool], dict[str, Any]],
+        compose: Callable[[Atoms, bool], dict[str, Any]],
         warm: bool = False,
         watch: Callable[[], None] | None = None,
     ) -> None:
         """Start cold, or from the charges that an earlier try left in `folder`."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._binary, self._folder, self._threads, self._told = binary, folder, threads, told
+        self._binary, self._folder, self._threads, self._compose = binary, folder, threads, compose
         self._warm, self._watch = warm, watch
 
     def calculate(
@@ -109,7 +109,7 @@ class PerStep(Calculator):
         """Run dftb+ once."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         (self._folder / TAG).unlink(missing_ok=True)
-        write_text(self._folder / INPUT, dumps(self._told(atoms, self._warm)))
+        write_text(self._folder / INPUT, dumps(self._compose(atoms, self._warm)))
         run(self._binary, self._folder, self._threads, self._watch)
         self._warm = True
         self.results = energies_and_forces(self._folder / TAG)

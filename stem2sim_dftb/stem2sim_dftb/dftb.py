@@ -16,7 +16,7 @@ from stem2sim.engines.engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
 from stem2sim.stages import Check
-from stem2sim_dftb import input as told
+from stem2sim_dftb import input as written
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import INSTALL, LOG, SPOILT, find, release
 from stem2sim_dftb.calculators import CHARGES, PerStep, listening
@@ -182,8 +182,8 @@ class Dftb(ElectronicEngine):
         charge = self.adopt(structure).charge
 
         def compose(atoms: Atoms, driver: Any, warm: bool, options: dict[str, Any]) -> dict[str, Any]:
-            hamiltonian = told.hamiltonian(self, atoms, charge, folder, shells, warm)
-            return told.whole(atoms, driver, hamiltonian, options)
+            hamiltonian = written.hamiltonian(self, atoms, charge, folder, shells, warm)
+            return written.whole(atoms, driver, hamiltonian, options)
 
         return compose
 
@@ -232,8 +232,8 @@ class Dftb(ElectronicEngine):
             slater_koster.check(folder, elements)
             yield Check("dftb", "ok", f"{folder.name} has every pair of {', '.join(elements)}")
         except BadInput as problem:
-            told, _, fix = str(problem).partition("; ")
-            yield Check("dftb", "missing", told, fix)
+            missing, _, fix = str(problem).partition("; ")
+            yield Check("dftb", "missing", missing, fix)
 
     def provenance(self) -> dict[str, Any]:
         """Return name, options, and the versions of this plugin, of DFTB+ and of the Slater-Koster set."""

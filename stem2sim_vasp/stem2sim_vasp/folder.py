@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.engines.trajectory import disk_full_told
+from stem2sim.engines.trajectory import disk_full_reported
 from stem2sim.files import write_atomically, write_text
 from stem2sim_vasp.incar import read as read_tags
 from stem2sim_vasp.incar import with_value
@@ -150,7 +150,7 @@ def _linked(source: Path, target: Path) -> None:
 def go_on(folder: Path, source: Path, done: int, total: int) -> None:
     """Make the next part from a CONTCAR, `done` steps of `total` being made; doing it twice does no harm."""
     last = earlier(folder)[-1]
-    with disk_full_told(folder / POSCAR):
+    with disk_full_reported(folder / POSCAR):
         write_text(last / NEXT_STEPS, f"{done}\n")  # first: `next` is there only with it
         for target in (last / NEXT, folder / POSCAR):
             if target != source:

@@ -42,7 +42,7 @@ class Potential:
     functional: str = ""
     """LEXCH: PE for PBE."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return what is recorded of it; the potential itself is licensed and stays where it is."""
         return f"{self.title} (sha256 {self.digest[:16]})"
 

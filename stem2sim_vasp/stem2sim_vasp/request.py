@@ -12,7 +12,7 @@ from ase.units import kB
 
 from stem2sim.engines.external import asked
 from stem2sim.engines.poscar import grouped, held
-from stem2sim.engines.trajectory import disk_full_told
+from stem2sim.engines.trajectory import disk_full_reported
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically, write_text
 from stem2sim_vasp import incar, potcar
@@ -81,14 +81,14 @@ class Request:
     @property
     def made_with(self) -> list[str]:
         """What is recorded of the potentials."""
-        return [f"{name}: {found[0].told()}" if found else name for name, found in self._named()]
+        return [f"{name}: {found[0].describe()}" if found else name for name, found in self._named()]
 
     def _named(self) -> list[tuple[str, tuple[Potential, bytes] | None]]:
         return list(zip(self.names, self.potentials, strict=True))
 
     def write(self, folder: Path) -> None:
         """Write INCAR, KPOINTS, POSCAR, POTCAR.spec, and the POTCAR where every potential is here."""
-        with disk_full_told(folder / INCAR):
+        with disk_full_reported(folder / INCAR):
             write_text(folder / INCAR, incar.written(self.tags))
             write_text(folder / KPOINTS, self.mesh)
             with write_atomically(folder / POSCAR) as part:
@@ -111,7 +111,7 @@ class Request:
         atoms = self.atoms.copy()
         atoms.set_cell(step.cell)
         atoms.set_positions(step.positions @ step.cell, apply_constraint=False)
-        with disk_full_told(folder / POSCAR), write_atomically(folder / POSCAR) as part:
+        with disk_full_reported(folder / POSCAR), write_atomically(folder / POSCAR) as part:
             write_vasp(part, atoms, direct=True)
 
     def lacking(self) -> list[str]:
@@ -172,7 +172,7 @@ def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath |
             raise BadInput(f"INCAR: {tag} is what {OWNED[tag]} says; leave it out of incar")
     tags |= given
     _check(kind, tags, atoms)
-    warnings = [*incar.unknown(list(given)), *_told(engine, tags, atoms, potentials)]
+    warnings = [*incar.unknown(list(given)), *_describe(engine, tags, atoms, potentials)]
     text = f"stem2sim\n0\n{'Gamma' if engine.scheme == 'gamma' else 'Monkhorst-Pack'}\n"
     text += " ".join(map(str, engine.kpoints)) + "\n0 0 0\n"
     return Request(kind, atoms, order, tags, text, names, potentials, tuple(warnings))
@@ -268,7 +268,9 @@ def _check(kind: Kind, tags: Tags, atoms: Atoms) -> None:
         )
 
 
-def _told(engine: Vasp, tags: Tags, atoms: Atoms, potentials: tuple[tuple[Potential, bytes] | None, ...]) -> list[str]:
+def _describe(
+    engine: Vasp, tags: Tags, atoms: Atoms, potentials: tuple[tuple[Potential, bytes] | None, ...]
+) -> list[str]:
     """What a user should know before it runs."""
     found = []
     cutoff = tags["ENCUT"]

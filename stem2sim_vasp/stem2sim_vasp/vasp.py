@@ -251,6 +251,6 @@ class Vasp(ElectronicEngine):
                 fix = "potentials = '/folder', or export VASP_PP_PATH=/folder"
                 yield Check("vasp", "missing", f"no potential {name} in {where}", fix)
             else:
-                yield Check("vasp", "ok", found[0].told())
+                yield Check("vasp", "ok", found[0].describe())
         if not installed():
             yield Check("vasp", "note", "custodian is not installed: failures are told, not mended", EXTRA)

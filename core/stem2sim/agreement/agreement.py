@@ -66,7 +66,7 @@ class Agreement(BaseModel):
         """Return verdicts by kind, the most frequent first."""
         return dict(Counter(one.kind for one in self.verdicts).most_common())
 
-    def doubted(self) -> list[Verdict]:
+    def unexplained(self) -> list[Verdict]:
         """Return what the structure does not explain."""
         return [one for one in self.verdicts if one.kind not in ("explained", "not judged")]
 

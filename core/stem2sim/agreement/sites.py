@@ -43,7 +43,7 @@ class Verdict(BaseModel):
     expected: float = Field(description="height that the structure calls for; 0 where it has nothing")
     residual: float = Field(description="rms of frame less drawing within a probe's width, in peaks")
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         who = f"{self.species} {', '.join(map(str, self.atoms))}" if self.atoms else self.seen
         where = f"at x = {self.x:.2f}, y = {self.y:.2f} Å"

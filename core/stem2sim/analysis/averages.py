@@ -41,7 +41,7 @@ class Mean:
     of: str
     """'samples' of the structure, 'replicas', or 'trajectory': correlated values of one, by block averaging."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         if self.error is None:
             return f"{self.quantity} {self.mean:.4g} {self.unit}".rstrip()

@@ -67,7 +67,7 @@ class Row:
             "time [s]": f"{self.seconds:.1f}",
         }
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return bonds and rings in words."""
         bonds = ", ".join(f"{kind} {value:.3f} Å" for kind, value in self.bonds.items())
         changed = "" if self.broken is None else f"; bonds broken {self.broken}, formed {self.formed}"

@@ -43,7 +43,7 @@ class Displacement:
         """Return a displacement [Å] in percent of the bond length."""
         return 100 * value / self.bond
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         shares = [f"{value:.3f} Å ({self.share(value):.1f} %)" for value in (self.mean, self.rms, self.largest)]
         return f"{self.axis}: mean {shares[0]}, rms {shares[1]}, largest {shares[2]} at atom {self.atom}"

@@ -48,7 +48,7 @@ class RadialDistribution:
             code = int(200 * species[k // len(species)] + species[k % len(species)])
             self._counts[code] = self._counts.get(code, np.zeros(BINS, dtype=np.int64)) + counts
 
-    def told(self) -> dict[str, list[float]]:
+    def describe(self) -> dict[str, list[float]]:
         """Return, for 'C-Si', silicon around each carbon, per Å, in bins of 0.05 Å from 0 to 6 Å; 'Si-C' by itself."""
         return {
             f"{chemical_symbols[code // 200]}-{chemical_symbols[code % 200]}": (
@@ -82,6 +82,6 @@ class AngleDistribution:
             counts = np.bincount(place[kinds == kind], minlength=180)
             self._counts[kind] = self._counts.get(kind, np.zeros(180, dtype=np.int64)) + counts
 
-    def told(self) -> dict[str, list[float]]:
+    def describe(self) -> dict[str, list[float]]:
         """Return, by kind, the share of the angles in each degree from 0 to 180; each adds up to 1."""
         return {name_of(kind): (c / c.sum()).round(8).tolist() for kind, c in sorted(self._counts.items())}

@@ -32,7 +32,7 @@ class BondEvent(BaseModel):
     lasted: float = Field(description="until it was undone, or until the end [fs]")
     to_end: bool = Field(description="whether it was never undone")
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         lasted = "to the end" if self.to_end else f"for {self.lasted:g} fs"
         one, other = self.atoms

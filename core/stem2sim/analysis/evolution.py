@@ -131,7 +131,7 @@ def evolution(frames: Iterable[tuple[float, Atoms]], count: int, stride: int = 1
         raise BadInput("no frames to look at: the trajectory is empty or missing")
     if record.frames < number:
         log.warning("%d frames instead of %d: means over the end cover less of it", record.frames, number)
-    return record.told(stride)
+    return record.describe(stride)
 
 
 class _Record:
@@ -215,7 +215,7 @@ class _Record:
             "perimeter of holes [Å]": float(found.perimeter[holes].sum()),
         }
 
-    def told(self, stride: int) -> Evolution:
+    def describe(self, stride: int) -> Evolution:
         names = {name: None for row in self._rows for name in row}
         rings = sorted((n for n in names if n.startswith("rings of")), key=lambda n: int(n.split()[-1]))
         order = [n for n in names if n not in rings] + rings
@@ -228,9 +228,9 @@ class _Record:
             stride=stride,
             series=series,
             events=self._bonding.events(self._time),
-            holes=self._holes.told(),
+            holes=self._holes.describe(),
             rings_start=start,
             rings_end=end,
-            radial=self._radial.told(),
-            angles=self._angles.told(),
+            radial=self._radial.describe(),
+            angles=self._angles.describe(),
         )

@@ -31,10 +31,10 @@ def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[st
         label = result.structure.label
         if label.startswith(SAMPLE) and name.endswith(label):
             sets.setdefault(f"{name.removesuffix(label)}samples", []).append(result)
-    return {name: _told(samples) for name, samples in sets.items() if len(samples) > 1}
+    return {name: _describe(samples) for name, samples in sets.items() if len(samples) > 1}
 
 
-def _told(samples: list[SimulationResult]) -> dict[str, str]:
+def _describe(samples: list[SimulationResult]) -> dict[str, str]:
     good = [one for one in samples if one.converged]
     told = {"number": f"{len(samples)}" + (f", {len(samples) - len(good)} not converged" * (len(good) < len(samples)))}
     energies: dict[str, list[float]] = {}

@@ -10,7 +10,7 @@ from ase.data import covalent_radii
 
 from stem2sim.geometry.bonds import REACH, bonded_across, neighbours
 from stem2sim.geometry.honeycomb import occupation
-from stem2sim.geometry.pairs import MOST, pairs_told, pairs_within
+from stem2sim.geometry.pairs import MOST, describe_pairs, pairs_within
 from stem2sim.lattice import GRAPHENE
 from stem2sim.structure import Finding
 
@@ -86,7 +86,7 @@ def _distances(atoms: Atoms) -> Iterator[Finding]:
         yield Finding(
             check=check,
             severity="error" if check == "close" else "warning",
-            text=f"closer than {limit:g} of the sum of their covalent radii: {pairs_told(atoms, pairs)}",
+            text=f"closer than {limit:g} of the sum of their covalent radii: {describe_pairs(atoms, pairs)}",
             atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
         )
 
@@ -122,7 +122,7 @@ def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) 
         if a < b and wanting[a] and wanting[b] and b not in near[a] and not set(near[a]) & set(near[b])
     ]
     if apart:
-        told = pairs_told(atoms, sorted(apart))
+        told = describe_pairs(atoms, sorted(apart))
         text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {told}"
         yield Finding(
             check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))

@@ -91,7 +91,7 @@ def estimate(
         print_json([one.summary() for one in found])
     else:
         for one in found:
-            typer.echo(one.told())
+            typer.echo(one.describe())
 
 
 def doctor(
@@ -142,7 +142,7 @@ def agreement(
 ) -> None:
     """Hold the structures of a run against its frame: correlation, and what the frame does not show as they have it."""
     from stem2sim.report import Report
-    from stem2sim.report.compare_back import told
+    from stem2sim.report.compare_back import describe
     from stem2sim.run.folder import RunFolder
 
     with console(verbose):
@@ -157,9 +157,9 @@ def agreement(
         if isinstance(one, str):
             typer.echo(f"{name}: {one}")
             continue
-        typer.echo(f"{name}: {told(one)}")
-        for doubt in one.doubted():
-            typer.echo(f"  {doubt.told()}")
+        typer.echo(f"{name}: {describe(one)}")
+        for doubt in one.unexplained():
+            typer.echo(f"  {doubt.describe()}")
 
 
 def export(

@@ -98,10 +98,10 @@ def _changes(before: Any, after: Any, at: str = "") -> list[str]:
         return []
     if at == "structure":  # a hash says nothing to anyone
         return ["another structure"]
-    return [f"{at} was {_told(before)}, is {_told(after)}"]
+    return [f"{at} was {_describe(before)}, is {_describe(after)}"]
 
 
-def _told(value: Any) -> str:
+def _describe(value: Any) -> str:
     return "left out" if value is None else str(value)
 
 

@@ -22,7 +22,7 @@ from ase.optimize import BFGS, FIRE, LBFGS
 
 from stem2sim.engines.calculator_session import Borrowed
 from stem2sim.engines.checkpoints import Claim, check_time
-from stem2sim.engines.trajectory import Frames, disk_full_told, frames
+from stem2sim.engines.trajectory import Frames, disk_full_reported, frames
 from stem2sim.files import write_text
 from stem2sim.progress import track
 
@@ -169,7 +169,7 @@ class Relaxation:
                 trajectory.append(atoms, recorded.results, step=step, seconds=before + time.monotonic() - started)
                 if (step + 1) % self.block == 0:
                     trajectory.sync()
-                    with disk_full_told(workdir / MARK):
+                    with disk_full_reported(workdir / MARK):
                         write_text(workdir / MARK, f"{step}\n")
                     check_time(time.monotonic() - block_started, f"after step {step} of the relaxation")
                     block_started = time.monotonic()

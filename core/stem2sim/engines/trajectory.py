@@ -93,7 +93,7 @@ class Frames:
             with TrajectoryReader(path) as reader:
                 whole = len(reader)
         if whole != kept or not kept:
-            with disk_full_told(path), write_atomically(path) as part, TrajectoryWriter(part, "w") as writer:
+            with disk_full_reported(path), write_atomically(path) as part, TrajectoryWriter(part, "w") as writer:
                 for _, frame in zip(range(kept), frames(path), strict=False):
                     writer.write(frame)
         self._writer = TrajectoryWriter(path, "a")
@@ -107,12 +107,12 @@ class Frames:
         frame = atoms.copy()
         frame.info = info
         frame.calc = SinglePointCalculator(atoms, **results)
-        with disk_full_told(self.path):
+        with disk_full_reported(self.path):
             self._writer.write(frame)
 
     def sync(self) -> None:
         """Make sure that what was appended is on the disk."""
-        with disk_full_told(self.path):
+        with disk_full_reported(self.path):
             os.fsync(self._writer.backend.fd.fileno())
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ class Frames:
 
 
 @contextmanager
-def disk_full_told(path: Path) -> Iterator[None]:
+def disk_full_reported(path: Path) -> Iterator[None]:
     """Make an error for people of a disk that is full."""
     try:
         yield

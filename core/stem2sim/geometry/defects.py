@@ -11,7 +11,7 @@ import numpy as np
 from stem2sim.geometry.bonds import bonding_radii, through_another
 from stem2sim.geometry.boundaries import boundaries, centres_of, compact, dislocations
 from stem2sim.geometry.pairs import near_pairs
-from stem2sim.geometry.rings import Ring, found_rings, of_the_sheet
+from stem2sim.geometry.rings import Ring, of_the_sheet, rings_of_bonds
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,7 +60,7 @@ class Defect:
     line: tuple[tuple[float, float, float], ...] = ()
     """Of a grain boundary, middles of its rings from one end to the other [Å]."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return name and place."""
         if self.line:
             (x, y, _), (u, v, _) = self.line[0], self.line[-1]
@@ -84,7 +84,7 @@ def defects(atoms: Atoms, host: str = "C") -> list[Defect]:
     symbols = np.array(atoms.get_chemical_symbols())
     heavy = np.flatnonzero(of_the_sheet(atoms))
     i, j, shift, vectors = _bonds(atoms[heavy], host)
-    odd = [ring for ring in found_rings(atoms, heavy, i, j, shift, vectors) if len(ring) != PERFECT]
+    odd = [ring for ring in rings_of_bonds(atoms, heavy, i, j, shift, vectors) if len(ring) != PERFECT]
     found = [_named(atoms, group) for group in boundaries(atoms, _groups(odd))]
     neighbours = np.bincount(i, minlength=len(heavy))
     for k in np.flatnonzero((symbols[heavy] != host) & (neighbours >= 3)):

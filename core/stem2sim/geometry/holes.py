@@ -137,11 +137,11 @@ class Holes:
         # a hole beside the edge has some atoms on it all along: then all others of the hole must be on it too
         return "edge" if len(track.members & rim) > 0.8 * len(track.members) else "healed"
 
-    def told(self) -> tuple[Hole, ...]:
+    def describe(self) -> tuple[Hole, ...]:
         """Return every hole that was there, with a verdict."""
-        return tuple(self._told(track) for track in self._tracks)
+        return tuple(self._describe(track) for track in self._tracks)
 
-    def _told(self, track: _Track) -> Hole:
+    def _describe(self, track: _Track) -> Hole:
         area, perimeter, count = track.sums
         late = max(self._late, 1)
         area_end = area / late if self._late else (0.0 if track.gone is not None else track.size)

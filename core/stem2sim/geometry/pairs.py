@@ -71,7 +71,7 @@ def _across_borders(atoms: Atoms, reach: float) -> tuple[Any, Any, Any, Any]:
     return i, j, shift, atoms.positions[j] - atoms.positions[i] + shift @ cell
 
 
-def pairs_told(atoms: Atoms, pairs: list[tuple[float, int, int]]) -> str:
+def describe_pairs(atoms: Atoms, pairs: list[tuple[float, int, int]]) -> str:
     """Return pairs (distance [Å], atom, atom) in words, the first dozen of them."""
     told = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
     return told + (f" and {len(pairs) - MOST} more" if len(pairs) > MOST else "")

@@ -71,10 +71,10 @@ def rings(atoms: Atoms) -> list[Ring]:
     Hydrogen is left out, and of a column all but its topmost atom.
     """
     heavy = np.flatnonzero(of_the_sheet(atoms))
-    return found_rings(atoms, heavy, *bond_vectors(atoms[heavy]))
+    return rings_of_bonds(atoms, heavy, *bond_vectors(atoms[heavy]))
 
 
-def found_rings(
+def rings_of_bonds(
     atoms: Atoms,
     heavy: NDArray[np.int64],
     i: NDArray[np.int64],

@@ -73,7 +73,7 @@ def compare_back(report: Report) -> Iterator[Section]:
     held = {name: one for name, one in report.agreements.items() if isinstance(one, Agreement)}
     parts: list[Block] = []
     for name, found in list(held.items())[:MOST]:
-        doubts = [one.told() for one in found.doubted()]
+        doubts = [one.describe() for one in found.unexplained()]
         said: Block = Text("The frame shows every atom of the structure that can be judged, and no other.")
         if found.note:
             said = Text(f"Nothing can be said of single atoms: {found.note}.")
@@ -98,7 +98,7 @@ def compare_back(report: Report) -> Iterator[Section]:
         yield Section("Does the frame show it?", [Text(how), *parts], "compare-back")
 
 
-def told(found: Agreement) -> str:
+def describe(found: Agreement) -> str:
     """Return it in a line."""
     return f"correlation {found.correlation:.3f} of the {found.ceiling:.3f} that noise allows; atoms: {_counted(found)}"
 
@@ -140,7 +140,7 @@ def _view(name: str, found: Agreement) -> FrameView:
     points = [
         Points(
             kind, np.array([one.x for one in chosen]), np.array([one.y for one in chosen]),
-            [f"{one.told()}; height {one.height:.2f} ± {one.height_std:.2f} of {one.expected:.2f}" for one in chosen],
+            [f"{one.describe()}; height {one.height:.2f} ± {one.height_std:.2f} of {one.expected:.2f}" for one in chosen],
             colour, np.array([_radius(one.species or one.seen) for one in chosen]), shown=True,
             key={str(len(chosen)): colour},
         )

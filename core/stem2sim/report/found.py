@@ -72,7 +72,7 @@ def frame(report: Report, found: Segmentation) -> FrameView:
 
 def _layers(report: Report, found: Segmentation) -> Iterator[Points]:
     atoms = found.atoms
-    told = [_told(atoms, k) for k in range(len(atoms))]
+    told = [_describe(atoms, k) for k in range(len(atoms))]
     sizes = {s: 0.75 * covalent_radii[atomic_numbers.get(s.rstrip("0123456789"), 0)] for s in atoms.counts()}
     colours = {species: figures.colour(species) for species in atoms.counts()}
     species = [str(one) for one in atoms.species]
@@ -114,7 +114,7 @@ def _layers(report: Report, found: Segmentation) -> Iterator[Points]:
         )  # fmt: skip
 
 
-def _told(atoms: AtomsTable, k: int) -> str:
+def _describe(atoms: AtomsTable, k: int) -> str:
     """What is known of one atom."""
     std = f" ± {atoms.position_std[k]:.3f}" if np.isfinite(atoms.position_std[k]) else ""
     shares = {name: share[k] for name, share in atoms.shares.items() if share[k] >= WORTH_TELLING}

@@ -69,7 +69,7 @@ def _measures(atoms: Atoms) -> Iterator[tuple[str, str]]:
 def _displacements(report: Report, title: str, built: Structure | None, end: Structure) -> Table:
     rows: list[list[str]] = []
 
-    def told(what: str, made: Callable[[], list[Displacement]]) -> None:
+    def add_rows(what: str, made: Callable[[], list[Displacement]]) -> None:
         try:
             found = made()
         except BadInput:  # atoms that were never measured, or are not the same
@@ -81,10 +81,10 @@ def _displacements(report: Report, title: str, built: Structure | None, end: Str
 
     found = report.segmentation
     if found is not None and built is not None:
-        told("measured to built", lambda: from_measured(found, built))
-        told("measured to this result", lambda: from_measured(found, end))
+        add_rows("measured to built", lambda: from_measured(found, built))
+        add_rows("measured to this result", lambda: from_measured(found, end))
     if built is not None:
-        told("built to this result", lambda: displacements(built.atoms, end.atoms))
+        add_rows("built to this result", lambda: displacements(built.atoms, end.atoms))
     columns = (
         "from where to where", "axis", "mean [Å]", "rms [Å]", "largest [Å]", "mean [%]", "rms [%]", "largest [%]",
         "atom that moved most",

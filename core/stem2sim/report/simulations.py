@@ -88,7 +88,7 @@ def _facts(
 def _defects(atoms: Atoms) -> str:
     if not sheet_of(atoms):
         return "not looked for: known in sheets of C only"
-    return ", ".join(one.told() for one in defects(atoms)) or "none with a name"
+    return ", ".join(one.describe() for one in defects(atoms)) or "none with a name"
 
 
 def _film(folder: Path, result: SimulationResult, most: int) -> Film | None:

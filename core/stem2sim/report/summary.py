@@ -9,7 +9,7 @@ import numpy as np
 
 from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
-from stem2sim.report.compare_back import told as told_of
+from stem2sim.report.compare_back import describe as describe_agreement
 from stem2sim.report.found import pixel_size
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def summary(report: Report) -> Iterator[Section]:
         blocks.append(Warnings([f"This run did not finish: {report.failure}"], grave=True))
     if len(report.sessions) > 1:
         how = "resumed" if any(one.failure for one in report.sessions[:-1]) else "worked on more than once"
-        blocks.append(Text(f"This run was {how}: {'; '.join(one.told() for one in report.sessions)}."))
+        blocks.append(Text(f"This run was {how}: {'; '.join(one.describe() for one in report.sessions)}."))
     blocks.append(Facts(dict(_facts(report))))
     blocks.append(Warnings(list(_doubts(report)), title="What to doubt"))
     yield Section("In short", blocks)
@@ -70,7 +70,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str | list[str]]]:
     ]
     if told:
         yield "simulations" if len(told) > 1 else "simulation", _first(told)
-    held = [f"{name}: {told_of(one)}" for name, one in report.agreements.items() if isinstance(one, Agreement)]
+    held = [
+        f"{name}: {describe_agreement(one)}" for name, one in report.agreements.items() if isinstance(one, Agreement)
+    ]
     if held:
         yield "does the frame show it", _first(held)
 
@@ -103,7 +105,7 @@ def _doubts(report: Report) -> Iterator[str]:
     yield from report.segmentation.warnings if report.segmentation else ()
     for name, one in report.agreements.items():
         if isinstance(one, Agreement):
-            doubts = [one.note] if one.note else [doubt.told() for doubt in one.doubted()]
+            doubts = [one.note] if one.note else [doubt.describe() for doubt in one.unexplained()]
             yield from (f"{name}: {doubt}" for doubt in doubts[:MOST_DOUBTS])
             if len(doubts) > MOST_DOUBTS:
                 yield f"{name}: and {len(doubts) - MOST_DOUBTS} more atoms, listed below"

@@ -85,7 +85,7 @@ def _gone(files: list[str]) -> Iterator[Block]:
 
 
 def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Block]:
-    facts = {label: list(_told(one)) for label, one in named.items()}
+    facts = {label: list(_describe(one)) for label, one in named.items()}
     yield Facts(facts)
     events = [
         [label, f"{one.time:g}", one.change, one.kind, f"{one.atoms[0]} {one.atoms[1]}", f"{one.lasted:g}",
@@ -108,7 +108,7 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     yield Beside(list(_plots(folder, named, atoms)))
 
 
-def _told(found: Evolution) -> Iterator[str]:
+def _describe(found: Evolution) -> Iterator[str]:
     sizes = sorted({*found.rings_start, *found.rings_end})
     rings = (f"{n}: {found.rings_start.get(n, 0)} to {found.rings_end.get(n, 0)}" for n in sizes)
     yield f"{found.frames} frames; rings by size, from start to end {', '.join(rings) or 'none'}"

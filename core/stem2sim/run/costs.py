@@ -36,11 +36,11 @@ class Cost:
         """Time of all steps."""
         return self.starts * self.estimate.first + self.steps * self.estimate.step
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return one line."""
         what = f"{self.steps} steps" if self.known else f"every {self.steps} steps"
         what = what if self.steps else f"single points: {self.starts},"
-        return f"{self.step} of {self.structure}: {self.estimate.told()}; {what} {duration(self.seconds)}"
+        return f"{self.step} of {self.structure}: {self.estimate.describe()}; {what} {duration(self.seconds)}"
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for programs."""

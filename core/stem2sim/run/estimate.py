@@ -62,7 +62,7 @@ class Estimate:
     """[s]; the least and the most of what the laws below give."""
     memory: float
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         measured = ", ".join(f"{one.atoms} atoms {duration(one.step)}" for one in self.probes)
         low, high = self.between

@@ -349,7 +349,7 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
                     log.warning("%s: %s", name, warning)
                 rows.append((row(step, result, branch.structure, folder.path / step), result))
                 if result.label:
-                    log.info("  %s", rows[-1][0].told())
+                    log.info("  %s", rows[-1][0].describe())
             ends = [
                 (result.structure, f"{step}/{file.stem}.extxyz") for result, file in zip(results, files, strict=True)
             ]

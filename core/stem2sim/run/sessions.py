@@ -45,7 +45,7 @@ class Session(BaseModel):
             return self.outcome
         return ("interrupted" if self.ended else "cut off") + (f" in {self.steps[-1]}" if self.steps else "")
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         if self.outcome == "done":
             return f"begun {self.begun}, done {self.ended}"

@@ -62,7 +62,7 @@ def multislice(
             energy=energy, convergence=convergence, detector=detector, source_size=source_size, dose=dose, seed=seed
         )
     except ValidationError as problem:
-        raise BadInput(_told(problem)) from None
+        raise BadInput(_describe(problem)) from None
     if pixel_size is not None and not 0.01 <= pixel_size <= 5:
         raise BadInput(f"the pixel size must be from 0.01 to 5 Å, got {pixel_size:g} Å")
     if out is not None and out.suffix != ".npz":
@@ -93,7 +93,7 @@ def multislice(
     print_json(outcome)
 
 
-def _told(problem: ValidationError) -> str:
+def _describe(problem: ValidationError) -> str:
     """One line about an option that does not fit."""
     first = problem.errors()[0]
     cause = first.get("ctx", {}).get("error")

@@ -241,7 +241,7 @@ class Aimd(EngineSimulator):
                     dynamics.save(checkpoint)
                     if not dynamics.ended(self.steps):
                         check_time(dynamics.seconds - before, f"at step {dynamics.step} of {self.steps}")
-        reason, warnings = self._told(dynamics, series, temperature)
+        reason, warnings = self._describe(dynamics, series, temperature)
         if not dynamics.unfinished:
             claim.settle()
         return SimulationResult(
@@ -303,7 +303,7 @@ class Aimd(EngineSimulator):
             **({} if conserved is None else {CONSERVED: conserved}),
         }
 
-    def _told(
+    def _describe(
         self, dynamics: Dynamics, series: dict[str, list[float]], temperature: float
     ) -> tuple[str, tuple[str, ...]]:
         """What was reached, in words, and what to be warned of."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase import Atoms, units
 
-from stem2sim.engines.trajectory import disk_full_told
+from stem2sim.engines.trajectory import disk_full_reported
 from stem2sim.files import write_atomically
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Dynamics:
             StageFailed: the disk is full; the old one is kept.
         """
         rest = [self.step, self.potential, self.seconds, self.hottest, self.blown, self.thermostat.state()]
-        with disk_full_told(path), write_atomically(path) as part:
+        with disk_full_reported(path), write_atomically(path) as part:
             np.savez(
                 part,
                 positions=self.atoms.positions,

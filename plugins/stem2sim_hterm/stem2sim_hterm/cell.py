@@ -77,7 +77,7 @@ class Cell(Builder):
         atoms.pbc = self.periodic if self.periodic is not None else (lattice,) * 3
         low, high = atoms.positions.min(axis=0), atoms.positions.max(axis=0)
         atoms.translate(cell.sum(axis=0) / 2 - (low + high) / 2)
-        made = structure.after(self.provenance(), atoms, _told(cell, atoms.pbc))
+        made = structure.after(self.provenance(), atoms, _describe(cell, atoms.pbc))
         _check_room(cell, atoms.positions, atoms.pbc, extent)
         made.check_distances(
             advice="the cell cannot hold the structure: across its border atoms meet; a larger one would do"
@@ -126,7 +126,7 @@ def _check_room(cell: np.ndarray, positions: np.ndarray, periodic: np.ndarray, e
         )
 
 
-def _told(cell: np.ndarray, periodic: np.ndarray) -> str:
+def _describe(cell: np.ndarray, periodic: np.ndarray) -> str:
     lengths = " x ".join(f"{length:.3f}" for length in np.linalg.norm(cell, axis=1))
     angles = AseCell(cell).angles()
     skew = "" if np.allclose(angles, 90) else f", angles {', '.join(f'{a:.1f}' for a in angles)} degrees"

@@ -101,7 +101,7 @@ CHANGES = (less, more, swapped, shifted)
 
 
 def check(found: Agreement, kind: str, atoms: tuple[int, ...]) -> None:
-    assert [(one.kind, one.atoms) for one in found.doubted()] == [(kind, atoms)]
+    assert [(one.kind, one.atoms) for one in found.unexplained()] == [(kind, atoms)]
 
 
 def test_a_right_structure_is_explained_as_well_as_noise_allows(seen: tuple[Image, Segmentation]) -> None:
@@ -220,7 +220,7 @@ def test_a_species_that_nobody_named_is_not_explained(seen: tuple[Image, Segment
     table = segmentation.model_copy(update={"atoms": blind})
     atoms = patch(segmentation)
     atoms.symbols[atoms.symbols.indices()["Si"]] = "C"
-    (doubt,) = agreement(image, table, atoms).doubted()
+    (doubt,) = agreement(image, table, atoms).unexplained()
     assert doubt.kind == "wrong species"
     assert doubt.seen == BRIGHTER
     assert doubt.height > 3
@@ -294,7 +294,7 @@ def test_what_the_frame_does_not_show_is_not_judged(seen: tuple[Image, Segmentat
     more.arrays["source"][-2:] = -1
     found = agreement(*seen, more)
     assert found.counts()["not judged"] == 1
-    assert [one.kind for one in found.doubted()] == ["extra"]
+    assert [one.kind for one in found.unexplained()] == ["extra"]
     assert "Infinity" not in json.dumps(found.summary())
 
 

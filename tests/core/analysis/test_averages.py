@@ -100,7 +100,7 @@ def test_samples_count_by_their_means() -> None:
     energy = {one.quantity: one for one in rows}["potential energy"]
     assert (energy.n, energy.of, energy.mean) == (2, "samples", pytest.approx(-1.6))
     assert energy.error == pytest.approx(np.std([-1.1, -2.1], ddof=1) / np.sqrt(2))
-    assert energy.told() == "potential energy -1.60 ± 0.50 eV"
+    assert energy.describe() == "potential energy -1.60 ± 0.50 eV"
 
 
 def test_results_that_did_not_converge_do_not_count() -> None:

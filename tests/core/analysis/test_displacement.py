@@ -54,7 +54,7 @@ def test_displacements_are_told_per_axis_in_percent_of_the_bond_length() -> None
     assert found["y"].largest == found["z"].largest == 0
     bond = 2.46 / np.sqrt(3)
     assert found["x"].share(bond) == pytest.approx(100)
-    assert "(34.5 %) at atom 7" in found["x"].told()
+    assert "(34.5 %) at atom 7" in found["x"].describe()
     assert found["x"].summary()["largest_percent"] == pytest.approx(34.5, abs=0.1)
 
 

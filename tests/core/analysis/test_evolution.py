@@ -65,7 +65,7 @@ def test_a_bond_that_is_pulled_apart_breaks_once_at_that_time() -> None:
     assert (broken.change, broken.time, broken.atoms, broken.kind) == ("broken", 20.0, (0, 1), "C-C")
     assert (broken.lasted, broken.to_end) == (30.0, False)
     assert (formed.change, formed.time, formed.lasted, formed.to_end) == ("formed", 50.0, 18.0, True)
-    assert broken.told() == "C-C bond of atoms 0 and 1 broken at 20 fs, for 30 fs"
+    assert broken.describe() == "C-C bond of atoms 0 and 1 broken at 20 fs, for 30 fs"
     assert found.column("bonds broken").tolist() == [0] * 10 + [1] * 15 + [0] * 10
     assert found.series["C-C [Å]"][:11] == [*[pytest.approx(1.5)] * 10, None]
 

@@ -242,8 +242,8 @@ def test_a_grain_boundary_is_found_where_it_is(half_angle: float, angle: float, 
     assert np.abs(back[:, 0]).max() < 1.8  # in a zigzag about the seam
     assert abs(back[:, 0].mean()) < 0.5
     assert np.ptp(back[:, 1]) > 25
-    assert "grain boundary, or chain of" in one.told()
-    assert " to x = " in one.told()
+    assert "grain boundary, or chain of" in one.describe()
+    assert " to x = " in one.describe()
 
 
 def turned(atoms: Atoms, sizes: tuple[int, ...]) -> Atoms:
@@ -313,5 +313,5 @@ def test_two_that_are_apart_are_two() -> None:
     far = int(np.linalg.norm(atoms.positions - np.asarray(atoms.cell)[0] * 0.2 - [0, 0, 8], axis=1).argmin())
     del atoms[far]
     assert {one.name for one in defects(atoms)} == {"Stone-Wales 5-7-7-5", "monovacancy"}
-    assert "Stone-Wales 5-7-7-5 at x = " in next(one for one in defects(atoms) if len(one.rings) == 4).told()
+    assert "Stone-Wales 5-7-7-5 at x = " in next(one for one in defects(atoms) if len(one.rings) == 4).describe()
     assert centre is not None
