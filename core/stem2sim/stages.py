@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,16 +20,21 @@ from pydantic import (
     model_serializer,
 )
 
+from stem2sim.files import fingerprint
 from stem2sim.packages import distribution_of, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
+
+
+def holds_paths(annotation: Any) -> bool:
+    """Return whether an option of this type is a path, or several."""
+    return annotation is Path or any(holds_paths(inner) for inner in get_args(annotation))
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,17 @@ class Stage(BaseModel, ABC):
         return references(type(self).__module__.partition(".")[0], self.cited())
 
     def input_fingerprint(self) -> str:
-        """Return a hash of whatever is read besides input and options (a table, a weights file); '' for nothing."""
-        return ""
+        """Return a hash of whatever is read besides input and options; '' for nothing.
+
+        That is the content of every file that an option names. A stage that is given a folder knows which of its files
+        it reads, and says so here.
+        """
+        named = (
+            getattr(self, name) for name, field in type(self).model_fields.items() if holds_paths(field.annotation)
+        )
+        files = [path for value in named for path in (value if isinstance(value, tuple) else (value,))]
+        hashes = [sha256(path.read_bytes()).hexdigest() for path in files if path is not None and path.is_file()]
+        return hashes[0] if len(hashes) == 1 else fingerprint(*hashes) if hashes else ""
 
 
 class Segmenter(Stage):

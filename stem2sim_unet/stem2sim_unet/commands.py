@@ -103,7 +103,7 @@ def read_training(path: Path | None) -> Training:
     """
     from pydantic import ValidationError
 
-    from stem2sim.config.config import read_toml
+    from stem2sim.config.tree import read_toml
     from stem2sim.errors import BadInput
     from stem2sim_unet.training import Training
 

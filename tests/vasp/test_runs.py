@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read
+from stem2sim.run.folder import RunFolder
 from tests.conftest import stem2sim
 from tests.vasp.potcars import write_potcar
 from tests.vasp.runs import STANDIN, benzene, engine, move, relax, steps_in, wait, working_in
@@ -23,7 +24,6 @@ from stem2sim.engines.checkpoints import within
 from stem2sim.engines.external import only
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
-from stem2sim.run.folder import RunFolder
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 

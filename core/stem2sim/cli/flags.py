@@ -96,7 +96,8 @@ def configured(
 
 def _unless_there(file: Path, until: str) -> dict[str, Any]:
     """Default steps for a run folder that was made by the verb before this one and so has none of its own."""
-    from stem2sim.config.config import DEFAULTS, read_toml
+    from stem2sim.config.defaults import DEFAULTS
+    from stem2sim.config.tree import read_toml
 
     tree = read_toml(file)
     needed = ("build", "simulate") if until == "simulate" else ("build",)

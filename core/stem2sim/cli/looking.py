@@ -345,7 +345,7 @@ def init(
 
 def schema() -> None:
     """Print the JSON schema of configs for the plugins installed here."""
-    from stem2sim.config.config import schema as config_schema
+    from stem2sim.config.schema import schema as config_schema
 
     print_json(config_schema())
 

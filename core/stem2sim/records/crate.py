@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from stem2sim import __version__
-from stem2sim.config.config import PATHS, SECTIONS, read_toml
+from stem2sim.config.config import PATHS
+from stem2sim.config.tree import SECTIONS, read_toml
 from stem2sim.files import write_text
 from stem2sim.records.database import DATABASE
 from stem2sim.run.folder import ATOMS, CONFIG, LICENSED, LOG, REPORT, SEGMENTATION, STATE, RunFolder

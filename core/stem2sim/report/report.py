@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim import __version__
 from stem2sim.analysis.comparison import Row, row
-from stem2sim.config.config import read_toml
 from stem2sim.config.records import server_address
+from stem2sim.config.tree import read_toml
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically, write_text
 from stem2sim.image import Image

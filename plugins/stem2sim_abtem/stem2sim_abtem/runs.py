@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stem2sim.errors import BadInput
 from stem2sim.run.folder import CONFIG, SEGMENTATION, RunFolder
+
+from stem2sim.errors import BadInput
 from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim_abtem.phonons import moving

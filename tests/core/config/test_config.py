@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from stem2sim.config.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
+from stem2sim.config.config import parse, read_config
+from stem2sim.config.defaults import DEFAULTS
 from stem2sim.config.explain import commented_toml, options
+from stem2sim.config.schema import schema
+from stem2sim.config.tree import read_toml, set_option
 from stem2sim.errors import BadInput
 from stem2sim.registry import installed
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.db import connect
+from stem2sim.run.folder import RunFolder
 from tests.conftest import stem2sim
 
 from stem2sim.config.config import read_config
@@ -36,7 +37,6 @@ from stem2sim.records.database import share, write_database
 from stem2sim.records.diff import differences
 from stem2sim.registry import installed
 from stem2sim.report import Report
-from stem2sim.run.folder import RunFolder
 from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure

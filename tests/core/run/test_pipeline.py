@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 from pydantic import Field
+from stem2sim.run.folder import RunFolder
 from tests.conftest import flake, table_of
 
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
@@ -21,7 +22,6 @@ from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.report import Report
-from stem2sim.run.folder import RunFolder
 from stem2sim.run.pipeline import run
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
