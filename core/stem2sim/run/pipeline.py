@@ -17,7 +17,6 @@ from stem2sim.analysis.samples import spread
 from stem2sim.analysis.validation import validate
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.config.config import parse
-from stem2sim.engines.external import asked, only
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.run.folder import ATOMS, CONFIG, LOG, REPORT, SEGMENTATION, RunFolder
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim.config.config import Config
+    from stem2sim.engines.motion import Mode
     from stem2sim.image import Image
-    from stem2sim.stages import Stage
+    from stem2sim.stages import Simulator, Stage
 
 log = logging.getLogger("stem2sim")
 
@@ -73,8 +73,10 @@ class _Branch:
     """The step that made it."""
 
 
-def run(config: Config, out: Path, until: str = "report") -> Outcome:
+def run(config: Config, out: Path, until: str = "report", prepare_only: bool = False) -> Outcome:
     """Run a pipeline in the folder `out`, up to and including the stage `until` (see `UNTIL`).
+
+    With `prepare_only` external programs are prepared, not run.
 
     Raises:
         BadInput, StageFailed: from a stage, its name in front; everything finished before stays finished.
@@ -98,7 +100,7 @@ def run(config: Config, out: Path, until: str = "report") -> Outcome:
             if UNTIL.index(until) >= 1:
                 branches = _build(config, segmentation, start, folder, outcome)
                 if UNTIL.index(until) >= 2:
-                    _simulate(config, branches, folder, outcome)
+                    _simulate(config, branches, folder, outcome, "prepare" if prepare_only else "run")
             if until == "report":
                 folder.keep_only([*outcome.steps, REPORT])
                 _report(config, image, folder, outcome)
@@ -148,7 +150,7 @@ def collect(out: Path) -> Outcome:
     """
     folder = RunFolder.existing(out)
     config = parse(out / CONFIG, {})
-    with folder.locked(), _logged(out / LOG), only("collect"):
+    with folder.locked(), _logged(out / LOG):
         outcome = Outcome(out, Log(out))
         with _ended(outcome):
             branches = []
@@ -158,7 +160,7 @@ def collect(out: Path) -> Outcome:
                     outcome.structures.append((file, _read(Structure.read, file)))
                     label = step.removeprefix("structure").removeprefix("-")
                     branches.append(_Branch(label, folder.inputs(step), outcome.structures[-1][1], file.name, step))
-            _simulate(config, branches, folder, outcome)
+            _simulate(config, branches, folder, outcome, "collect")
             if not outcome.results:
                 raise StageFailed("; ".join(outcome.waiting) or "there is no simulation to collect from")
             from stem2sim.report import Report
@@ -297,7 +299,7 @@ def _stop_on_errors(structure: Structure, allow: Sequence[str]) -> None:
             raise BadInput(f"{one.text}; --allow {one.check} accepts it")
 
 
-def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome) -> None:
+def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcome: Outcome, mode: Mode) -> None:
     if config.simulate and not branches:
         raise BadInput("there is no structure to simulate: the config has no builders")
     rows: list[tuple[Row, SimulationResult]] = []
@@ -309,12 +311,12 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
             inputs = _inputs(simulator, branch.inputs)
 
             def work(branch: _Branch = branch, step: str = step, inputs: str = inputs) -> list[Path]:
-                if asked() == "collect" and not simulator.external:  # noqa: B023  # called before simulator changes
-                    raise NotRun("has not run here; stem2sim run goes on with it")
-                workdir = folder.workdir(step, inputs)
+                # a simulation that is not external leaves nothing to collect: it makes no folder
+                nothing = mode == "collect" and not simulator.external  # noqa: B023  # called before simulator changes
+                workdir = folder.path / step if nothing else folder.workdir(step, inputs)
                 files: list[Path] = []
                 try:
-                    for result in simulator.simulate(branch.structure, workdir):  # noqa: B023  # as above
+                    for result in _results(simulator, branch.structure, workdir, mode):  # noqa: B023  # as above
                         stem = _named("result", result.label)
                         result.model_copy(update={"started_from": branch.file}).write(workdir, stem)
                         files += [workdir / f"{stem}.json", workdir / f"{stem}.extxyz"]
@@ -367,6 +369,26 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
             log.info("%s of %s: %s", simulator.name, name, said)
         branches = grown
     outcome.rows = compared(rows)
+
+
+def _results(simulator: Simulator, structure: Structure, workdir: Path, mode: Mode) -> Iterator[SimulationResult]:
+    """Run, prepare or collect; what is complete when it is prepared is a result like any other."""
+    if mode == "collect":
+        yield from simulator.collect(structure, workdir)
+    elif mode == "run" or not simulator.external:
+        yield from simulator.simulate(structure, workdir)
+    else:
+        prepared = simulator.prepare(structure, workdir)
+        complete = True
+        try:
+            for result in simulator.collect(structure, workdir):
+                complete = complete and not result.unfinished
+                if not result.unfinished:
+                    yield result
+        except NotRun:
+            complete = False
+        if not complete:
+            raise NotRun(prepared)
 
 
 def _report(config: Config, image: Image | None, folder: RunFolder, outcome: Outcome) -> None:
