@@ -20,6 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
+from stem2sim.errors import BadInput, NotRun
 from stem2sim.files import fingerprint
 from stem2sim.packages import distribution_of, references
 
@@ -154,7 +155,7 @@ class Simulator(Stage):
 
     @property
     def external(self) -> bool:
-        """Whether a program of its own computes, which may run elsewhere: to be prepared, and collected from."""
+        """Whether an external program computes, which may run on another machine: `prepare` and `collect` serve it."""
         return False
 
     @abstractmethod
@@ -168,5 +169,25 @@ class Simulator(Stage):
         Raises:
             BadInput: a structure or an option this simulator cannot run.
             StageFailed: it ran and ended without a result. Not converging is a result, not a failure.
-            NotRun: it is external, and was only to be prepared, or has left nothing to read yet (see `verbs`).
         """
+
+    def prepare(self, structure: Structure, workdir: Path) -> str:
+        """Write what the external program needs; return one line that says where it is and what to do next.
+
+        Where the program has run already nothing of its output changes; `collect` reads it.
+
+        Raises:
+            BadInput: no external program computes; a structure or an option this simulator cannot run.
+            NotRun: its program is needed step by step, and cannot be prepared.
+        """
+        raise BadInput(f"{self.name} runs in this process; there is nothing to prepare")
+
+    def collect(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Yield what the external program has left so far, without running it; what can still go on is `unfinished`.
+
+        Raises:
+            BadInput: the program ran with other options.
+            StageFailed: the program failed, or computed something else.
+            NotRun: there is nothing to read yet. Of several results those that are there come first.
+        """
+        raise NotRun(f"{self.name} has not run here; stem2sim run continues with it")

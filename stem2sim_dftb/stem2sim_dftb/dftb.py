@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from stem2sim.engines.motion import Bath, Motion
+    from stem2sim.engines.motion import Bath, Mode, Motion
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -160,7 +160,13 @@ class Dftb(ElectronicEngine):
         claim.settle()
 
     def motions(
-        self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
+        self,
+        structure: Structure,
+        workdir: Path,
+        steps: int,
+        bath: Bath,
+        state: dict[str, Any],
+        mode: Mode = "run",
     ) -> Generator[Motion, None, None]:
         """Yield steps of DFTB+'s own dynamics."""
         compose = self._compose(structure)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.engines.checkpoints import Claim, check_time, time_left
-from stem2sim.engines.external import asked
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import write_text
 from stem2sim.process import ended, start
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Generator, Iterator
 
+    from stem2sim.engines.motion import Mode
     from stem2sim_vasp.ionic import Ionic
     from stem2sim_vasp.outputs import Part
     from stem2sim_vasp.request import Request
@@ -70,7 +70,9 @@ class Reading:
 class Calculation:
     """VASP in a folder, for one request."""
 
-    def __init__(self, engine: Vasp, request: Request, folder: Path, inputs: dict[str, Any]) -> None:
+    def __init__(
+        self, engine: Vasp, request: Request, folder: Path, inputs: dict[str, Any], mode: Mode = "run"
+    ) -> None:
         """Take the folder, or go on with what is there.
 
         Args:
@@ -78,28 +80,45 @@ class Calculation:
             request: what to compute.
             folder: for its files alone; made if it is not there.
             inputs: all that decides how it goes, so that nothing else is ever mixed into it.
+            mode: whether VASP is run, only prepared, or only read.
 
         Raises:
             BadInput: the folder holds work that was cut off and was made with other inputs.
         """
-        self.engine, self.request, self.folder = engine, request, folder
+        self.engine, self.request, self.folder, self._mode = engine, request, folder, mode
         self._code = 0
         """Exit status of the last launch."""
         self._told_to_stop = False
-        looking = asked() == "collect"
-        if not looking:
+        if mode != "collect":
             folder.mkdir(parents=True, exist_ok=True)
             if contract.answered(folder):
                 (folder / STARTED).touch()
-        self.claim = Claim(folder, STEM, inputs, folder / STARTED, looking, self._set_aside)
+        self.claim = Claim(folder, STEM, inputs, folder / STARTED, mode == "collect", self._set_aside)
 
     def _set_aside(self) -> None:
         aside = contract.set_aside(self.folder)
         if aside is not None:
             log.warning("%s: the calculation with other inputs that was here is in %s", self.folder.name, aside.name)
 
-    def prepare(self) -> None:
-        """Write what VASP reads, and the scripts that run it elsewhere; what was answered already stays."""
+    def prepare(self) -> str:
+        """Write what VASP reads, and the scripts that run it elsewhere; return where, and what to do next.
+
+        Raises:
+            BadInput: there are more steps of dynamics already.
+            StageFailed: VASP computed other atoms.
+        """
+        for warning in self.request.warnings:
+            log.warning("%s: %s", self.engine.name, warning)
+        return self._prepared(self._read_of_these())
+
+    def _prepared(self, now: Reading) -> str:
+        self._write()
+        if now.complete:
+            self.claim.settle()
+            return f"complete in {self.folder}; stem2sim collect reads it"
+        return f"prepared in {self.folder}; run it, copy the folder back, then stem2sim collect"
+
+    def _write(self) -> None:
         if not contract.answered(self.folder):
             self.request.write(self.folder)
         job.write(self.engine, self.request, self.folder)
@@ -118,6 +137,15 @@ class Calculation:
         check_atoms(self.request, parts)
         steps = contract.steps_of(parts)
         return Reading(parts, steps, self._complete(parts, steps))
+
+    def _read_of_these(self) -> Reading:
+        """Read all parts of as many steps as are asked for."""
+        now = self.read()
+        if self.request.kind == "dynamics" and len(now.steps) > self.request.total:
+            raise BadInput(
+                f"{self.folder.name} has {len(now.steps)} steps already; steps = {self.request.total} is less than that"
+            )
+        return now
 
     def _complete(self, parts: list[Part], steps: list[Ionic]) -> bool:
         if not parts or not steps:
@@ -139,20 +167,16 @@ class Calculation:
             OutOfTime: the wall-clock limit came first.
             StageFailed: VASP failed.
         """
-        now = self.read()
-        if self.request.kind == "dynamics" and len(now.steps) > self.request.total:
-            raise BadInput(
-                f"{self.folder.name} has {len(now.steps)} steps already; steps = {self.request.total} is less than that"
-            )
-        if asked() == "collect":
+        now = self._read_of_these()
+        if self._mode == "collect":
             if not now.steps:
                 what = "; ".join(text for part in now.parts for text in part.missing)
                 raise NotRun(f"nothing to collect in {self.folder.name} yet" + (f": {what}" if what else ""))
             yield from now.steps
             return
-        self.prepare()
-        if asked() == "prepare" and not now.complete:
-            raise NotRun(f"prepared in {self.folder}; run it, copy the folder back, then stem2sim collect")
+        if self._mode == "prepare" and not now.complete:
+            raise NotRun(self._prepared(now))
+        self._write()
         if now.complete:
             yield from now.steps
             return

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator, all_changes
 
-from stem2sim.engines.external import asked
-from stem2sim.errors import BadInput, NotRun, StageFailed
+from stem2sim.errors import BadInput, StageFailed
 from stem2sim.process import ended, start
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp import potcar
@@ -31,8 +30,6 @@ FOLDER = "steps"
 @contextmanager
 def stepwise(engine: Vasp, structure: Structure, workdir: Path, command: list[str]) -> Iterator[Calculator]:
     """Lend a calculator whose files lie in a folder of their own."""
-    if asked() != "run":
-        raise NotRun("these steps are not VASP's own: they need VASP here, step by step")
     if engine.launch == "elsewhere":
         raise BadInput("launch = 'elsewhere' is for VASP's own relaxation and dynamics; these steps need VASP here")
     folder = workdir / FOLDER

@@ -10,7 +10,6 @@ import numpy as np
 from ase.io.vasp import write_vasp
 from ase.units import kB
 
-from stem2sim.engines.external import asked
 from stem2sim.engines.poscar import grouped, held
 from stem2sim.engines.trajectory import disk_full_reported
 from stem2sim.errors import BadInput, StageFailed
@@ -137,7 +136,9 @@ def _check_flags(path: Path, atoms: Atoms) -> None:
         raise StageFailed(f"{path.name} does not hold what is held in place; this is an error of stem2sim's")
 
 
-def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath | None = None) -> Request:
+def ask(
+    engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath | None = None, *, collecting: bool = False
+) -> Request:
     """Return what VASP is asked for a structure.
 
     Args:
@@ -146,6 +147,7 @@ def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath |
         kind: of calculation.
         steps: ionic steps.
         bath: of dynamics.
+        collecting: whether output is only read: potentials need not be here.
 
     Raises:
         BadInput: options that contradict each other, constraints that flags cannot say, a charge without potentials.
@@ -163,7 +165,9 @@ def ask(engine: Vasp, structure: Structure, kind: Kind, steps: int, bath: Bath |
         potcar.read(e, engine.setups.get(e, ""), engine.potentials, engine.potcar_version) for e in species
     )
     tags = _tags(engine, atoms, kind, steps, bath)
-    electrons = _electrons(structure, species, atoms, potentials) if structure.charge else None
+    electrons = None
+    if structure.charge and not (collecting and None in potentials):
+        electrons = _electrons(structure, species, atoms, potentials)
     if electrons is not None:
         tags["NELECT"] = electrons
     given = {tag.upper(): value for tag, value in engine.incar.items()}
@@ -234,13 +238,11 @@ def _dynamics(atoms: Atoms, steps: int, bath: Bath) -> Tags:
 
 def _electrons(
     structure: Structure, species: list[str], atoms: Atoms, potentials: tuple[tuple[Potential, bytes] | None, ...]
-) -> float | None:
+) -> float:
     symbols = atoms.get_chemical_symbols()
     total = 0.0
     for element, found in zip(species, potentials, strict=True):
         if found is None:
-            if asked() == "collect":
-                return None
             raise BadInput(
                 f"a charge of {structure.charge:+d} e needs the potential of {element} here: NELECT counts the valence "
                 "electrons in it; give potentials = '/folder', or set incar = { NELECT = ... } and charge = 0"

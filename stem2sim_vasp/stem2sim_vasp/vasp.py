@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stem2sim.engines.engine import ElectronicEngine
-from stem2sim.engines.external import only
 from stem2sim.errors import BadInput
 from stem2sim.stages import Check
 from stem2sim.structure import ELEMENTS
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
     from ase.calculators.calculator import Calculator
 
-    from stem2sim.engines.motion import Account, Bath, Motion
+    from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
-    from stem2sim_vasp.request import Request
+    from stem2sim_vasp.request import Kind, Request
 
 COMMANDS = ("ASE_VASP_COMMAND", "VASP_COMMAND")
 """Environment variables of ASE that say how VASP is run."""
@@ -177,37 +176,42 @@ class Vasp(ElectronicEngine):
         structure = self.adopt(structure)
         return stepwise(self, structure, workdir, self.command_line())
 
-    def calculation(self, structure: Structure, workdir: Path) -> Calculation:
-        """Return the relaxation, or single point, of a structure in a folder of its own."""
-        structure = self.adopt(structure)
-        request = ask(self, structure, "relaxation" if self.task == "relax" else "single-point", self.max_steps)
-        return Calculation(self, request, workdir, self._inputs(structure, request))
+    def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Relax or evaluate by VASP itself; what was interrupted resumes, here or elsewhere."""
+        yield settled(self, self.adopt(structure), self._calculation(structure, workdir, "run"))
 
-    def prepare(self, structure: Structure, workdir: Path) -> None:
+    def prepare(self, structure: Structure, workdir: Path) -> str:
         """Write INCAR, KPOINTS, POSCAR, POTCAR (or POTCAR.spec) and the scripts; VASP is not needed."""
-        self.calculation(structure, workdir).prepare()
+        return self._calculation(structure, workdir, "prepare").prepare()
 
-    def collect(self, structure: Structure, workdir: Path) -> SimulationResult:
-        """Return what VASP has left in a folder so far, finished or not.
+    def collect(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Yield what VASP has left in a folder so far, finished or not.
 
         Raises:
             NotRun: not a single step.
         """
-        with only("collect"):
-            (result,) = self.simulate(structure, workdir)
-        return result
+        yield settled(self, self.adopt(structure), self._calculation(structure, workdir, "collect"))
 
-    def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
-        """Relax or evaluate by VASP itself; what was cut off goes on, here or elsewhere."""
-        yield settled(self, self.adopt(structure), self.calculation(structure, workdir))
+    def _calculation(self, structure: Structure, workdir: Path, mode: Mode) -> Calculation:
+        """The relaxation, or single point, of a structure in a folder of its own."""
+        structure = self.adopt(structure)
+        kind: Kind = "relaxation" if self.task == "relax" else "single-point"
+        request = ask(self, structure, kind, self.max_steps, collecting=mode == "collect")
+        return Calculation(self, request, workdir, self._inputs(structure, request), mode)
 
     def motions(
-        self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
+        self,
+        structure: Structure,
+        workdir: Path,
+        steps: int,
+        bath: Bath,
+        state: dict[str, Any],
+        mode: Mode = "run",
     ) -> Generator[Motion, None, Account]:
         """Yield the steps of VASP's own dynamics; the start counts as the first of them, as NSW has it."""
-        request = ask(self, structure, "dynamics", steps, bath)
+        request = ask(self, structure, "dynamics", steps, bath, collecting=mode == "collect")
         momenta = {"bath": vars(bath), "momenta": structure.atoms.get_momenta().round(6).tolist()}
-        return moves(self, Calculation(self, request, workdir, {**self._inputs(structure, request), **momenta}))
+        return moves(self, Calculation(self, request, workdir, {**self._inputs(structure, request), **momenta}, mode))
 
     def _inputs(self, structure: Structure, request: Request) -> dict[str, Any]:
         """All that decides what comes out; the tags say the rest of the options."""

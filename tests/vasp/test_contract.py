@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ import pytest
 from ase.constraints import FixAtoms
 from tests.vasp.runs import benzene, engine, move, relax, steps_in, wait, working_in
 
-from stem2sim.engines.external import only
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.structure import Structure
@@ -36,8 +36,7 @@ def dynamics(library: Path, steps: int = STEPS) -> Aimd:
 
 def prepared(folder: Path, library: Path) -> Path:
     folder.mkdir(exist_ok=True)
-    with only("prepare"), pytest.raises(NotRun):
-        list(dynamics(library).simulate(Structure(atoms=benzene()), folder))
+    assert dynamics(library).prepare(Structure(atoms=benzene()), folder).startswith("prepared in")
     return folder / "dynamics-300K"
 
 
@@ -49,8 +48,7 @@ def script(folder: Path, fail: str = "") -> int:
 
 
 def collected(folder: Path, library: Path) -> SimulationResult:
-    with only("collect"):
-        (result,) = dynamics(library).simulate(Structure(atoms=benzene()), folder)
+    (result,) = dynamics(library).collect(Structure(atoms=benzene()), folder)
     return result
 
 
@@ -176,15 +174,14 @@ def test_collecting_changes_nothing(tmp_path: Path, library: Path) -> None:
     first = relax(benzene(), tmp_path, library, fmax=0.05)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
     with pytest.raises(BadInput, match=r"made with other inputs \(encut was 400\.0, is 500\.0\)"):
-        engine(library, fmax=0.05, encut=500.0).collect(Structure(atoms=benzene()), tmp_path)
-    again = engine(library, fmax=0.05).collect(Structure(atoms=benzene()), tmp_path)
+        list(engine(library, fmax=0.05, encut=500.0).collect(Structure(atoms=benzene()), tmp_path))
+    (again,) = engine(library, fmax=0.05).collect(Structure(atoms=benzene()), tmp_path)
     assert again.energy == first.energy
     traces = {"relaxation.traj"}
     assert {n: b for n, b in before.items() if n not in traces} == {
         file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file() and file.name not in traces
     }
-    with only("prepare"), pytest.raises(NotRun):
-        list(engine(library, fmax=0.02).simulate(Structure(atoms=benzene()), tmp_path))
+    assert engine(library, fmax=0.02).prepare(Structure(atoms=benzene()), tmp_path).startswith("prepared in")
     kept = tmp_path / "replaced-001"
     assert (kept / "vasprun.xml").read_bytes() == before["vasprun.xml"]
     assert (kept / "INCAR").read_bytes() == before["INCAR"]
@@ -197,13 +194,25 @@ def test_of_a_ladder_what_is_there_is_collected(tmp_path: Path, library: Path) -
         {"engine": engine(library), "steps": 5, "time_step": 0.5, "temperature": (300.0, 600.0), "interval": 1}
     )
     structure = Structure(atoms=benzene())
-    with only("prepare"), pytest.raises(NotRun, match=r"dynamics-300K.*dynamics-600K"):
-        list(aimd.simulate(structure, tmp_path))
+    assert re.search(r"dynamics-300K.*dynamics-600K", aimd.prepare(structure, tmp_path))
     assert script(tmp_path / "dynamics-600K") == 0
     found: list[SimulationResult] = []
-    with only("collect"), pytest.raises(NotRun, match="nothing to collect in dynamics-300K"):
-        found.extend(aimd.simulate(structure, tmp_path))
+    with pytest.raises(NotRun, match="nothing to collect in dynamics-300K"):
+        found.extend(aimd.collect(structure, tmp_path))
     assert [result.label for result in found] == ["600K"]
+    # what is complete is left alone, and only the other is prepared again
+    before = (tmp_path / "dynamics-600K" / "OUTCAR").read_bytes()
+    assert "dynamics-600K" not in aimd.prepare(structure, tmp_path)
+    assert (tmp_path / "dynamics-600K" / "OUTCAR").read_bytes() == before
+
+
+def test_steps_that_are_not_vasp_s_own_cannot_be_prepared(tmp_path: Path, library: Path) -> None:
+    """They need VASP here, step by step: nothing is run when they are to be prepared or collected."""
+    aimd = Aimd.model_validate({"engine": engine(library), "native": False, "steps": 2})
+    for ask in (aimd.prepare, lambda structure, workdir: list(aimd.collect(structure, workdir))):
+        with pytest.raises(NotRun):
+            ask(Structure(atoms=benzene()), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_fewer_steps_than_there_are_is_refused(tmp_path: Path, library: Path) -> None:
@@ -219,7 +228,7 @@ def test_what_vasp_calls_converged_and_is_not_ends_as_not_converged(tmp_path: Pa
     text = (tmp_path / "INCAR").read_text()
     (tmp_path / "INCAR").write_text(text.replace("EDIFFG = -0.001", "EDIFFG = -0.2"))
     assert script(tmp_path) == 0
-    result = calculation.collect(Structure(atoms=benzene()), tmp_path)
+    (result,) = calculation.collect(Structure(atoms=benzene()), tmp_path)
     assert not result.converged
     assert not result.unfinished
     assert "not converged: VASP stopped before EDIFFG = -0.001" in result.reason

@@ -140,6 +140,29 @@ def test_what_was_read_half_way_is_shown_and_read_again(tmp_path: Path, monkeypa
     assert json.loads(again.stdout)["steps"]["01-vasp"] == "already done"
 
 
+def test_of_a_ladder_that_is_prepared_again_what_is_complete_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ladder that grows: the temperature that has run counts, the new one waits."""
+    monkeypatch.setenv("VASP_STANDIN_ENGINE", "springs")
+    out = tmp_path / "out"
+    options = {"engine.use": '"vasp"', "engine.recovery": "false", "steps": "4", "time_step": "0.5"}
+    flags = ["--simulator", "aimd", "--out", out, "--prepare-only", "--json"]
+    for name, value in options.items():
+        flags += ["--set", f"simulate.0.{name}={value}"]
+    first = stem2sim("simulate", benzene(tmp_path), *flags, "--set", "simulate.0.temperature=[300.0, 400.0]")
+    assert first.returncode == 0, first.stderr
+    assert not json.loads(first.stdout)["results"]
+    subprocess.run(["sh", "run-vasp.sh"], cwd=out / "01-aimd" / "dynamics-400K", check=True)
+    again = stem2sim("simulate", benzene(tmp_path), *flags, "--set", "simulate.0.temperature=[400.0, 500.0]")
+    assert again.returncode == 0, again.stderr
+    summary = json.loads(again.stdout)
+    assert [result["label"] for result in summary["results"]] == ["400K"]
+    (waiting,) = summary["waiting"]
+    assert "dynamics-500K" in waiting
+    assert "dynamics-400K" not in waiting
+
+
 def test_folders_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blanks and quotes in paths reach no shell: the script and the command work as they are."""
     monkeypatch.setenv("VASP_STANDIN_ENGINE", "springs")
@@ -151,7 +174,7 @@ def test_folders_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     structure = Structure.read(benzene(tmp_path))
     engine.prepare(structure, odd)
     subprocess.run(["sh", odd / "run-vasp.sh"], cwd="/", check=True)
-    result = engine.collect(structure, odd)
+    (result,) = engine.collect(structure, odd)
     assert result.converged
     assert not list(tmp_path.rglob("hacked"))
     (tmp_path / "here").mkdir()

@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read
-from stem2sim.run.folder import RunFolder
 from tests.conftest import stem2sim
 from tests.vasp.potcars import write_potcar
 from tests.vasp.runs import STANDIN, benzene, engine, move, relax, steps_in, wait, working_in
 
 from stem2sim.analysis.comparison import row
 from stem2sim.engines.checkpoints import within
-from stem2sim.engines.external import only
 from stem2sim.engines.trajectory import frames
-from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
+from stem2sim.errors import BadInput, OutOfTime, StageFailed
+from stem2sim.run.run import Run
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 
@@ -341,7 +340,7 @@ def test_prepare_copy_run_elsewhere_collect(config: Path, tmp_path: Path) -> Non
     after = stem2sim("simulate", out, *unset)
     assert after.returncode == 0, after.stderr
     assert "already done" in after.stderr
-    assert not any(file.name == "POTCAR" for file in RunFolder(out).all_files())
+    assert not any(file.name == "POTCAR" for file in Run(out).files())
     assert 'POTCAR"' not in (out / "ro-crate-metadata.json").read_text()
 
 
@@ -354,8 +353,7 @@ def test_the_job_is_queued_again_when_its_time_is_over(tmp_path: Path, library: 
     folder = tmp_path / "run"
     folder.mkdir()
     aimd = Aimd.model_validate({"engine": engine(library), "steps": 30, "time_step": 0.5, "interval": 1})
-    with only("prepare"), pytest.raises(NotRun):
-        list(aimd.simulate(Structure(atoms=benzene()), folder))
+    assert aimd.prepare(Structure(atoms=benzene()), folder).startswith("prepared in")
     there = folder / "dynamics-300K"
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     slow = {**environment, "VASP_STANDIN_SLEEP": "0.1"}
@@ -365,8 +363,7 @@ def test_the_job_is_queued_again_when_its_time_is_over(tmp_path: Path, library: 
         assert job.wait(timeout=60) == 75
     assert (tmp_path / "queued").read_text() == "job.sh\n"
     assert subprocess.run(["bash", "job.sh"], cwd=there, env=environment, check=False).returncode == 0
-    with only("collect"):
-        (result,) = aimd.simulate(Structure(atoms=benzene()), folder)
+    (result,) = aimd.collect(Structure(atoms=benzene()), folder)
     assert result.converged
     assert not result.unfinished
     assert len(result.observables["time [fs]"]) == 30
@@ -379,8 +376,7 @@ def test_a_run_that_somebody_else_starts_is_waited_for(tmp_path: Path, library: 
     folder = tmp_path / "run"
     folder.mkdir()
     waiting = engine(library, launch="elsewhere", fmax=0.01)
-    with only("prepare"), pytest.raises(NotRun):
-        list(waiting.simulate(Structure(atoms=benzene()), folder))
+    assert waiting.prepare(Structure(atoms=benzene()), folder).startswith("prepared in")
     with subprocess.Popen(["sh", "-c", "sleep 1; exec sh run-vasp.sh"], cwd=folder):
         (result,) = waiting.simulate(Structure(atoms=benzene()), folder)
     assert result.converged
@@ -430,7 +426,7 @@ def test_wrong_potentials_are_found_before_and_after(tmp_path: Path, library: Pa
         relax(benzene(), tmp_path, library, potentials=None)
     subprocess.run(["sh", "run-vasp.sh"], cwd=tmp_path, check=False)
     with pytest.raises(StageFailed, match="VASP took the atoms for"):
-        mine.collect(Structure(atoms=benzene()), tmp_path)
+        list(mine.collect(Structure(atoms=benzene()), tmp_path))
 
 
 def test_a_disk_that_is_full_loses_nothing(config: Path, tmp_path: Path) -> None:

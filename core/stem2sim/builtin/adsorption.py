@@ -52,16 +52,25 @@ class Adsorption(EngineSimulator):
         Raises:
             BadInput: not a structure that `adsorb` made, or an engine without spin that is asked for it.
         """
-        if not structure.label:
-            raise BadInput(
-                "adsorption follows the builder adsorb, which makes the surface, the free adsorbate and one structure "
-                "for each site"
-            )
+        _check_label(structure)
         engine, told = self._settled(structure, workdir)
         for result in engine.simulate(structure, workdir):
-            yield result.model_copy(
-                update={"made_by": self.provenance() | {"engine": result.made_by}, "reason": result.reason + told}
-            )
+            yield self._own(result, told)
+
+    def prepare(self, structure: Structure, workdir: Path) -> str:
+        """Write what the engine needs for one member; the search for a spin needs the engine here."""
+        _check_label(structure)
+        return super().prepare(structure, workdir) if self.spin else self.engine.prepare(structure, workdir)
+
+    def collect(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Yield what the engine has left of one member."""
+        _check_label(structure)
+        results = super().collect(structure, workdir) if self.spin else self.engine.collect(structure, workdir)
+        return (self._own(result, "") for result in results)
+
+    def _own(self, result: SimulationResult, spin: str) -> SimulationResult:
+        made_by = self.provenance() | {"engine": result.made_by}
+        return result.model_copy(update={"made_by": made_by, "reason": result.reason + spin})
 
     def _settled(self, structure: Structure, workdir: Path) -> tuple[Engine, str]:
         """The engine for this member, with the spin of lowest energy where spin counts."""
@@ -84,6 +93,14 @@ class Adsorption(EngineSimulator):
             raise problems[0]
         best = min(tried, key=lambda m: tried[m])
         return self.engine.with_spin(best), f"; multiplicity {best}, the lowest of {', '.join(map(str, tried))}"
+
+
+def _check_label(structure: Structure) -> None:
+    if not structure.label:
+        raise BadInput(
+            "adsorption follows the builder adsorb, which makes the surface, the free adsorbate and one structure "
+            "for each site"
+        )
 
 
 @dataclass(frozen=True)

@@ -185,12 +185,11 @@ def _work(
     prepare_only: bool = False,
 ) -> None:
     from stem2sim.engines.checkpoints import within
-    from stem2sim.engines.external import only
     from stem2sim.run import pipeline
 
-    with console(verbose), within(wall_limit), only("prepare" if prepare_only else "run"):
+    with console(verbose), within(wall_limit):
         config, target = configured_in(input, out, flags, engine, assignments or [], until)
-        outcome = pipeline.run(config, target, until)
+        outcome = pipeline.run(config, target, until, prepare_only)
     if json:
         print_json(_summary(outcome))
     else:

@@ -16,7 +16,7 @@ from pydantic import (
 
 from stem2sim.engines.checkpoints import Claim
 from stem2sim.engines.relaxation import MARK, STEM, TRAJECTORY, Relaxation
-from stem2sim.errors import BadInput
+from stem2sim.errors import BadInput, NotRun
 from stem2sim.geometry.bonds import bonded_across
 from stem2sim.options import read_stage
 from stem2sim.registry import installed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from stem2sim.engines.motion import Account, Bath, Motion
+    from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.stages import Check
     from stem2sim.structure import Structure
 
@@ -84,7 +84,13 @@ class Engine(Simulator):
         return structure
 
     def motions(
-        self, structure: Structure, workdir: Path, steps: int, bath: Bath, state: dict[str, Any]
+        self,
+        structure: Structure,
+        workdir: Path,
+        steps: int,
+        bath: Bath,
+        state: dict[str, Any],
+        mode: Mode = "run",
     ) -> Generator[Motion, None, Account | None]:
         """Yield steps of the engine's own dynamics, from the momenta of the atoms.
 
@@ -94,12 +100,13 @@ class Engine(Simulator):
             steps: number of time steps.
             bath: the ensemble.
             state: of its thermostat, as the last step before gave it; empty at the start.
+            mode: of an external program that keeps its steps: run it, write its input only, or read its output only.
 
         One that keeps its steps yields all of them, the start first and those made earlier among them.
 
         Raises:
             BadInput: it has none, or not this ensemble.
-            NotRun: only prepared, or nothing to read yet.
+            NotRun: prepared, and not complete (where it is, and what to do next); or there is nothing to collect yet.
         """
         raise BadInput(f"{self.name} has no dynamics of its own; leave native out")
 
@@ -250,6 +257,14 @@ class EngineSimulator(Simulator):
     def external(self) -> bool:
         """Whether the engine is."""
         return self.engine.external
+
+    def prepare(self, structure: Structure, workdir: Path) -> str:
+        """Refuse: of an external engine this simulator needs every step here."""
+        if self.engine.external:
+            raise NotRun(
+                f"{self.name} needs {self.engine.name} step by step, which cannot be prepared; use stem2sim run"
+            )
+        return super().prepare(structure, workdir)
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield what the engine needs."""

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Mode = Literal["run", "prepare", "collect"]
+"""What to do with an external program: run it, write its input only, or read its output only."""
+
 
 @dataclass(frozen=True)
 class Bath:

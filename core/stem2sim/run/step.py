@@ -159,7 +159,10 @@ class Step:
         return [file]
 
     def _simulate(self, simulator: Simulator, mode: Mode) -> Work:
-        workdir = self.run.state.workdir(str(self.name), self.inputs)
+        if mode == "collect" and not simulator.external:  # it leaves nothing to collect, and gets no folder
+            workdir = self.run.folder / str(self.name)
+        else:
+            workdir = self.run.state.workdir(str(self.name), self.inputs)
         assert self.start.file is not None  # a simulation follows the step `structure`
         started_from = str(self.start.file.relative_to(self.run.folder))
         files: list[Path] = []
@@ -188,11 +191,23 @@ class Step:
 
 
 def _results(simulator: Simulator, structure: Structure, workdir: Path, mode: Mode) -> Iterator[SimulationResult]:
+    """Run, prepare or collect; what is complete when it is prepared is a result like any other."""
     if mode == "collect":
-        return simulator.collect(structure, workdir)
-    if mode == "prepare" and simulator.external:
-        raise NotRun(simulator.prepare(structure, workdir))
-    return simulator.simulate(structure, workdir)
+        yield from simulator.collect(structure, workdir)
+    elif mode == "run" or not simulator.external:
+        yield from simulator.simulate(structure, workdir)
+    else:
+        prepared = simulator.prepare(structure, workdir)
+        complete = True
+        try:
+            for result in simulator.collect(structure, workdir):
+                complete = complete and not result.unfinished
+                if not result.unfinished:
+                    yield result
+        except NotRun:
+            complete = False
+        if not complete:
+            raise NotRun(prepared)
 
 
 @contextmanager

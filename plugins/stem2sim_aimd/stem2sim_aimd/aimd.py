@@ -14,7 +14,6 @@ from pydantic import Field, field_validator, model_validator
 from stem2sim.engines.calculator_session import Borrowed
 from stem2sim.engines.checkpoints import Claim, check_time
 from stem2sim.engines.engine import EngineSimulator
-from stem2sim.engines.external import asked
 from stem2sim.engines.motion import Bath
 from stem2sim.engines.trajectory import Frames, frames
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from stem2sim.engines.motion import Mode
     from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim")
@@ -112,11 +112,6 @@ class Aimd(EngineSimulator):
         ours = self.ensemble == "nvt" and self.thermostat != "nose-hoover"
         return self.engine.keeps_steps and not ours if self.native is None else self.native
 
-    @property
-    def external(self) -> bool:
-        """Whether the engine is, and moves the atoms by itself."""
-        return self.moves_natively and self.engine.external
-
     def methods(self) -> str:
         """Return it for a methods section."""
         several = self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
@@ -148,6 +143,26 @@ class Aimd(EngineSimulator):
 
         An engine that fails ends its own trajectory only; the others are run before that is raised.
         """
+        return self._trajectories(structure, workdir, "run")
+
+    def prepare(self, structure: Structure, workdir: Path) -> str:
+        """Write what the engine needs to run its own dynamics, for every trajectory."""
+        if not (self.moves_natively and self.engine.external):
+            return super().prepare(structure, workdir)
+        try:
+            for _ in self._trajectories(structure, workdir, "prepare"):
+                pass
+        except NotRun as prepared:
+            return str(prepared)
+        return f"complete in {workdir}; stem2sim collect reads it"
+
+    def collect(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        """Yield each trajectory that the engine has run by itself, finished or not; then say which are not there."""
+        if not (self.moves_natively and self.engine.external):
+            return super().collect(structure, workdir)
+        return self._trajectories(structure, workdir, "collect")
+
+    def _trajectories(self, structure: Structure, workdir: Path, mode: Mode) -> Iterator[SimulationResult]:
         structure = self.engine.adopt(structure)
         structure.check_distances()
         check_constraints(structure.atoms)
@@ -159,7 +174,7 @@ class Aimd(EngineSimulator):
                 parts += [str(replica + 1)] if self.replicas > 1 else []
                 label = "-".join(parts)
                 try:
-                    yield self._trajectory(structure, workdir, temperature, replica, label)
+                    yield self._trajectory(structure, workdir, temperature, replica, label, mode)
                 except NotRun as problem:
                     waiting.append(str(problem))
                 except OutOfTime:
@@ -175,7 +190,7 @@ class Aimd(EngineSimulator):
             raise NotRun("; ".join(waiting))
 
     def _trajectory(
-        self, structure: Structure, workdir: Path, temperature: float, replica: int, label: str
+        self, structure: Structure, workdir: Path, temperature: float, replica: int, label: str, mode: Mode
     ) -> SimulationResult:
         # named alike whether it is alone or one of many, so that a ladder can grow
         stem = f"dynamics-{temperature:g}K" + (f"-{replica + 1}" if replica else "")
@@ -187,7 +202,7 @@ class Aimd(EngineSimulator):
         options = {k: v for k, v in self.provenance().items() if k not in ("steps", "replicas", "force", "preset")}
         checkpoint, path = workdir / f"{stem}.checkpoint.npz", workdir / f"{stem}.traj"
         inputs = {"structure": structure.fingerprint(), **options, **alone}
-        claim = Claim(workdir, stem, inputs, checkpoint, only_looked_at=asked() == "collect")
+        claim = Claim(workdir, stem, inputs, checkpoint, only_looked_at=mode == "collect")
         atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
         with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
@@ -196,7 +211,7 @@ class Aimd(EngineSimulator):
                 period, length = self.thermostat_period, self.chain_length
                 bath = Bath(self.ensemble, self.thermostat, temperature, dt, period, length, freedom)
                 kind = KeptDynamics if self.engine.keeps_steps else NativeDynamics
-                dynamics: Dynamics = kind(atoms, bath, engine, self.engine, structure, workdir / stem, self.steps)
+                dynamics: Dynamics = kind(atoms, bath, engine, self.engine, structure, workdir / stem, self.steps, mode)
             else:
                 dynamics = Dynamics(atoms, dt, self._thermostat(atoms, dt, temperature, seed), engine)
             series = self._taken_up(dynamics, checkpoint, path) if claim.resumed else {}

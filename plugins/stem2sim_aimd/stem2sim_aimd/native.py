@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase import units
 
-from stem2sim.engines.external import asked
 from stem2sim.engines.motion import BlownUp
 from stem2sim_aimd.thermostats import NoThermostat
 from stem2sim_aimd.verlet import Dynamics
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from stem2sim.engines.calculator_session import Borrowed
     from stem2sim.engines.engine import Engine
-    from stem2sim.engines.motion import Account, Bath, Motion
+    from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.structure import Structure
 
 
@@ -51,13 +50,14 @@ class NativeDynamics(Dynamics):
         structure: Structure,
         workdir: Path,
         total: int,
+        mode: Mode,
     ) -> None:
         """Start at step 0 with the momenta of the atoms."""
         super().__init__(atoms, bath.time_step, Inside(atoms, bath.time_step, bath.temperature), borrowed)
-        if asked() != "collect":
+        if mode != "collect":
             workdir.mkdir(exist_ok=True)
         self._bath, self._stage, self._structure, self._workdir = bath, engine, structure, workdir
-        self._total = total
+        self._total, self._mode = total, mode
         self._kinetic: float | None = None
         self._conserved: float | None = None
 
@@ -73,7 +73,7 @@ class NativeDynamics(Dynamics):
 
     def _motions(self, steps: int) -> Generator[Motion, None, Account | None]:
         moving = self._structure.model_copy(update={"atoms": self.atoms})
-        return self._stage.motions(moving, self._workdir, steps, self._bath, self.thermostat.state())
+        return self._stage.motions(moving, self._workdir, steps, self._bath, self.thermostat.state(), self._mode)
 
     def _take(self, motion: Motion) -> None:
         self.atoms.set_positions(motion.positions, apply_constraint=False)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Emt
 
-from stem2sim.errors import BadInput
+from stem2sim.errors import BadInput, NotRun
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 
@@ -63,3 +63,13 @@ def test_a_cell_that_cannot_relax_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=said):
             relaxed(atoms, tmp_path)
+
+
+def test_what_runs_in_this_process_has_nothing_to_prepare_or_collect(tmp_path: Path) -> None:
+    """And leaves no file."""
+    structure = Structure(atoms=bulk("Cu", cubic=True))
+    with pytest.raises(BadInput, match="emt runs in this process; there is nothing to prepare"):
+        Emt().prepare(structure, tmp_path)
+    with pytest.raises(NotRun, match="emt has not run here; stem2sim run continues with it"):
+        list(Emt().collect(structure, tmp_path))
+    assert not list(tmp_path.iterdir())
