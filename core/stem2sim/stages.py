@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import (
     BaseModel,
@@ -40,13 +40,13 @@ def holds_paths(annotation: Any) -> bool:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     what: str
     state: Literal["ok", "note", "missing"]
     found: str
     fix: str = ""
-    """The line that mends it."""
+    """The command that fixes it."""
 
 
 class Stage(BaseModel, ABC):
@@ -135,6 +135,10 @@ class Builder(Stage):
 
     kind: ClassVar[str] = "builder"
 
+    def elements(self) -> frozenset[str]:
+        """Return the elements of the atoms that this builder adds, as far as its options say."""
+        return frozenset()
+
     @abstractmethod
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one or more new structures.
@@ -146,6 +150,19 @@ class Builder(Stage):
         Raises:
             BadInput: the structure cannot be built with these options.
         """
+
+
+class Workload(NamedTuple):
+    """How much a simulation of one structure computes, for an estimate of its cost."""
+
+    engine: Simulator
+    """Whose forces."""
+    steps: int
+    """Force evaluations beyond the first ones."""
+    starts: int
+    """Trajectories, relaxations or single points, each with a first evaluation."""
+    known: bool = True
+    """Whether the number of steps is fixed; a relaxation takes what it takes."""
 
 
 class Simulator(Stage):
@@ -170,6 +187,10 @@ class Simulator(Stage):
             BadInput: a structure or an option this simulator cannot run.
             StageFailed: it ran and ended without a result. Not converging is a result, not a failure.
         """
+
+    def workload(self) -> Workload | None:
+        """Return how much it computes; None where that is not known, or nothing with an engine."""
+        return None
 
     def prepare(self, structure: Structure, workdir: Path) -> str:
         """Write what the external program needs; return one line that says where it is and what to do next.

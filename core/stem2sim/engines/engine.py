@@ -21,7 +21,7 @@ from stem2sim.geometry.bonds import bonded_across
 from stem2sim.options import read_stage
 from stem2sim.registry import installed
 from stem2sim.simulation import SimulationResult
-from stem2sim.stages import Simulator
+from stem2sim.stages import Simulator, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.stages import Check
     from stem2sim.structure import Structure
+
+
+USUAL_STEPS = 100
+"""Steps of a relaxation that an estimate is made for; how many it takes is not known before."""
 
 
 class Engine(Simulator):
@@ -70,6 +74,11 @@ class Engine(Simulator):
     def theory(self) -> str:
         """Return how forces are computed, with references, as in 'GFN1-xTB [grimme2017gfn1]'."""
         return f"the engine {self.name} ({self.distribution()})"
+
+    def workload(self) -> Workload:
+        """Return one evaluation for a single point; for a relaxation a round number of steps, as nobody knows them."""
+        single = self.task == "single-point"
+        return Workload(self, 0 if single else USUAL_STEPS, 1, known=single)
 
     @abstractmethod
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
@@ -257,6 +266,10 @@ class EngineSimulator(Simulator):
     def external(self) -> bool:
         """Whether the engine is."""
         return self.engine.external
+
+    def workload(self) -> Workload | None:
+        """Return what the engine computes for one structure."""
+        return self.engine.workload()
 
     def prepare(self, structure: Structure, workdir: Path) -> str:
         """Refuse: of an external engine this simulator needs every step here."""

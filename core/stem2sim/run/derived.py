@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
 from stem2sim.engines.trajectory import mean_structure
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
-from stem2sim.run.names import analysis_of
+from stem2sim.run.names import analysis_of, multislice_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from stem2sim.agreement.agreement import Agreement
     from stem2sim.image import Image
@@ -94,3 +98,26 @@ def evolution_along(result: SimulationResult, file: Path) -> Evolution | None:
         return None
     evolution.write(kept)
     return evolution
+
+
+class SimulatedImage(NamedTuple):
+    """The image of a result, as `stem2sim multislice` simulated it."""
+
+    image: NDArray[np.float64]
+    """(rows, columns), share of the beam."""
+    pixel_size: float
+    """[Å]"""
+    origin: tuple[float, float]
+    """x, y of its top-left pixel in the structure [Å]."""
+    metadata: dict[str, Any]
+
+
+def simulated_image(file: Path) -> SimulatedImage | None:
+    """Return the simulated image of a result by its `result*.json`; None where there is none."""
+    try:
+        with np.load(multislice_of(file), allow_pickle=False) as kept:
+            x, y = (float(value) for value in kept["origin"])
+            metadata = json.loads(str(kept["metadata"]))
+            return SimulatedImage(kept["image"], float(kept["pixel_size"]), (x, y), metadata)
+    except (OSError, KeyError, ValueError):  # none, or of something else
+        return None

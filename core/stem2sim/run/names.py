@@ -24,6 +24,9 @@ CONTINUED = {".traj", ".npz", ".json", ".checkpoint"}
 LICENSED = {"POTCAR"}
 """Files whose licence forbids passing them on: never recorded with their content, nor archived."""
 
+GROWING = {LOG, STATE, SESSIONS}
+"""Written to until the very end of a run: hashes of them would not be those of the files that a reader finds."""
+
 Kind = Literal["segment", "build", "structure", "simulate", "report"]
 
 _NUMBERED = re.compile(r"(?P<build>build/)?(?P<number>\d\d)-(?P<rest>.+)")

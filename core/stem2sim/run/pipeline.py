@@ -13,7 +13,7 @@ from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.run.names import CONFIG, LOG, REPORT
 from stem2sim.run.outcome import Outcome, log_results, log_stage
-from stem2sim.run.plan import steps
+from stem2sim.run.plan import step_of, steps
 from stem2sim.run.run import Run
 from stem2sim.run.sessions import DONE, STOPPED
 from stem2sim.run.step import failures_named
@@ -93,6 +93,24 @@ def collect(out: Path, write_report: WriteReport) -> Outcome:
             now.state.forget(REPORT)
             outcome.report = write_report(now.under_way())
     return outcome
+
+
+def run_step(out: Path, name: str) -> list[Path]:
+    """Run one step of a run folder by its name, and return its files; one that is done is not run again.
+
+    Raises:
+        BadInput: not a run folder, or no step of that name that could run now.
+        StageFailed: it failed.
+    """
+    now = Run(out)
+    with now.state.locked(), _logged(out / LOG):
+        outcome = Outcome(now)
+        with _session(outcome):
+            step = step_of(now, name)
+            _do(outcome, step, "run")
+    if outcome.waiting:
+        raise NotRun("; ".join(outcome.waiting))
+    return step.files or []
 
 
 def _execute(outcome: Outcome, until: str, mode: Mode) -> None:

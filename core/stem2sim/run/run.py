@@ -15,7 +15,7 @@ from stem2sim.config.tree import tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.run.contents import Contents
-from stem2sim.run.derived import compare_with_image, evolution_along
+from stem2sim.run.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
 from stem2sim.run.listing import files_of
 from stem2sim.run.names import CONFIG, SEGMENTATION, StepName
 from stem2sim.run.sessions import UNDER_WAY, Session, SessionLog
@@ -148,14 +148,18 @@ class Run:
     @cached_property
     def steps(self) -> dict[StepName, list[Path]]:
         """The finished steps of this config, in the order they run in, each with its files."""
-        builders, simulators = ([str(one.get("use")) for one in self.tree.get(s, [])] for s in ("build", "simulate"))
         finished = {}
         for text, files in self.state.current().items():
-            name = StepName.parse(text, builders, simulators)
+            name = self.step_name(text)
             if name is not None and (self._steps is None or text in self._steps):
                 finished[name] = files
         order = ("segment", "build", "structure", "simulate", "report")
         return dict(sorted(finished.items(), key=lambda step: (order.index(step[0].kind), str(step[0]))))
+
+    def step_name(self, text: str) -> StepName | None:
+        """Return a step's name from its text; None for what is no name of a step of this config."""
+        builders, simulators = ([str(one.get("use")) for one in self.tree.get(s, [])] for s in ("build", "simulate"))
+        return StepName.parse(text, builders, simulators)
 
     @cached_property
     def structures(self) -> dict[str, Structure]:
@@ -257,6 +261,10 @@ class Run:
         """What happened along each trajectory, by the name of its result; kept beside it, and read again from there."""
         found = {name: evolution_along(one, self.places[name].file) for name, one in self.results.items()}
         return {name: one for name, one in found.items() if one is not None}
+
+    def multislice(self, name: str) -> SimulatedImage | None:
+        """Return the image that `stem2sim multislice` simulated of a result; None where there is none."""
+        return simulated_image(self.places[name].file) if name in self.places else None
 
     def files(self) -> set[Path]:
         """Return every file of the run as it stands, those of simulations included; none left from earlier configs."""
