@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import NOTHING, Emt, built, flake, stem2sim
 from tests.hterm.test_hterm import mos2, place
+from tests.made_runs import run
 
 from stem2sim.builtin.adsorption import Adsorption, adsorption_energies
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import bonds
 from stem2sim.geometry.rings import rings
-from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import check_builder, graphene_sheet

@@ -11,7 +11,7 @@ from ase import Atom, Atoms
 
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.agreement.sites import BRIGHTER
-from stem2sim.config.config import parse
+from stem2sim.config.config import read_config
 from stem2sim.errors import BadInput
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
@@ -47,13 +47,11 @@ def seen() -> tuple[Image, Segmentation]:
 def patch(segmentation: Segmentation, *more: str) -> Atoms:
     """Return a terminated patch of what was found."""
     names = ["place", "patch", "hterm", *more]
-    config = parse(
-        None,
+    config = read_config(
         {
             "image": {"path": "none.npy"},
             "build": [{"use": name} | ({"size": 36} if name == "patch" else {}) for name in names],
-            "simulate": [],
-        },
+        }
     )
     structure = Structure.empty()
     for builder in config.build:
@@ -125,7 +123,7 @@ def test_what_is_wrong_is_found_and_nothing_else(seen: tuple[Image, Segmentation
 @pytest.fixture(scope="module", params=["graphene_si_2nm.npy", "graphene_grain_boundary_4nm.npy"])
 def real(request: pytest.FixtureRequest, stem: Path) -> tuple[Image, Segmentation, Atoms]:
     """Return a real frame, what the networks found in it, and a terminated patch of 60 atoms."""
-    config = parse(None, {"image": {"path": str(stem / request.param), "pixel_size": 0.0781}})
+    config = read_config({"image": {"path": str(stem / request.param), "pixel_size": 0.0781}})
     assert config.image is not None
     assert config.segment is not None
     image = config.image.read()
@@ -267,7 +265,7 @@ def test_columns_of_several_atoms_are_as_bright_as_all_of_them() -> None:
 
 def test_a_cell_that_repeats_lacks_none_of_its_images(seen: tuple[Image, Segmentation]) -> None:
     build = [{"use": "place"}, {"use": "periodic", "repeats": [5, 5]}]
-    config = parse(None, {"image": {"path": "none.npy"}, "build": build, "simulate": []})
+    config = read_config({"image": {"path": "none.npy"}, "build": build})
     structure = Structure.empty()
     for builder in config.build:
         (structure,) = builder.build(structure, seen[1])
