@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from stem2sim.engines.checkpoints import Claim, check_time
-from stem2sim.engines.engine import ElectronicEngine
+from stem2sim.engines.checkpoints import Claim
+from stem2sim.engines.deadline import check_time
+from stem2sim.engines.electronic_engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.progress import track
 from stem2sim.stages import Check

@@ -11,7 +11,7 @@ import numpy as np
 from ase.units import Hartree, fs
 from scipy.constants import speed_of_light
 
-from stem2sim.engines.checkpoints import check_time
+from stem2sim.engines.deadline import check_time
 from stem2sim.engines.motion import Motion
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_text

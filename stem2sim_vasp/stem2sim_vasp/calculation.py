@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.engines.checkpoints import Claim, check_time, time_left
+from stem2sim.engines.checkpoints import Claim
+from stem2sim.engines.deadline import check_time, time_left
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import write_text
 from stem2sim.process import ended, start

@@ -296,7 +296,7 @@ def test_ctrl_c_while_a_frame_is_written_ends_vasp(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("stem2sim.engines.trajectory.Frames.append", cut)
+        patched.setattr("stem2sim.engines.trajectory.TrajectoryFile.append", cut)
         with pytest.raises(KeyboardInterrupt):
             list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
         assert not working_in(tmp_path / "dynamics-300K")

@@ -30,7 +30,7 @@ from stem2sim.cli.flags import (
     flags_of,
     forced,
 )
-from stem2sim.engines.checkpoints import interrupt
+from stem2sim.engines.deadline import interrupt
 from stem2sim.errors import BAD_INPUT, FAILED, INTERRUPTED, BadInput, StageFailed
 
 if TYPE_CHECKING:
@@ -184,10 +184,10 @@ def _work(
     wall_limit: float | None = None,
     prepare_only: bool = False,
 ) -> None:
-    from stem2sim.engines.checkpoints import within
+    from stem2sim.engines.deadline import time_limit
     from stem2sim.run import pipeline
 
-    with console(verbose), within(wall_limit):
+    with console(verbose), time_limit(wall_limit):
         config, target = configured_in(input, out, flags, engine, assignments or [], until)
         outcome = pipeline.run(config, target, until, prepare_only)
     if json:

@@ -11,7 +11,8 @@ import tomli_w
 from pydantic_core import PydanticUndefined
 
 from stem2sim.config.config import DEFAULTS, SECTIONS
-from stem2sim.engines.engine import Engine, read_engine
+from stem2sim.engines.engine import Engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.registry import installed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.engines.engine import Engine, EngineSimulator
+from stem2sim.engines.engine import Engine
+from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.errors import BadInput
 from stem2sim.run.estimate import RELAXATION, Estimate, duration, estimate
 

@@ -11,11 +11,12 @@ import numpy as np
 from ase import units
 from pydantic import Field, field_validator, model_validator
 
-from stem2sim.engines.calculator_session import Borrowed
-from stem2sim.engines.checkpoints import Claim, check_time
-from stem2sim.engines.engine import EngineSimulator
+from stem2sim.engines.calculator_session import CalculatorSession
+from stem2sim.engines.checkpoints import Claim
+from stem2sim.engines.deadline import check_time
+from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.engines.motion import Bath
-from stem2sim.engines.trajectory import Frames, frames
+from stem2sim.engines.trajectory import TrajectoryFile, frames
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.progress import track
 from stem2sim.simulation import SimulationResult, constrained
@@ -202,10 +203,10 @@ class Aimd(EngineSimulator):
         options = {k: v for k, v in self.provenance().items() if k not in ("steps", "replicas", "force", "preset")}
         checkpoint, path = workdir / f"{stem}.checkpoint.npz", workdir / f"{stem}.traj"
         inputs = {"structure": structure.fingerprint(), **options, **alone}
-        claim = Claim(workdir, stem, inputs, checkpoint, only_looked_at=mode == "collect")
+        claim = Claim(workdir, stem, inputs, checkpoint, read_only=mode == "collect")
         atoms.set_momenta(thermal_momenta(atoms, units.kB * temperature, np.random.default_rng(seed)))
         title = f"{self.name}: {temperature:g} K" + (f", {replica + 1}" if self.replicas > 1 else "")
-        with Borrowed(lambda: self.engine.calculator(structure, workdir)) as engine:
+        with CalculatorSession(lambda: self.engine.calculator(structure, workdir)) as engine:
             if self.moves_natively:
                 freedom = degrees_of_freedom(atoms)
                 period, length = self.thermostat_period, self.chain_length
@@ -219,7 +220,7 @@ class Aimd(EngineSimulator):
                 dynamics.start()
             with (
                 closing(dynamics),
-                Frames(path, len(series.get(TIME, ()))) as trajectory,
+                TrajectoryFile(path, len(series.get(TIME, ()))) as trajectory,
                 track(title, self.steps) as advance,
             ):
                 kept = dynamics.step if series and series[TIME][-1] == dynamics.step * dt else -1
@@ -306,7 +307,7 @@ class Aimd(EngineSimulator):
             log.warning("%s lacks frames before step %d, where its checkpoint is; it starts again", path.name, step)
             return {}
         dynamics.restore(saved)
-        log.info("%s goes on from step %d", path.stem, step)
+        log.info("%s resumes from step %d", path.stem, step)
         return series
 
     def _values(self, dynamics: Dynamics) -> dict[str, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from stem2sim.engines.calculator_session import Borrowed
+    from stem2sim.engines.calculator_session import CalculatorSession
     from stem2sim.engines.engine import Engine
     from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.structure import Structure
@@ -45,7 +45,7 @@ class NativeDynamics(Dynamics):
         self,
         atoms: Atoms,
         bath: Bath,
-        borrowed: Borrowed,
+        borrowed: CalculatorSession,
         engine: Engine,
         structure: Structure,
         workdir: Path,
@@ -63,7 +63,7 @@ class NativeDynamics(Dynamics):
 
     def run(self, steps: int) -> Iterator[None]:
         """Take steps; they come once the engine has made them all."""
-        self._engine.anew()
+        self._engine.restart()
         started = time.monotonic()
         for motion in self._motions(steps):
             self._take(motion)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stem2sim.engines.calculator_session import Borrowed
+    from stem2sim.engines.calculator_session import CalculatorSession
     from stem2sim_aimd.thermostats import Thermostat
 
 
@@ -26,7 +26,7 @@ class Dynamics:
     keeps_steps: ClassVar[bool] = False
     """Whether the engine finds its steps again by itself."""
 
-    def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: Borrowed) -> None:
+    def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: CalculatorSession) -> None:
         """Start at step 0.
 
         Args:
@@ -72,7 +72,7 @@ class Dynamics:
         for _ in range(steps):
             self._advance()
             yield
-        self._engine.anew()
+        self._engine.restart()
         self.seconds += time.monotonic() - started
 
     def _advance(self) -> None:

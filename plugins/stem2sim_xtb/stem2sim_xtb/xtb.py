@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 from tblite.ase import TBLite
 
-from stem2sim.engines.engine import ElectronicEngine
+from stem2sim.engines.electronic_engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Check
 
