@@ -256,7 +256,7 @@ def test_a_wall_clock_limit_stops_a_whole_ladder(tmp_path: Path) -> None:
 
 
 def test_a_wall_clock_limit_stops_at_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stem2sim_aimd.aimd.check_time", lambda block, where: block and check_time(1e9, where))
+    monkeypatch.setattr("stem2sim_aimd.trajectory.check_time", lambda block, where: block and check_time(1e9, where))
     with (
         time_limit(1),
         pytest.raises(StageFailed, match="stopped at step 10 of 45: the wall-clock limit"),

@@ -175,9 +175,12 @@ class Calculation:
                 raise NotRun(f"nothing to collect in {self.folder.name} yet" + (f": {what}" if what else ""))
             yield from now.steps
             return
-        if self._mode == "prepare" and not now.complete:
-            raise NotRun(self._prepared(now))
-        self._write()
+        if self._mode == "prepare":
+            line = self._prepared(now)
+            if not now.complete:
+                raise NotRun(line)
+        else:
+            self._write()
         if now.complete:
             yield from now.steps
             return

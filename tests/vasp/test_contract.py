@@ -241,7 +241,7 @@ def test_what_blew_up_may_be_tried_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The advice is a shorter time step; it is not refused as a change of unfinished work."""
-    monkeypatch.setattr("stem2sim_aimd.aimd.BLOWN_UP", 1.05)
+    monkeypatch.setattr("stem2sim_aimd.trajectory.BLOWN_UP", 1.05)
     hot = move(benzene(), tmp_path, library, 30, time_step=1.0)
     assert "blew up" in hot.reason
     assert not hot.converged
