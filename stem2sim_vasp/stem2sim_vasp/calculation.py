@@ -19,7 +19,7 @@ from stem2sim.progress import track
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp import job, potcar
 from stem2sim_vasp.checks import check_atoms, relaxed
-from stem2sim_vasp.failures import failure, known
+from stem2sim_vasp.failures import failure, is_known
 from stem2sim_vasp.folder import POSCAR, STOPCAR
 from stem2sim_vasp.outputs import SAID, beginning, counted, ending
 from stem2sim_vasp.recovery import Recovery
@@ -304,7 +304,7 @@ class Calculation:
             told = f"stopped after step {len(now.steps)} of {self.request.total}"
             if self._told_to_stop:
                 raise OutOfTime(f"{told}: the wall-clock limit leaves no time for more; the same command goes on")
-            if not known(self.folder):
+            if not is_known(self.folder):
                 raise StageFailed(f"VASP {told} and ended well, as a STOPCAR makes it; the same command goes on")
         if recovery.count >= MOST_CORRECTIONS or not recovery.correct():
             raise StageFailed(failure(self.folder, self._code))

@@ -17,7 +17,7 @@ from stem2sim.progress import track
 from stem2sim.simulation import constrained
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.checks import check_held, echoed, electrons, electrons_told, largest_force, relaxed
-from stem2sim_vasp.failures import noticed
+from stem2sim_vasp.failures import printed_warnings
 from stem2sim_vasp.outputs import DOUBLED, unwrapped
 from stem2sim_vasp.request import ASKED
 
@@ -133,7 +133,7 @@ def _warnings(calculation: Calculation, now: Reading, unconverged: list[int]) ->
     told = electrons_told(unconverged, len(now.steps))
     found += [told] if told else []
     for part in now.parts:
-        found += [*echoed(request, part), *noticed(part.folder)]
+        found += [*echoed(request, part), *printed_warnings(part.folder)]
     if now.complete:
         lacking = [text for text in now.parts[-1].missing if "did not come to its end" not in text]
         found += [f"read without: {'; '.join(lacking)}"] if lacking else []

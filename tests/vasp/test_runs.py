@@ -146,8 +146,8 @@ def test_ladders_and_replicas_are_runs_of_their_own(tmp_path: Path, library: Pat
     [
         ("zhegv@3", "ZHEGV"),
         ("zbrent@2", "ZBRENT"),
-        ("kill@3", "ended by signal 9"),
-        ("refuse", "VASP refuses: .*No initial positions"),
+        ("kill@3", "killed by signal 9"),
+        ("refuse", "VASP: it refused to continue: .*No initial positions"),
         ("segv@2", "SIGSEGV"),
         ("full@3", "disk is full"),
         ("hang@2", "VASP hangs"),
@@ -260,7 +260,7 @@ def test_killed_in_the_middle_it_goes_on(
             _, said = process.communicate(timeout=60)
         if killed == "vasp":
             assert process.returncode == 1
-            assert "ended by signal 9" in said
+            assert "killed by signal 9" in said
         wait(lambda: not working_in(folder))
     monkeypatch.delenv("VASP_STANDIN_SLEEP")
     done = stem2sim("simulate", config, "--out", tmp_path / "out", "--json")
