@@ -21,8 +21,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from stem2sim.engines.calculator_session import Borrowed
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.calculator_session import CalculatorSession
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
@@ -53,16 +53,16 @@ def dynamics(engine: Engine, structure: Structure, steps: int, folder: Path) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     calls: list[float] = []
-    compute = Borrowed.compute
+    compute = CalculatorSession.compute
 
-    def timed(self: Borrowed, *given: Any) -> dict[str, Any]:
+    def timed(self: CalculatorSession, *given: Any) -> dict[str, Any]:
         started = time.perf_counter()
         found = compute(self, *given)
         calls.append(time.perf_counter() - started)
         return found
 
     aimd = Aimd(engine=engine, steps=steps)
-    with patch.object(Borrowed, "compute", timed):
+    with patch.object(CalculatorSession, "compute", timed):
         started = time.perf_counter()
         list(aimd.simulate(structure, folder))
         return time.perf_counter() - started, calls

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase.build import graphene_nanoribbon
 
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.geometry.bonds import bonds, neighbours
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure

@@ -19,7 +19,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from stem2sim.engines.checkpoints import check_time, within
+from stem2sim.engines.deadline import check_time, time_limit
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, OutOfTime, StageFailed
@@ -177,7 +177,7 @@ def test_a_damaged_trajectory_is_mended_and_said_so(
         raw[-300:] = b"" if damage == "cut" else bytes(300)
     path.write_bytes(raw)
     dynamics(tmp_path / "cut")
-    assert "is damaged, as when a write is cut off; it is dropped and made again" in caplog.text
+    assert "is damaged, as after an interrupted write; it is discarded and recomputed" in caplog.text
     assert steps_of(path) == steps_of(tmp_path / "whole" / "dynamics-300K.traj")
     assert Remembers.calls[0] == (46 if damage == "header" else 45 - 30)
 
@@ -188,7 +188,7 @@ def test_changed_input_is_refused_by_name(tmp_path: Path) -> None:
         dynamics(tmp_path / "run", 5)
     with pytest.raises(KeyboardInterrupt):
         dynamics(tmp_path / "run", 15, seed=1)
-    with pytest.raises(BadInput, match=r"a dynamics-300K that was cut off, .*seed was \[1, 0, 300000\], is \[2"):
+    with pytest.raises(BadInput, match=r"an interrupted dynamics-300K made with .*seed was \[1, 0, 300000\], is \[2"):
         dynamics(tmp_path / "run", seed=2)
     with pytest.raises(BadInput, match=r"\(thermostat was nose-hoover, is csvr; relaxation_time was 100.0, is 50.0\)"):
         dynamics(tmp_path / "run", seed=1, thermostat="csvr", relaxation_time=50.0)
@@ -220,7 +220,7 @@ def test_a_relaxation_that_goes_on_for_more_steps_is_protected_again(tmp_path: P
     assert not relaxed(max_steps=9).converged
     with pytest.raises(KeyboardInterrupt):
         relaxed(8, max_steps=25)
-    with pytest.raises(BadInput, match=r"relaxation that was cut off, .*optimiser was bfgs, is fire"):
+    with pytest.raises(BadInput, match=r"an interrupted relaxation made with .*optimiser was bfgs, is fire"):
         relaxed(optimiser="fire")
     shorter = relaxed(max_steps=12)
     assert "after 12 steps" in shorter.reason
@@ -248,16 +248,19 @@ def test_a_blown_up_trajectory_does_not_go_on(tmp_path: Path) -> None:
 
 
 def test_a_wall_clock_limit_stops_a_whole_ladder(tmp_path: Path) -> None:
-    with within(1e-9), pytest.raises(OutOfTime, match="the wall-clock limit leaves no time"):
+    with time_limit(1e-9), pytest.raises(OutOfTime, match="the wall-clock limit leaves no time"):
         dynamics(tmp_path, temperature=(300.0, 500.0, 700.0))
     assert Remembers.calls[0] <= 11
-    with pytest.raises(BadInput, match="a wall-clock limit must be positive, got -1 h"), within(-1):
+    with pytest.raises(BadInput, match="a wall-clock limit must be positive, got -1 h"), time_limit(-1):
         pass
 
 
 def test_a_wall_clock_limit_stops_at_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stem2sim_aimd.aimd.check_time", lambda block, where: block and check_time(1e9, where))
-    with within(1), pytest.raises(StageFailed, match="stopped at step 10 of 45: the wall-clock limit leaves no time"):
+    monkeypatch.setattr("stem2sim_aimd.trajectory.check_time", lambda block, where: block and check_time(1e9, where))
+    with (
+        time_limit(1),
+        pytest.raises(StageFailed, match="stopped at step 10 of 45: the wall-clock limit"),
+    ):
         dynamics(tmp_path / "limited")
     monkeypatch.undo()
     dynamics(tmp_path / "limited")
@@ -296,7 +299,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     size = (tmp_path / "whole" / "dynamics-300K.traj").stat().st_size
     failed = full_disk(tmp_path, size // 2)
     assert failed.returncode == 1
-    assert "the disk is full: dynamics-300K.traj could not be written; free some room" in failed.stderr
+    assert "the disk is full: dynamics-300K.traj could not be written; free some space" in failed.stderr
     assert (tmp_path / "dynamics-300K.checkpoint.npz").is_file()
     done = full_disk(tmp_path, resource.RLIM_INFINITY)
     assert done.returncode == 0, done.stderr
@@ -390,4 +393,4 @@ def test_an_interrupt_ends_the_command_and_the_next_goes_on(tmp_path: Path) -> N
         assert process.returncode == 130
         assert said.splitlines()[-1] == "interrupted; the same command goes on without repeating what was finished"
         assert "Traceback" not in said
-    assert "dynamics-300K goes on from step" in said
+    assert "dynamics-300K resumes from step" in said

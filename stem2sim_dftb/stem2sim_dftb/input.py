@@ -1,7 +1,9 @@
-"""What DFTB+ is told: the parts of its input that structure and options decide."""
+"""Input of DFTB+: the blocks that structure and options decide."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +13,10 @@ from stem2sim.errors import BadInput
 from stem2sim_dftb.hsd import PARSER_VERSION, Block, Rows, Words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ase import Atoms
-
-    from stem2sim_dftb.dftb import Dftb
 
 SOLVERS = {
     "divide-and-conquer": "DivideAndConquer",
@@ -27,7 +28,45 @@ SOLVERS = {
 MIXERS = {"broyden": "Broyden", "anderson": "Anderson", "diis": "DIIS", "simple": "Simple"}
 
 DISPERSION = {"d4": ("DftD4", {"s6": 1.0, "s8": 1.7303734, "s9": 0.0, "a1": 0.5546548, "a2": 4.7973454})}
-"""Damping that the manual of DFTB+ gives for the set pbc; there is none for D3."""
+"""Damping parameters that the DFTB+ manual gives for the set pbc; there are none for D3."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""An empty block; as the driver, it leaves the atoms where they are."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """The input for any atoms of the same elements."""
+
+    model: str
+    """DFTB or xTB."""
+    hamiltonian: Mapping[str, Any]
+    """The options of that block that are the same for every geometry."""
+    kpoints: tuple[int, int, int]
+    """Mesh for a periodic cell."""
+
+    def tree(
+        self, atoms: Atoms, driver: Any = NOTHING, saved_charges: bool = False, options: Mapping[str, Any] = NOTHING
+    ) -> dict[str, Any]:
+        """Return the whole input.
+
+        Args:
+            atoms: the geometry.
+            driver: what moves the atoms.
+            saved_charges: whether to start from the charges of the step before.
+            options: more entries of the Options block.
+        """
+        hamiltonian = {**self.hamiltonian, "ReadInitialCharges": saved_charges}
+        if atoms.pbc.all():
+            hamiltonian["KPointsAndWeights"] = mesh(self.kpoints)
+        return {
+            "Geometry": geometry(atoms),
+            "Driver": driver,
+            "Hamiltonian": Block(self.model, hamiltonian),
+            "Options": {"WriteResultsTag": True, "WriteDetailedOut": False, **options},
+            "Analysis": {"PrintForces": True, "WriteBandOut": False},
+            "ParserOptions": {"ParserVersion": PARSER_VERSION, "WriteHSDInput": False},
+        }
 
 
 def geometry(atoms: Atoms) -> dict[str, Any]:
@@ -42,89 +81,62 @@ def geometry(atoms: Atoms) -> dict[str, Any]:
     return tree
 
 
-def hamiltonian(
-    engine: Dftb, atoms: Atoms, charge: int, folder: Path | None, shells: dict[str, str], warm: bool
-) -> Block:
-    """Return the Hamiltonian block.
+def slater_koster_files(folder: Path, shells: Mapping[str, str]) -> dict[str, Any]:
+    """Return the entries of a DFTB Hamiltonian for a Slater-Koster set and the highest shell of each element."""
+    names = {"Prefix": f"{folder.resolve()}/", "Separator": "-", "Suffix": ".skf"}
+    return {"SCC": True, "SlaterKosterFiles": Block("Type2FileNames", names), "MaxAngularMomentum": shells}
+
+
+def charge_mixer(mixer: str, mixing: float | None) -> Block:
+    """Return the Mixer block; its own mixing parameter where `mixing` is None."""
+    parameter = "InitMixingParameter" if mixer == "diis" else "MixingParameter"
+    return Block(MIXERS[mixer], {} if mixing is None else {parameter: mixing})
+
+
+def mesh(kpoints: tuple[int, int, int]) -> Block:
+    """Return a Monkhorst-Pack mesh as DFTB+ writes it: even numbers of points are shifted off Gamma."""
+    shift = np.array([[0.5 if n % 2 == 0 else 0.0 for n in kpoints]], dtype=object)
+    return Block("SupercellFolding", {"": Rows(np.vstack([np.diag(kpoints).astype(object), shift]))})
+
+
+def dispersion_correction(name: str, parameters: Mapping[str, float]) -> Block:
+    """Return the Dispersion block.
 
     Args:
-        engine: its options.
-        atoms: elements and cell count.
-        charge: total [e].
-        folder: of the Slater-Koster set; None for xTB.
-        shells: highest shell of each element.
-        warm: whether to start from the charges of the step before.
+        name: d3 or d4.
+        parameters: damping parameters that replace those of the set pbc.
+
+    Raises:
+        BadInput: no damping parameters are published, and none are given.
     """
-    tree: dict[str, Any] = {}
-    if folder is None:
-        tree["Method"] = engine.hamiltonian
-    else:
-        tree |= {
-            "SCC": True,
-            "SlaterKosterFiles": Block(
-                "Type2FileNames", {"Prefix": f"{folder.resolve()}/", "Separator": "-", "Suffix": ".skf"}
-            ),
-            "MaxAngularMomentum": shells,
-        }
-    tree |= {
-        "SCCTolerance": engine.scc_tolerance,
-        "MaxSCCIterations": engine.max_iterations,
-        "ReadInitialCharges": warm,
-        "Charge": float(charge),
-        "Filling": Block("Fermi", {"Temperature [K]": engine.electronic_temperature}),
-        "Solver": Block(SOLVERS[engine.solver], {}),
-        "Mixer": Block(MIXERS[engine.mixer], {} if engine.mixing is None else {_mixing(engine.mixer): engine.mixing}),
-    }
-    if atoms.pbc.all():
-        mesh = np.diag(engine.kpoints).astype(object)
-        shift = np.array([[0.5 if n % 2 == 0 else 0.0 for n in engine.kpoints]], dtype=object)
-        tree["KPointsAndWeights"] = Block("SupercellFolding", {"": Rows(np.vstack([mesh, shift]))})
-    if engine.dispersion is not None:
-        name, defaults = DISPERSION.get(engine.dispersion, ("SimpleDftD3", {}))
-        values = defaults | engine.dispersion_parameters
-        if not values:
-            raise BadInput(
-                "dispersion = 'd3' has no published damping for the set pbc; give dispersion_parameters with s6, s8, "
-                "a1, a2, or use 'd4'"
-            )
-        tree["Dispersion"] = Block(name, values)
-    return Block("xTB" if folder is None else "DFTB", tree)
+    model, defaults = DISPERSION.get(name, ("SimpleDftD3", {}))
+    values = {**defaults, **parameters}
+    if not values:
+        raise BadInput(
+            "no damping parameters are published for dispersion = 'd3' with the set pbc; give dispersion_parameters "
+            "with s6, s8, a1, a2, or use 'd4'"
+        )
+    return Block(model, values)
 
 
-def _mixing(mixer: str) -> str:
-    return "InitMixingParameter" if mixer == "diis" else "MixingParameter"
-
-
-def whole(
-    atoms: Atoms, driver: Any, hamiltonian: Block, options: dict[str, Any], forces: bool = True
-) -> dict[str, Any]:
-    """Return the whole input."""
-    return {
-        "Geometry": geometry(atoms),
-        "Driver": driver,
-        "Hamiltonian": hamiltonian,
-        "Options": {"WriteResultsTag": True, "WriteDetailedOut": False, **options},
-        "Analysis": {"PrintForces": True, "WriteBandOut": False},
-        "ParserOptions": {"ParserVersion": PARSER_VERSION, "WriteHSDInput": False},
-    }
-
-
-def moved_atoms(atoms: Atoms) -> list[int]:
+def movable_atoms(atoms: Atoms) -> list[int]:
     """Return the numbers (from 1) of the atoms that a driver of DFTB+ may move.
 
     Raises:
-        BadInput: a constraint that its drivers cannot hold; it is named.
+        BadInput: a constraint that its drivers do not support, or no atom that can move.
     """
     fixed: set[int] = set()
     for constraint in atoms.constraints:
-        whole = isinstance(constraint, FixCartesian) and bool(np.all(constraint.mask))
-        if not (isinstance(constraint, FixAtoms) or whole):
+        fixes_whole_atoms = isinstance(constraint, FixAtoms) or (
+            isinstance(constraint, FixCartesian) and bool(np.all(constraint.mask))
+        )
+        if not fixes_whole_atoms:
             raise BadInput(
-                f"DFTB+'s own drivers cannot hold {type(constraint).__name__} (they fix whole atoms only); use "
-                "mode = 'socket'"
+                f"DFTB+'s own drivers do not support the constraint {type(constraint).__name__} (they can only fix "
+                "whole atoms); use mode = 'socket'"
             )
         fixed |= set(np.atleast_1d(constraint.index).tolist())
-    moving = [k + 1 for k in range(len(atoms)) if k not in fixed]
-    if not moving:
-        raise BadInput(f"nothing can move: all {len(atoms)} atoms are fixed")
-    return moving
+    movable = [k + 1 for k in range(len(atoms)) if k not in fixed]
+    if not movable:
+        raise BadInput(f"nothing to do: all {len(atoms)} atoms are fixed; leave at least one free to move")
+    return movable

@@ -1,4 +1,4 @@
-"""What DFTB+ leaves: results.tag, and the frames of its own drivers."""
+"""Output of DFTB+: results.tag, and the frames of its own drivers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 TAG = "results.tag"
 
+PREFIX = "geo_end"
+"""Of the files that its own drivers write."""
+
+GEOMETRIES = f"{PREFIX}.xyz"
+
 
 def read_tag(path: Path) -> dict[str, Any]:
-    """Return the entries of a results.tag by name: arrays in the shape of Fortran, first index fastest.
+    """Return the entries of a results.tag by name; arrays have their Fortran shape reversed.
 
     Raises:
         StageFailed: missing or empty, as while dftb+ runs and after it failed.
@@ -44,9 +49,9 @@ def read_tag(path: Path) -> dict[str, Any]:
                 words += line.split()
         close()
     except (OSError, ValueError) as problem:
-        raise StageFailed(f"{path.name} of DFTB+ cannot be read ({problem})") from problem
+        raise StageFailed(f"DFTB+: cannot read {path.name} ({problem})") from problem
     if not entries:
-        raise StageFailed(f"{path.name} of DFTB+ is empty: it did not come to a result")
+        raise StageFailed(f"DFTB+: {path.name} is empty, so it ended without a result")
     return entries
 
 
@@ -64,16 +69,16 @@ def energies_and_forces(path: Path) -> dict[str, Any]:
     """
     tag = read_tag(path)
     try:
-        found = {
+        results = {
             "energy": float(tag["mermin_energy"]) * Hartree,
             "forces": np.asarray(tag["forces"], dtype=float).reshape(-1, 3) * Hartree / Bohr,
         }
     except KeyError as problem:
-        raise StageFailed(f"{path.name} of DFTB+ lacks {problem}") from problem
+        raise StageFailed(f"DFTB+: {path.name} lacks {problem}") from problem
     if "stress" in tag:
         tensor = -np.asarray(tag["stress"], dtype=float).reshape(3, 3) * Hartree / Bohr**3
-        found["stress"] = tensor.ravel()[[0, 4, 8, 5, 2, 1]]
-    return found
+        results["stress"] = tensor.ravel()[[0, 4, 8, 5, 2, 1]]
+    return results
 
 
 def frames(path: Path, like: Atoms) -> Iterator[tuple[int, Atoms]]:

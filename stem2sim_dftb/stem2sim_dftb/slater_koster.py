@@ -1,4 +1,4 @@
-"""Slater-Koster sets: whether a folder has what a structure needs, and the orbitals its elements have."""
+"""Slater-Koster sets: whether a folder covers the elements of a structure, and which shells they have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 VARIABLE = "STEM2SIM_SLAKO"
-"""Environment variable that names the folder where the config does not."""
+"""Environment variable with the folder of the set; the option slater_koster comes first."""
 
 SETS = {
     "mio-1-1": "C H N O P S",
@@ -32,19 +32,19 @@ def folder_of(given: Path | None) -> Path:
     """Return the folder of the set.
 
     Raises:
-        BadInput: none is named, or what is named is no folder of .skf files.
+        BadInput: no folder is given, or it has no .skf files.
     """
-    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if named is None:
+    folder = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if folder is None:
         raise BadInput(
-            f"dftb needs a Slater-Koster set: give slater_koster = '/path/to/pbc-0-3', or set {VARIABLE} to its folder"
+            f"dftb needs a Slater-Koster set: set slater_koster = '/path/to/pbc-0-3', or set {VARIABLE} to its folder"
         )
-    named = named.expanduser()
-    if not named.is_dir():
-        raise BadInput(f"slater_koster: no folder at {named}")
-    if not any(named.glob("*.skf")):
-        raise BadInput(f"slater_koster: no .skf files in {named}; give the folder of one set, such as .../pbc-0-3")
-    return named
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise BadInput(f"slater_koster: no folder at {folder}")
+    if not any(folder.glob("*.skf")):
+        raise BadInput(f"slater_koster: no .skf files in {folder}; give the folder of one set, such as .../pbc-0-3")
+    return folder
 
 
 def missing(folder: Path, elements: Iterable[str]) -> list[str]:
@@ -54,18 +54,18 @@ def missing(folder: Path, elements: Iterable[str]) -> list[str]:
 
 
 def check(folder: Path, elements: Iterable[str]) -> None:
-    """Raise BadInput naming the files that are missing, and what has them."""
+    """Raise BadInput if the folder lacks files for these elements; it lists them, and the sets that have them."""
     names = sorted(set(elements))
     lacking = missing(folder, names)
     if not lacking:
         return
-    having = [name for name, known in SETS.items() if set(names) <= set(known.split())]
-    if having:
-        advice = f"{' and '.join(having)} {'has' if len(having) == 1 else 'have'} {', '.join(names)}"
+    covering = [name for name, covered in SETS.items() if set(names) <= set(covered.split())]
+    if covering:
+        advice = f"{' and '.join(covering)} {'covers' if len(covering) == 1 else 'cover'} {', '.join(names)}"
     else:
-        advice = f"no common set has {', '.join(names)} together: use the engine xtb or vasp"
-    shown = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
-    raise BadInput(f"the Slater-Koster set in {folder} lacks {shown}; {advice}")
+        advice = f"no common set covers {', '.join(names)}: use the engine xtb or vasp"
+    listed = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
+    raise BadInput(f"the Slater-Koster set in {folder} lacks {listed}; {advice}")
 
 
 @cache

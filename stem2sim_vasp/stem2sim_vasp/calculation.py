@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.engines.checkpoints import Claim, check_time, time_left
+from stem2sim.engines.checkpoints import Claim
+from stem2sim.engines.deadline import check_time, time_left
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import write_text
 from stem2sim.process import ended, start
@@ -18,7 +19,7 @@ from stem2sim.progress import track
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp import job, potcar
 from stem2sim_vasp.checks import check_atoms, relaxed
-from stem2sim_vasp.failures import failure, known
+from stem2sim_vasp.failures import failure, is_known
 from stem2sim_vasp.folder import POSCAR, STOPCAR
 from stem2sim_vasp.outputs import SAID, beginning, counted, ending
 from stem2sim_vasp.recovery import Recovery
@@ -174,9 +175,12 @@ class Calculation:
                 raise NotRun(f"nothing to collect in {self.folder.name} yet" + (f": {what}" if what else ""))
             yield from now.steps
             return
-        if self._mode == "prepare" and not now.complete:
-            raise NotRun(self._prepared(now))
-        self._write()
+        if self._mode == "prepare":
+            line = self._prepared(now)
+            if not now.complete:
+                raise NotRun(line)
+        else:
+            self._write()
         if now.complete:
             yield from now.steps
             return
@@ -300,7 +304,7 @@ class Calculation:
             told = f"stopped after step {len(now.steps)} of {self.request.total}"
             if self._told_to_stop:
                 raise OutOfTime(f"{told}: the wall-clock limit leaves no time for more; the same command goes on")
-            if not known(self.folder):
+            if not is_known(self.folder):
                 raise StageFailed(f"VASP {told} and ended well, as a STOPCAR makes it; the same command goes on")
         if recovery.count >= MOST_CORRECTIONS or not recovery.correct():
             raise StageFailed(failure(self.folder, self._code))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.engines.poscar import held
+from stem2sim.engines.poscar import fixed_components
 from stem2sim.errors import StageFailed
 from stem2sim_vasp.incar import PHYSICS, same
 from stem2sim_vasp.outputs import ranges
@@ -37,7 +37,7 @@ def largest_force(request: Request, step: Ionic) -> float:
     """Return the largest force on an atom, held components left out [eV/Å]."""
     if step.forces is None:
         return float("nan")
-    free = ~held(request.atoms)
+    free = ~fixed_components(request.atoms)
     along = step.forces @ np.linalg.inv(step.cell)
     return float(np.linalg.norm((along * free) @ step.cell, axis=1).max(initial=0.0))
 
@@ -86,7 +86,7 @@ def check_atoms(request: Request, found: Sequence[Part]) -> None:
 
 def check_held(request: Request, positions: Sequence[NDArray[np.float64]]) -> None:
     """Raise StageFailed where what is held has moved by more than `HELD`."""
-    flags = held(request.atoms)
+    flags = fixed_components(request.atoms)
     if not flags.any() or not positions:
         return
     start, inverse = request.atoms.positions, np.linalg.inv(np.asarray(request.atoms.cell))

@@ -1,73 +1,69 @@
-"""What VASP prints when it fails -> what it means and what would help."""
+"""What VASP prints when it fails, what that means, and what often helps."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+from stem2sim.engines.diagnosis import diagnose, known_failure, read_output
 from stem2sim_vasp.outputs import SAID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FULL = "the disk is full; free some room, and the same command goes on from the last step"
+FULL = "the disk is full; free some space, and the same command resumes from the last step"
 
 FAILURES = {
     "No space left": FULL,
     "File too large": FULL,
     "severe (38): error during write": FULL,
-    "ZHEGV failed": "the electrons did not settle (ZHEGV); incar = { ALGO = 'All' } often helps",
-    "ZBRENT: fatal": "the line search of the relaxation lost its way (ZBRENT); a smaller EDIFF (1E-7), or "
+    "ZHEGV failed": "the electronic minimisation failed (ZHEGV); incar = { ALGO = 'All' } often helps",
+    "ZBRENT: fatal": "the line search of the relaxation failed (ZBRENT); a smaller EDIFF (1E-7), or "
     "optimiser = 'quasi-newton' near the minimum, often helps",
-    "ZPOTRF failed": "the overlap matrix is not positive (ZPOTRF): atoms are too close to each other",
-    "TOO FEW BANDS": "there are too few bands; incar = { NBANDS = ... } gives more",
-    "number of bands is not sufficient": "there are too few bands; incar = { NBANDS = ... } gives more",
-    "REAL_OPT": "projection in real space failed; incar = { LREAL = false } helps",
-    "SIGSEGV": "it crashed (SIGSEGV), as when memory or stack runs out: ulimit -s unlimited often helps",
+    "ZPOTRF failed": "the overlap matrix is not positive definite (ZPOTRF): atoms are too close to each other",
+    "TOO FEW BANDS": "there are too few bands; set more with incar = { NBANDS = ... }",
+    "number of bands is not sufficient": "there are too few bands; set more with incar = { NBANDS = ... }",
+    "REAL_OPT": "the real-space projection failed; incar = { LREAL = false } helps",
+    "SIGSEGV": "it crashed (SIGSEGV), often because memory or stack ran out: ulimit -s unlimited often helps",
     "Error reading item": "it cannot read a tag of the INCAR",
-    "BRMIX: very serious problems": "the charge density does not mix (BRMIX): a wrong charge, or a smaller AMIX or "
-    "incar = { ALGO = 'All' }, is what to look at",
+    "BRMIX: very serious problems": "charge-density mixing failed (BRMIX): check the total charge, or try a smaller "
+    "AMIX or incar = { ALGO = 'All' }",
 }
-"""Words -> meaning, the surest first."""
+"""Printed words -> meaning, the most specific first."""
 
 WARNINGS = ("BRMIX: very serious problems", "WARNING: type information on POSCAR and POTCAR are incompatible")
-"""What VASP prints and goes on; a reader of the result should know."""
+"""VASP prints these and continues; whoever reads the result should know."""
+
+REFUSAL = "I REFUSE TO CONTINUE"
 
 
-def said(folder: Path) -> str:
-    """Return what VASP printed in a folder."""
-    file = folder / SAID
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+def printed_warnings(folder: Path) -> list[str]:
+    """Return the warnings that VASP printed in a folder."""
+    output = read_output(folder / SAID)
+    return [f"VASP printed: {words}" for words in WARNINGS if words in output]
 
 
-def noticed(folder: Path) -> list[str]:
-    """Return the warnings among what VASP printed."""
-    text = said(folder)
-    return [f"VASP printed: {words}" for words in WARNINGS if words in text]
+def is_known(folder: Path) -> bool:
+    """Return whether VASP printed one of the known failures in a folder."""
+    output = read_output(folder / SAID)
+    return REFUSAL in output or any(words in output for words in FAILURES if words not in WARNINGS)
 
 
-def known(folder: Path) -> bool:
-    """Return whether VASP printed one of the failures that are known."""
-    text = said(folder)
-    return "I REFUSE TO CONTINUE" in text or any(words in text for words in FAILURES if words not in WARNINGS)
-
-
-def failure(folder: Path, code: int | None) -> str:
+def failure(folder: Path, status: int | None) -> str:
     """Return in one line why VASP ended, from what it printed in `folder` and from its exit status."""
-    text = said(folder)
-    where = f"its output: {folder.name}/{SAID}"
-    if "I REFUSE TO CONTINUE" in text:
-        box = [line.strip(" |-") for line in text.splitlines() if line.strip().startswith("|")]
-        words = " ".join(
-            word for word in box if word and not re.search(r"EEEE|E {6}|RRRR|BYE!!!|#|[ER] {4,}[ER]", word)
-        )
-        return f"VASP refuses: {words}; {where}"
-    for words, meaning in FAILURES.items():
-        if words in text:
-            line = next(line.strip() for line in text.splitlines() if words in line)
-            return f"VASP: {meaning} ({line[:100]}); {where}"
-    if code is not None and code < 0:
-        more = ", as happens when memory runs out" if code == -9 else ""
-        return f"VASP was ended by signal {-code}{more}; the same command goes on from its last step; {where}"
-    tail = " ".join(text.split()[-20:])
-    return f"VASP ended with status {code}: {tail or 'it printed nothing'}; {where}"
+    resume = "the same command resumes from its last step"
+    return diagnose("VASP", folder / SAID, status, (_refusal, _known), after_signal=resume)
+
+
+def _refusal(output: str) -> str | None:
+    """Text of the box that VASP prints around the reason for which it does not start."""
+    if REFUSAL not in output:
+        return None
+    box = [line.strip(" |-") for line in output.splitlines() if line.strip().startswith("|")]
+    words = " ".join(word for word in box if word and not re.search(r"EEEE|E {6}|RRRR|BYE!!!|#|[ER] {4,}[ER]", word))
+    return f"it refused to continue: {words}"
+
+
+def _known(output: str) -> str | None:
+    found = known_failure(output, FAILURES)
+    return f"{found.meaning} ({found.line[:100]})" if found else None

@@ -10,14 +10,14 @@ import numpy as np
 from ase.units import fs
 
 from stem2sim.engines.motion import Account, BlownUp, Motion
-from stem2sim.engines.poscar import held
-from stem2sim.engines.trajectory import Frames
+from stem2sim.engines.poscar import fixed_components
+from stem2sim.engines.trajectory import TrajectoryFile
 from stem2sim.errors import StageFailed
 from stem2sim.progress import track
 from stem2sim.simulation import constrained
 from stem2sim_vasp import folder as contract
 from stem2sim_vasp.checks import check_held, echoed, electrons, electrons_told, largest_force, relaxed
-from stem2sim_vasp.failures import noticed
+from stem2sim_vasp.failures import printed_warnings
 from stem2sim_vasp.outputs import DOUBLED, unwrapped
 from stem2sim_vasp.request import ASKED
 
@@ -133,7 +133,7 @@ def _warnings(calculation: Calculation, now: Reading, unconverged: list[int]) ->
     told = electrons_told(unconverged, len(now.steps))
     found += [told] if told else []
     for part in now.parts:
-        found += [*echoed(request, part), *noticed(part.folder)]
+        found += [*echoed(request, part), *printed_warnings(part.folder)]
     if now.complete:
         lacking = [text for text in now.parts[-1].missing if "did not come to its end" not in text]
         found += [f"read without: {'; '.join(lacking)}"] if lacking else []
@@ -172,8 +172,8 @@ def placed(structure: Structure, request: Request, step: Ionic, positions: NDArr
     """Return the structure's atoms where a step has them; what is held is where it was, to the last digit."""
     atoms: Atoms = structure.atoms.copy()
     start = request.atoms.get_scaled_positions(wrap=False)
-    scaled = np.where(held(request.atoms), start, positions @ np.linalg.inv(step.cell))
-    still = np.asarray(held(request.atoms).all(axis=1))
+    scaled = np.where(fixed_components(request.atoms), start, positions @ np.linalg.inv(step.cell))
+    still = np.asarray(fixed_components(request.atoms).all(axis=1))
     fixed = np.where(still[:, None], request.atoms.positions, scaled @ step.cell)
     atoms.set_cell(step.cell if not np.allclose(step.cell, atoms.cell, atol=1e-6) else atoms.cell)
     atoms.set_positions(undone(request, fixed), apply_constraint=False)
@@ -185,7 +185,7 @@ def _write_trajectory(
     calculation: Calculation, structure: Structure, now: Reading, places: list[NDArray[np.float64]]
 ) -> None:
     request = calculation.request
-    with Frames(calculation.folder / TRAJECTORY, 0) as frames:
+    with TrajectoryFile(calculation.folder / TRAJECTORY, 0) as frames:
         for number, (step, positions) in enumerate(zip(now.steps, places, strict=True)):
             found: dict[str, Any] = {"energy": step.free}
             if step.forces is not None:

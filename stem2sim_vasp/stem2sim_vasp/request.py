@@ -10,7 +10,7 @@ import numpy as np
 from ase.io.vasp import write_vasp
 from ase.units import kB
 
-from stem2sim.engines.poscar import grouped, held
+from stem2sim.engines.poscar import fixed_components, grouped
 from stem2sim.engines.trajectory import disk_full_reported
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically, write_text
@@ -126,7 +126,7 @@ def _ours(folder: Path) -> bool:
 
 def _check_flags(path: Path, atoms: Atoms) -> None:
     """What is held must stand in the file: some constraints are dropped without a word by those who write it."""
-    flags = held(atoms)
+    flags = fixed_components(atoms)
     lines = path.read_text(encoding="utf-8").splitlines()
     selective = lines[7].strip().startswith("S")
     there = np.zeros_like(flags)
@@ -219,7 +219,7 @@ def _dynamics(atoms: Atoms, steps: int, bath: Bath) -> Tags:
         raise BadInput(f"vasp has no thermostat {bath.thermostat} of ours; use nose-hoover, or native = false")
     if nvt and bath.chain_length not in (None, 1):
         raise BadInput(f"VASP's Nosé thermostat (MDALGO = 2) is one, not {bath.chain_length} in a chain; leave it out")
-    flags = held(atoms)
+    flags = fixed_components(atoms)
     counted = int((~flags).sum()) if flags.any() else 3 * len(atoms) - 3
     # VASP spreads the heat over what it counts
     temperature = bath.temperature * bath.freedom / counted

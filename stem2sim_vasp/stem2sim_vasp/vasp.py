@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from stem2sim.engines.engine import ElectronicEngine
+from stem2sim.engines.electronic_engine import ElectronicEngine
 from stem2sim.errors import BadInput
 from stem2sim.stages import Check
 from stem2sim.structure import ELEMENTS

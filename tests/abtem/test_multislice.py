@@ -16,7 +16,7 @@ from ase.build import graphene
 from pydantic import ValidationError
 from scipy.optimize import minimize
 
-from stem2sim.engines.trajectory import Frames
+from stem2sim.engines.trajectory import TrajectoryFile
 from stem2sim.imaging.forward import Probe
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
@@ -137,7 +137,7 @@ def test_noise_is_that_of_counted_electrons() -> None:
 
 def test_frozen_phonons_are_frames_of_the_second_half(tmp_path: Path) -> None:
     """Of a trajectory at a temperature; a relaxation's is a way downhill, and its end is displaced at random."""
-    with Frames(tmp_path / "run.traj", 0) as frames:
+    with TrajectoryFile(tmp_path / "run.traj", 0) as frames:
         for k in range(20):
             frames.append(Atoms("C2", [[19, 0, 0], [19, 0, k]]), {"energy": 0.0}, step=k)
     result = SimulationResult(
@@ -160,7 +160,7 @@ def test_drift_is_no_vibration(tmp_path: Path, periodic: bool) -> None:
     sheet = graphene(size=(5, 5, 1), vacuum=5)
     sheet.pbc = (periodic, periodic, False)
     rng = np.random.default_rng(0)
-    with Frames(tmp_path / "run.traj", 0) as frames:
+    with TrajectoryFile(tmp_path / "run.traj", 0) as frames:
         for k in range(40):
             atoms = sheet.copy()
             atoms.positions += rng.normal(0, 0.05, (50, 3)) + k * np.array([0.2, 0.1, 0])

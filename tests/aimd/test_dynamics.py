@@ -131,7 +131,7 @@ def test_a_blown_up_trajectory_says_so(emt: Emt, tmp_path: Path) -> None:
 
 
 def test_an_engine_without_dynamics_of_its_own_says_so(emt: Emt, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="emt has no dynamics of its own; leave native out"):
+    with pytest.raises(BadInput, match="emt has no dynamics of its own; remove native = true"):
         run(copper(), emt, tmp_path, steps=2, native=True)
 
 
@@ -140,7 +140,7 @@ def test_an_engine_without_dynamics_of_its_own_says_so(emt: Emt, tmp_path: Path)
     [
         ({"temperature": 0}, "a temperature must be positive, got 0 K"),
         ({"temperature": [300, -5]}, "a temperature must be positive, got -5 K"),
-        ({"temperature": [300, 300]}, "a ladder has each temperature once"),
+        ({"temperature": [300, 300]}, "each temperature once"),
         ({"temperature": []}, "at least one"),
         ({"time_step": 20}, r"a time step of 20 fs is too long .* use at most 5 fs, or force = true"),
         ({"time_step": 0}, "greater than 0"),
@@ -170,7 +170,7 @@ def test_the_time_step_follows_what_moves(emt: Emt, tmp_path: Path) -> None:
 def test_a_constraint_it_cannot_hold_is_refused_by_name(emt: Emt, tmp_path: Path) -> None:
     atoms = copper()
     atoms.set_constraint(FixBondLength(0, 1))
-    with pytest.raises(BadInput, match="cannot hold the constraint FixBondLength"):
+    with pytest.raises(BadInput, match="does not support the constraint FixBondLength"):
         run(atoms, emt, tmp_path, steps=2)
     atoms.set_constraint(FixAtoms(range(32)))
     with pytest.raises(BadInput, match="nothing can move"):

@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms, FixedLine
 from scipy import stats
 from tests.aimd.springs import Springs, crystal
 
-from stem2sim.engines.calculator_session import Borrowed
+from stem2sim.engines.calculator_session import CalculatorSession
 from stem2sim_aimd.drift import drift
 from stem2sim_aimd.freedom import thermal_momenta
 from stem2sim_aimd.thermostats import Csvr, Langevin, NoseHooverChain, NoThermostat, Thermostat
@@ -51,7 +51,7 @@ def start(kind: str, held: str = "", time_step: float = 4.0, seed: int = 0) -> D
     def lent() -> Iterator[Springs]:
         yield Springs(rest)
 
-    dynamics = Dynamics(atoms, time_step, KINDS[kind](atoms, time_step), Borrowed(lent))
+    dynamics = Dynamics(atoms, time_step, KINDS[kind](atoms, time_step), CalculatorSession(lent))
     dynamics.start()
     return dynamics
 

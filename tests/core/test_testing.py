@@ -9,7 +9,7 @@ from ase import Atoms
 from pydantic import Field
 from tests.conftest import ROOT, Emt, benzene, flake
 
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.registry import installed
 from stem2sim.stages import Stage
 from stem2sim.structure import Structure

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import NOTHING, flake, table_of
 
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import bonds, neighbours
 from stem2sim.geometry.honeycomb import fit_honeycomb

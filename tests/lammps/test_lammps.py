@@ -38,7 +38,7 @@ def test_diamond_has_its_lattice_constant(symbol: str, constant: float, tmp_path
 
 
 @pytest.mark.parametrize("potential", ["erhart-albe", "tersoff", "airebo"])
-def test_graphene_has_the_lattice_constant_that_is_asked_for(potential: str, tmp_path: Path) -> None:
+def test_graphene_has_the_lattice_constant_that_is_given(potential: str, tmp_path: Path) -> None:
     """The potential's own as recorded, or the given one, with forces and stress that belong to the energy."""
     for given in (None, 2.46):
         (tmp_path / str(given)).mkdir()
@@ -75,18 +75,18 @@ def test_atoms_may_leave_their_box_where_it_is_not_periodic(tmp_path: Path) -> N
     away = sheet.copy()
     away.positions += [30.0, -17.0, 45.0]
     with Lammps().calculator(Structure(atoms=sheet), tmp_path) as calculator:
-        energies = [calculator.get_potential_energy(one) for one in (sheet, away)]
-        forces = [calculator.get_forces(one) for one in (sheet, away)]
+        energies = [calculator.get_potential_energy(atoms) for atoms in (sheet, away)]
+        forces = [calculator.get_forces(atoms) for atoms in (sheet, away)]
     assert energies[0] == pytest.approx(energies[1], abs=1e-8)
     assert np.allclose(*forces, atol=1e-8)
 
 
 def test_elements_choose_the_potential_and_others_are_refused(tmp_path: Path) -> None:
-    assert Lammps().chosen(molecule("C6H6")) == "airebo"
-    assert Lammps().chosen(Atoms("CSi")) == "erhart-albe"
-    with pytest.raises(BadInput, match=r"airebo does not know Si \(structure: C, H, Si; erhart-albe: C, Si;"):
-        Lammps().chosen(Atoms("CHSi"))
-    with pytest.raises(BadInput, match="a classical potential knows no charge"):
+    assert Lammps().potential_for(molecule("C6H6")) == "airebo"
+    assert Lammps().potential_for(Atoms("CSi")) == "erhart-albe"
+    with pytest.raises(BadInput, match=r"airebo does not cover Si \(structure: C, H, Si; erhart-albe: C, Si;"):
+        Lammps().potential_for(Atoms("CHSi"))
+    with pytest.raises(BadInput, match="classical potentials have no charges"):
         list(Lammps().simulate(Structure(atoms=molecule("C6H6"), charge=1), tmp_path))
 
 

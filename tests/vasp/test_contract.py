@@ -241,7 +241,7 @@ def test_what_blew_up_may_be_tried_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The advice is a shorter time step; it is not refused as a change of unfinished work."""
-    monkeypatch.setattr("stem2sim_aimd.aimd.BLOWN_UP", 1.05)
+    monkeypatch.setattr("stem2sim_aimd.trajectory.BLOWN_UP", 1.05)
     hot = move(benzene(), tmp_path, library, 30, time_step=1.0)
     assert "blew up" in hot.reason
     assert not hot.converged
@@ -296,7 +296,7 @@ def test_ctrl_c_while_a_frame_is_written_ends_vasp(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("stem2sim.engines.trajectory.Frames.append", cut)
+        patched.setattr("stem2sim.engines.trajectory.TrajectoryFile.append", cut)
         with pytest.raises(KeyboardInterrupt):
             list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
         assert not working_in(tmp_path / "dynamics-300K")

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tests.conftest import built, flake, stem2sim
 from tests.vasp.potcars import toy_potential, write_potential
 
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.engines.motion import Bath
 from stem2sim.errors import BadInput
 from stem2sim.structure import Structure

@@ -240,9 +240,9 @@ def test_a_real_contcar_is_whole_and_its_beginnings_are_not() -> None:
 
 def test_a_real_crash_is_named(tmp_path: Path) -> None:
     shutil.copy(REAL / "crashed_zhegv_v544_stdout.txt", tmp_path / "vasp.out")
-    told = failure(tmp_path, 1)
-    assert told.startswith("VASP: the electrons did not settle (ZHEGV); incar = { ALGO = 'All' } often helps")
-    assert "Error EDDDAV: Call to ZHEGV failed. Returncode =  14 1  15" in told
+    message = failure(tmp_path, 1)
+    assert message.startswith("VASP: the electronic minimisation failed (ZHEGV); incar = { ALGO = 'All' } often helps")
+    assert "Error EDDDAV: Call to ZHEGV failed. Returncode =  14 1  15" in message
 
 
 def skeleton(file: Path) -> set[str]:

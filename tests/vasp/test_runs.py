@@ -19,7 +19,7 @@ from tests.vasp.potcars import write_potcar
 from tests.vasp.runs import STANDIN, benzene, engine, move, relax, steps_in, wait, working_in
 
 from stem2sim.analysis.comparison import row
-from stem2sim.engines.checkpoints import within
+from stem2sim.engines.deadline import time_limit
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, OutOfTime, StageFailed
 from stem2sim.run.run import Run
@@ -146,8 +146,8 @@ def test_ladders_and_replicas_are_runs_of_their_own(tmp_path: Path, library: Pat
     [
         ("zhegv@3", "ZHEGV"),
         ("zbrent@2", "ZBRENT"),
-        ("kill@3", "ended by signal 9"),
-        ("refuse", "VASP refuses: .*No initial positions"),
+        ("kill@3", "killed by signal 9"),
+        ("refuse", "VASP: it refused to continue: .*No initial positions"),
         ("segv@2", "SIGSEGV"),
         ("full@3", "disk is full"),
         ("hang@2", "VASP hangs"),
@@ -260,7 +260,7 @@ def test_killed_in_the_middle_it_goes_on(
             _, said = process.communicate(timeout=60)
         if killed == "vasp":
             assert process.returncode == 1
-            assert "ended by signal 9" in said
+            assert "killed by signal 9" in said
         wait(lambda: not working_in(folder))
     monkeypatch.delenv("VASP_STANDIN_SLEEP")
     done = stem2sim("simulate", config, "--out", tmp_path / "out", "--json")
@@ -291,7 +291,7 @@ def test_the_wall_clock_limit_stops_it_at_a_step(
 ) -> None:
     """Through a STOPCAR: VASP ends by itself, and what follows loses nothing."""
     monkeypatch.setenv("VASP_STANDIN_SLEEP", "0.1")
-    with within(11.5 / 3600), pytest.raises(OutOfTime, match="wall-clock limit"):
+    with time_limit(11.5 / 3600), pytest.raises(OutOfTime, match="wall-clock limit"):
         move(benzene(), tmp_path / "cut", library, 60)
     folder = tmp_path / "cut" / "dynamics-300K"
     assert "General timing" in (folder / "OUTCAR").read_text()
@@ -381,7 +381,7 @@ def test_a_run_that_somebody_else_starts_is_waited_for(tmp_path: Path, library: 
         (result,) = waiting.simulate(Structure(atoms=benzene()), folder)
     assert result.converged
     (tmp_path / "other").mkdir()
-    with within(10.4 / 3600), pytest.raises(OutOfTime, match="stopped waiting"):
+    with time_limit(10.4 / 3600), pytest.raises(OutOfTime, match="stopped waiting"):
         list(waiting.simulate(Structure(atoms=benzene()), tmp_path / "other"))
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from stem2sim.engines.engine import Engine, EngineSimulator
+from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.errors import BadInput, StageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from stem2sim.engines.engine import Engine
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 

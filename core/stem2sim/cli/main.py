@@ -10,7 +10,7 @@ import typer
 
 from stem2sim import __version__
 from stem2sim.cli import installation, pipeline, runs
-from stem2sim.engines.checkpoints import interrupt
+from stem2sim.engines.deadline import interrupt
 from stem2sim.errors import BAD_INPUT, FAILED, INTERRUPTED, BadInput, StageFailed
 
 app = typer.Typer(

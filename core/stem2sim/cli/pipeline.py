@@ -144,22 +144,22 @@ def step(
     verbose: Verbose = False,
 ) -> None:
     """Run one step of a run folder; what it builds on must be done."""
-    from stem2sim.engines.checkpoints import within
+    from stem2sim.engines.deadline import time_limit
     from stem2sim.report.report import write_report
     from stem2sim.run.names import REPORT
     from stem2sim.run.pipeline import run_step
     from stem2sim.run.run import Run
 
-    with console(verbose), within(wall_limit):
+    with console(verbose), time_limit(wall_limit):
         files = [write_report(Run(folder))] if name == REPORT else run_step(folder, name)
     print_json({"step": name, "files": [str(file) for file in files]}) if json else typer.echo(files[0])
 
 
 def _run(flags: Flags, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
-    from stem2sim.engines.checkpoints import within
+    from stem2sim.engines.deadline import time_limit
     from stem2sim.run.pipeline import run
 
-    with within(wall_limit):
+    with time_limit(wall_limit):
         config, target = flags.config_in(verb)
         if verb != "run":
             return run(config, target, verb, None, prepare_only)

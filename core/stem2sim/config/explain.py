@@ -12,7 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from stem2sim.config.defaults import DEFAULTS, ENGINE
 from stem2sim.config.tree import SECTIONS
-from stem2sim.engines.engine import Engine, read_engine
+from stem2sim.engines.engine import Engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.registry import installed
 

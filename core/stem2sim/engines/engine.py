@@ -1,30 +1,22 @@
-"""Engines: simulators that provide forces."""
+"""The contract of engines: simulators that provide forces."""
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import Field
 
 from stem2sim.engines.checkpoints import Claim
-from stem2sim.engines.relaxation import MARK, STEM, TRAJECTORY, Relaxation
-from stem2sim.errors import BadInput, NotRun
-from stem2sim.geometry.bonds import bonded_across
-from stem2sim.options import read_stage
-from stem2sim.registry import installed
+from stem2sim.engines.relaxation import MARK, STEM, TRAJECTORY, Relaxation, free_strains
+from stem2sim.errors import BadInput
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Simulator, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -32,37 +24,36 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from stem2sim.engines.motion import Account, Bath, Mode, Motion
-    from stem2sim.stages import Check
     from stem2sim.structure import Structure
 
 
 USUAL_STEPS = 100
-"""Steps of a relaxation that an estimate is made for; how many it takes is not known before."""
+"""Steps of a relaxation that an estimate is made for: how many it takes is not known beforehand."""
 
 
 class Engine(Simulator):
-    """A simulator that can also lend its forces; by itself it relaxes a structure with ASE."""
+    """A simulator that provides forces to others; its own task is to relax a structure, with ASE."""
 
     keeps_steps: ClassVar[bool] = False
-    """Whether its own dynamics find their earlier steps again in its files, and so need no checkpoints of ours."""
+    """Whether its own dynamics find their earlier steps in its files, and need no checkpoints of ours."""
 
     linear: ClassVar[bool] = False
-    """Whether its cost grows with the number of atoms, not with a power of it; for estimates."""
+    """Whether its cost grows linearly with the number of atoms; for estimates."""
 
-    task: Literal["relax", "single-point"] = Field("relax", description="relax the atoms, or energy and forces only")
-    fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger [eV/Å]")
-    max_steps: int = Field(500, ge=1, description="most relaxation steps")
+    task: Literal["relax", "single-point"] = Field("relax", description="relax, or only compute energy and forces")
+    fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger than this [eV/Å]")
+    max_steps: int = Field(500, ge=1, description="maximum number of relaxation steps")
     optimiser: Literal["bfgs", "lbfgs", "fire"] = Field(
-        "bfgs", description="how to relax; lbfgs saves memory beyond 500 atoms"
+        "bfgs", description="algorithm of the relaxation; lbfgs saves memory beyond 500 atoms"
     )
 
     checkpoint: int = Field(
-        20, ge=1, description="steps between the checkpoints of a relaxation: what a cut costs at most"
+        20, ge=1, description="steps between checkpoints of a relaxation: the most that an interruption costs"
     )
-    relax_cell: bool = Field(False, description="relax the cell as well, along the vectors that bonds repeat along")
+    relax_cell: bool = Field(False, description="relax the cell as well, along the vectors along which bonds repeat")
 
     def methods(self) -> str:
-        """Return a sentence for the methods section of a paper, the engine's own method in it."""
+        """Return a sentence for the methods section of a paper, with the engine's own method."""
         if self.task == "single-point":
             return f"Energies and forces were computed with {self.theory()}."
         cell = " together with the cell" if self.relax_cell else ""
@@ -76,7 +67,7 @@ class Engine(Simulator):
         return f"the engine {self.name} ({self.distribution()})"
 
     def workload(self) -> Workload:
-        """Return one evaluation for a single point; for a relaxation a round number of steps, as nobody knows them."""
+        """Return one evaluation for a single point, and a round number of steps for a relaxation."""
         single = self.task == "single-point"
         return Workload(self, 0 if single else USUAL_STEPS, 1, known=single)
 
@@ -89,7 +80,7 @@ class Engine(Simulator):
         """
 
     def adopt(self, structure: Structure) -> Structure:
-        """Return the structure as this engine computes it, its charge for one; results carry it on."""
+        """Return the structure as this engine computes it (its charge, say); results keep it."""
         return structure
 
     def motions(
@@ -105,19 +96,19 @@ class Engine(Simulator):
 
         Args:
             structure: the start, with momenta.
-            workdir: for its files, and nobody else's.
+            workdir: for its files alone.
             steps: number of time steps.
             bath: the ensemble.
-            state: of its thermostat, as the last step before gave it; empty at the start.
+            state: of its thermostat after the step before; empty at the start.
             mode: of an external program that keeps its steps: run it, write its input only, or read its output only.
 
-        One that keeps its steps yields all of them, the start first and those made earlier among them.
+        An engine that keeps its steps yields all of them, from the start, including those made earlier.
 
         Raises:
-            BadInput: it has none, or not this ensemble.
+            BadInput: it has no dynamics of its own, or not in this ensemble.
             NotRun: prepared, and not complete (where it is, and what to do next); or there is nothing to collect yet.
         """
-        raise BadInput(f"{self.name} has no dynamics of its own; leave native out")
+        raise BadInput(f"{self.name} has no dynamics of its own; remove native = true")
 
     def with_spin(self, multiplicity: int) -> Engine:
         """Return this engine, spin-polarised, with that multiplicity.
@@ -125,50 +116,46 @@ class Engine(Simulator):
         Raises:
             BadInput: it has no spin polarisation.
         """
-        raise BadInput(f"{self.name} has no spin polarisation; leave spin out, or use an engine that has, such as xtb")
+        raise BadInput(f"{self.name} has no spin polarisation; remove spin, or use an engine that has it")
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
-        """Relax (or evaluate) with ASE; constraints of the structure hold. A relaxation that was cut off goes on."""
+        """Relax (or evaluate) with ASE; constraints of the structure hold. An interrupted relaxation resumes."""
         structure = self.adopt(structure)
         structure.check_distances()
-        strains = _strains(structure.atoms) if self.relax_cell else None
+        yield from self._relax(structure, workdir) if self.task == "relax" else self._evaluate(structure, workdir)
+
+    def _evaluate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
+        if self.relax_cell:
+            free_strains(structure.atoms)  # an option that this cell does not allow is refused here too
         atoms = structure.atoms.copy()
         started = time.monotonic()
-        if self.task == "single-point":
-            with self.calculator(structure, workdir) as calculator:
-                atoms.calc = calculator
-                energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
-            reason = "energy and forces of the given structure"
-            yield self.result(structure, atoms, energy, forces, reason, seconds=time.monotonic() - started)
-            return
-        # a relaxation may be given more steps; all else decides how it goes
-        inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
-        claim = Claim(workdir, STEM, {"structure": structure.fingerprint(), **inputs}, workdir / MARK)
+        with self.calculator(structure, workdir) as calculator:
+            atoms.calc = calculator
+            energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
+        reason = "energy and forces of the given structure"
+        yield self.result(structure, atoms, energy, forces, reason, seconds=time.monotonic() - started)
+
+    def _relax(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         relaxation = Relaxation(
             title=f"{self.name}: relaxation",
             optimiser=self.optimiser,
             fmax=self.fmax,
             max_steps=self.max_steps,
             block=self.checkpoint,
-            strains=strains,
+            strains=free_strains(structure.atoms) if self.relax_cell else None,
         )
+        # a relaxation may be given more steps; everything else decides its outcome
+        inputs = {key: value for key, value in self.provenance().items() if key != "max_steps"}
+        claim = Claim(workdir, STEM, {"structure": structure.fingerprint(), **inputs}, workdir / MARK)
+        atoms = structure.atoms.copy()
         ended = relaxation.relax(atoms, lambda: self.calculator(structure, workdir), workdir, claim)
-        reason = (
-            f"largest force {ended.series['largest force [eV/Å]'][-1]:.4f} eV/Å after {ended.steps} steps, "
-            + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
-            + f" fmax = {self.fmax} eV/Å"
-        )
-        if strains is not None:
-            stretch = np.linalg.svd(np.linalg.solve(structure.atoms.cell, atoms.cell), compute_uv=False)
-            reason += f"; cell vectors {', '.join(f'{a:.3f}' for a in atoms.cell.lengths())} Å, stretched by up to "
-            reason += f"{100 * max(stretch - 1, key=abs):+.2f} %"
         energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
         yield self.result(
             structure,
             atoms,
             energy,
             forces,
-            reason,
+            relaxation.describe(ended, structure.atoms, atoms),
             converged=ended.converged,
             trajectory=TRAJECTORY,
             observables=ended.series,
@@ -190,103 +177,3 @@ class Engine(Simulator):
             made_by=self.provenance(),
             **{"converged": True, **more},
         )
-
-
-class ElectronicEngine(Engine):
-    """An engine that computes electrons: as many as the charge leaves, in cells that repeat along all axes or none."""
-
-    charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
-
-    def adopt(self, structure: Structure) -> Structure:
-        """Return the structure with the charge that is asked for."""
-        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
-
-    @staticmethod
-    def check_periodic(atoms: Atoms) -> None:
-        """Raise BadInput for a cell that repeats along some axes only: it would be taken to repeat along all."""
-        if atoms.pbc.any() and not atoms.pbc.all():
-            raise BadInput(
-                f"a cell that repeats along some axes only (pbc = {atoms.pbc.tolist()}) would be taken to repeat along "
-                "all; use all or none, with vacuum where there should be no neighbour"
-            )
-
-
-def _strains(atoms: Atoms) -> list[bool]:
-    """Strains (xx, yy, zz, yz, xz, xy) that leave the vacuum beside a sheet, or a ribbon, as it is."""
-    if atoms.constraints:
-        raise BadInput("relax_cell moves every atom, but some are held in place; leave one of the two out")
-    joined = bonded_across(atoms)
-    if not joined.any():
-        raise BadInput("relax_cell has no cell to relax: bonds repeat along none of its vectors; put periodic before")
-    along = (np.abs(np.asarray(atoms.cell)[joined]) > 1e-6).any(axis=0)
-    across = (np.abs(np.asarray(atoms.cell)[~joined]) > 1e-6).any(axis=0)
-    if (along & across).any():
-        raise BadInput("relax_cell takes a cell whose vacuum is at right angles to the rest, along x, y or z")
-    x, y, z = along.tolist()
-    return [x, y, z, y and z, x and z, x and y]
-
-
-def read_engine(given: Any) -> Engine:
-    """Build the engine of `engine = { use = ... }` (or of its bare name).
-
-    Raises:
-        BadInput: as `read_config`; also for a simulator that lends no forces.
-    """
-    given = {"use": given} if isinstance(given, str) else given
-    name = str(given.get("use")) if isinstance(given, dict) else None
-    engines = {offer.stage.name for offer in installed().offers if issubclass(offer.stage, Engine)}
-    if name not in engines and name in installed().names("simulator"):
-        raise BadInput(f"'{name}' lends no forces; engines: {', '.join(sorted(engines))}")
-    stage = read_stage("simulator", given, "")
-    assert isinstance(stage, Engine)  # by its name
-    return stage
-
-
-def _engine(value: Any) -> Any:
-    if isinstance(value, Engine):
-        return value
-    return read_engine(value)
-
-
-EngineOption = Annotated[
-    Engine,
-    BeforeValidator(_engine),
-    PlainSerializer(lambda engine: engine.model_dump(mode="json"), return_type=dict[str, Any]),
-    WithJsonSchema({"type": "object", "title": "engine", "required": ["use"]}),
-]
-"""Type of a field that takes an engine: `engine = { use = "xtb" }` in a config."""
-
-
-class EngineSimulator(Simulator):
-    """A simulator that works with the forces of any engine."""
-
-    engine: EngineOption = Field(description='whose forces: { use = "xtb" }')
-
-    @property
-    def external(self) -> bool:
-        """Whether the engine is."""
-        return self.engine.external
-
-    def workload(self) -> Workload | None:
-        """Return what the engine computes for one structure."""
-        return self.engine.workload()
-
-    def prepare(self, structure: Structure, workdir: Path) -> str:
-        """Refuse: of an external engine this simulator needs every step here."""
-        if self.engine.external:
-            raise NotRun(
-                f"{self.name} needs {self.engine.name} step by step, which cannot be prepared; use stem2sim run"
-            )
-        return super().prepare(structure, workdir)
-
-    def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield what the engine needs."""
-        return self.engine.diagnose(elements)
-
-    def citations(self) -> dict[str, str]:
-        """Return BibTeX entries by key, those of the engine among them."""
-        return super().citations() | self.engine.citations()
-
-    def provenance(self) -> dict[str, Any]:
-        """Return name, options and version, those of the engine among them."""
-        return {**super().provenance(), "engine": self.engine.provenance()}

@@ -1,4 +1,4 @@
-"""Dynamics that an engine runs by itself: what it is asked for, and what it gives back step by step."""
+"""Dynamics by an engine's own integrator: the ensemble that it is given, and the steps that it returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mode = Literal["run", "prepare", "collect"]
 
 @dataclass(frozen=True)
 class Bath:
-    """The ensemble that is asked for."""
+    """The ensemble."""
 
     ensemble: Literal["nvt", "nve"]
     thermostat: str
@@ -28,12 +28,12 @@ class Bath:
     chain_length: int | None
     """Thermostats in the chain; None for what the engine has."""
     freedom: int
-    """Degrees of freedom that share the thermal energy; an engine that counts others must correct for it."""
+    """Degrees of freedom that share the thermal energy; an engine that counts them otherwise must correct for it."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """One step of it."""
+    """One step of the dynamics."""
 
     positions: NDArray[np.float64]
     """(atoms, 3) [Å]."""
@@ -42,31 +42,31 @@ class Motion:
     potential: float
     """[eV]."""
     forces: NDArray[np.float64] | None = None
-    """(atoms, 3) [eV/Å]; None where the engine keeps them to itself."""
+    """(atoms, 3) [eV/Å]; None where the engine does not report them."""
     state: dict[str, Any] = field(default_factory=dict)
-    """Of the engine's thermostat, to go on from."""
+    """Of the engine's thermostat, to continue from."""
     kinetic: float | None = None
-    """Kinetic energy as the engine has it [eV]; None where that of the momenta is meant."""
+    """Kinetic energy that the engine reports [eV]; None for that of the momenta."""
     conserved: float | None = None
-    """What the engine's dynamics conserve [eV]; None where it keeps that to itself."""
+    """The conserved quantity of the engine's dynamics [eV]; None where it does not report it."""
 
 
 class BlownUp(Exception):
-    """Thrown into the steps of an engine whose integration has failed: it need not go on."""
+    """Thrown into the steps of an engine whose integration has failed: it can stop."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What an engine that keeps its steps has to say once all of them are given."""
+    """What an engine that keeps its steps reports once all of them are given."""
 
     made_by: dict[str, Any]
-    """Its provenance, as its own output has it."""
+    """Its provenance, as its own output states it."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What these steps were computed with, beside its options."""
+    """What these steps were computed with, besides its options."""
     unfinished: bool = False
-    """Whether it was read while it can still go on."""
+    """Whether it was read before its end."""
     sound: bool = True
-    """Whether every step was computed as it was asked."""
+    """Whether every step was computed as requested."""
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     """Wall-clock time that the steps took."""

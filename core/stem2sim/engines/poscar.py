@@ -1,4 +1,4 @@
-"""Atoms as a POSCAR has them: grouped by species, what is held as flags along the cell's vectors."""
+"""Atoms as a POSCAR has them: grouped by species, fixed components as flags along the cell's vectors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def grouped(atoms: Atoms) -> tuple[Atoms, NDArray[np.intp]]:
-    """Return the atoms by atomic number, held as VASP holds, and the order: the k-th of them is atom `order[k]`.
+    """Return the atoms by atomic number, fixed as VASP fixes them, and the order: the k-th is atom `order[k]`.
 
     Raises:
-        BadInput: a constraint that flags along the cell's vectors cannot say.
+        BadInput: a constraint that flags along the cell's vectors cannot express.
     """
-    flags = held(atoms)
+    flags = fixed_components(atoms)
     order = np.argsort(atoms.numbers, kind="stable")
     sorted_atoms = atoms.copy()
     sorted_atoms.set_constraint()
@@ -30,11 +30,11 @@ def grouped(atoms: Atoms) -> tuple[Atoms, NDArray[np.intp]]:
     return sorted_atoms, order
 
 
-def held(atoms: Atoms) -> NDArray[np.bool_]:
-    """Return (atoms, 3) which motion is held along which vector of the cell.
+def fixed_components(atoms: Atoms) -> NDArray[np.bool_]:
+    """Return (atoms, 3) whether motion along each vector of the cell is fixed.
 
     Raises:
-        BadInput: motion that is held along no vector, or set of vectors, of this cell.
+        BadInput: a constraint that fixes motion along no vector, or set of vectors, of this cell.
     """
     flags = np.zeros((len(atoms), 3), dtype=bool)
     cell = np.asarray(atoms.cell)
@@ -46,16 +46,16 @@ def held(atoms: Atoms) -> NDArray[np.bool_]:
         elif (axes := _axes(constraint)) is not None and (vectors := _along(axes, cell)) is not None:
             flags[constraint.index] |= vectors
         else:
-            told = f"POSCAR holds motion along the cell's vectors only, which {type(constraint).__name__} is not"
+            problem = f"POSCAR fixes motion along the cell's vectors only, and {type(constraint).__name__} is not"
             if _axes(constraint) is None:
-                raise BadInput(f"{told}; hold whole atoms, or motion along x, y or z")
+                raise BadInput(f"{problem}; fix whole atoms, or motion along x, y or z")
             angles = ", ".join(f"{a:.1f}" for a in atoms.cell.angles())
-            raise BadInput(f"{told}, in a cell with angles {angles} degrees; an orthogonal cell holds along x, y, z")
+            raise BadInput(f"{problem}, in a cell with angles {angles} degrees; use an orthogonal cell to fix x, y, z")
     return flags
 
 
 def _axes(constraint: object) -> NDArray[np.bool_] | None:
-    """(3,) which axes x, y, z a constraint holds; None where it holds along others."""
+    """(3,) which of the axes x, y, z a constraint fixes; None where it fixes others."""
     if isinstance(constraint, FixCartesian):
         return np.asarray(constraint.mask, dtype=bool)
     if isinstance(constraint, FixedLine | FixedPlane):

@@ -1,4 +1,4 @@
-"""Trajectories that survive being cut off: frames are only ever appended, each with its step."""
+"""Trajectory files that survive an interruption: frames are only ever appended, each with its step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def frames(path: Path) -> Iterator[Atoms]:
         return
     try:
         reader = TrajectoryReader(path)
-    except Exception:  # whatever ASE makes of a file that was cut off
+    except Exception:  # whatever ASE raises for a truncated file
         _damaged(path, 0)
         return
     with reader:
@@ -48,10 +48,10 @@ def frames(path: Path) -> Iterator[Atoms]:
 
 
 def second_half(path: Path, most: int) -> Iterator[Atoms]:
-    """Yield about so many frames of the second half of a trajectory at most, evenly spaced; of a damaged one fewer.
+    """Yield at most about `most` frames of the second half of a trajectory, evenly spaced.
 
-    That is those before the first frame that cannot be read; none where not even their number can, or where there is no
-    such file.
+    Of a damaged file only those before the first frame that cannot be read; none where there is no such file, or where
+    not even the number of frames can be read.
     """
     with suppress(Exception), TrajectoryReader(path) as reader:
         first = len(reader) // 2
@@ -60,9 +60,9 @@ def second_half(path: Path, most: int) -> Iterator[Atoms]:
 
 
 def mean_structure(path: Path, most: int = 200) -> Atoms | None:
-    """Return the mean of about so many frames of the second half, drift and rotation in the plane removed; else None.
+    """Return the mean of about `most` frames of the second half, drift and rotation in the plane removed; else None.
 
-    In a periodic cell drift only is removed.
+    In a periodic cell only drift is removed.
     """
     first: Atoms | None = None
     total, count = None, 0
@@ -79,14 +79,16 @@ def mean_structure(path: Path, most: int = 200) -> Atoms | None:
 
 
 def _damaged(path: Path, number: int) -> None:
-    log.warning("%s: frame %d is damaged, as when a write is cut off; it is dropped and made again", path.name, number)
+    log.warning(
+        "%s: frame %d is damaged, as after an interrupted write; it is discarded and recomputed", path.name, number
+    )
 
 
-class Frames:
+class TrajectoryFile:
     """An ASE trajectory open for more frames."""
 
     def __init__(self, path: Path, kept: int) -> None:
-        """Open it with its first `kept` frames, dropping the others; those that are there must be whole."""
+        """Open it with its first `kept` frames, discarding the others; those that are there must be whole."""
         self.path = path
         whole = 0
         if kept and path.is_file():
@@ -121,20 +123,20 @@ class Frames:
     def __exit__(self, *_: object) -> None:
         try:
             self._writer.close()
-        except OSError as problem:  # of a full disk, which has been told
+        except OSError as problem:  # of a full disk, which has been reported
             if problem.errno not in FULL:
                 raise
 
 
 @contextmanager
 def disk_full_reported(path: Path) -> Iterator[None]:
-    """Make an error for people of a disk that is full."""
+    """Turn a full disk into an error message."""
     try:
         yield
     except OSError as problem:
         if problem.errno not in FULL:
             raise
         raise StageFailed(
-            f"the disk is full: {path.name} could not be written; free some room, and the same command goes on from "
+            f"the disk is full: {path.name} could not be written; free some space, and the same command resumes from "
             "the last checkpoint"
         ) from problem

@@ -147,7 +147,7 @@ def measure(engine: Engine, structure: Structure) -> Measurement:
 
 def _measured(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     """Take three steps; time of the first and of the quicker of the others [s], memory [bytes]."""
-    from stem2sim.engines.engine import read_engine
+    from stem2sim.engines.engine_simulator import read_engine
 
     engine = read_engine(options)
     structure = Structure.read(folder / "part.extxyz")

@@ -23,7 +23,7 @@ from ase.data import chemical_symbols
 from ase.units import _c, _e, _hplanck, _me
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stem2sim.engines.checkpoints import check_time
+from stem2sim.engines.deadline import check_time
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
 from stem2sim.imaging.forward import FWHM_PER_SIGMA

@@ -1,4 +1,4 @@
-"""Whether the quantity that should be conserved is."""
+"""Whether the conserved quantity is conserved."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def drift(times: Floats, conserved: Floats, atoms: int) -> str:
     if abs(per_atom) <= MOST_DRIFT or abs(slope) * float(np.ptp(times)) <= CLEAR * scatter:
         return ""
     return (
-        f"the conserved quantity drifts by {per_atom:+.1f} meV per atom and ps; a shorter time step, or forces of a "
-        "tighter self-consistent field, would help"
+        f"the conserved quantity drifts by {per_atom:+.1f} meV per atom and ps; use a shorter time step, or converge "
+        "the self-consistent field more tightly"
     )

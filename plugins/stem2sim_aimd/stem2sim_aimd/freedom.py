@@ -1,4 +1,4 @@
-"""Degrees of freedom under constraints, and motion that a thermostat must not see."""
+"""Degrees of freedom under constraints, and rigid motion that a thermostat must not act on."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 
 
 def check_constraints(atoms: Atoms) -> None:
-    """Raise BadInput naming a constraint that the integrator would not hold."""
+    """Raise BadInput for a constraint that the integrator does not support."""
     for constraint in atoms.constraints:
         if not isinstance(constraint, LINEAR):
-            known = ", ".join(c.__name__ for c in LINEAR)
-            raise BadInput(f"aimd cannot hold the constraint {type(constraint).__name__}; it holds {known}")
+            supported = ", ".join(c.__name__ for c in LINEAR)
+            raise BadInput(f"aimd does not support the constraint {type(constraint).__name__}; it supports {supported}")
 
 
 def moves(atoms: Atoms, symbol: str) -> bool:

@@ -18,6 +18,7 @@ from stem2sim_aimd.freedom import allowed, degrees_of_freedom, without_rigid_mot
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from stem2sim.engines.motion import Bath
     from stem2sim_aimd.freedom import Floats
 
 SUZUKI_YOSHIDA = (1 / (2 - 2 ** (1 / 3)), 1 - 2 / (2 - 2 ** (1 / 3)), 1 / (2 - 2 ** (1 / 3)))
@@ -25,9 +26,12 @@ SUZUKI_YOSHIDA = (1 / (2 - 2 ** (1 / 3)), 1 - 2 / (2 - 2 ** (1 / 3)), 1 / (2 - 2
 CHAIN_ANGLE, MOST_CHAIN_STEPS = 0.1, 200
 """Of its motion the chain makes at most this much [radian] in one of its own steps."""
 
+CHAIN = 3
+"""Default number of thermostats in a chain."""
+
 
 class Thermostat(ABC):
-    """Keeps a temperature, and the account of the energy it took."""
+    """Keeps a temperature, and counts the energy that it exchanges."""
 
     def __init__(self, atoms: Atoms, time_step: float, temperature: float) -> None:
         """Set up for atoms under their constraints, time step [fs], temperature [K]."""
@@ -50,7 +54,7 @@ class Thermostat(ABC):
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state` returned."""
+        """Set a state that `state` returned."""
         del state  # there is none
 
     def kinetic(self, momenta: Floats) -> float:
@@ -98,7 +102,7 @@ class NoseHooverChain(Thermostat):
         return {"eta": self.eta.tolist(), "p_eta": self.p_eta.tolist()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take them up."""
+        """Set them."""
         self.eta, self.p_eta = np.array(state["eta"]), np.array(state["p_eta"])
 
     def _scale(self, kinetic: float) -> float:
@@ -159,7 +163,7 @@ class _Stochastic(Thermostat):
         return {"rng": json.dumps(self.rng.bit_generator.state), "taken": self.taken}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take them up."""
+        """Set them."""
         self.rng.bit_generator.state = json.loads(state["rng"])
         self.taken = state["taken"]
 
@@ -187,9 +191,26 @@ class Csvr(_Stochastic):
         kinetic = self.kinetic(momenta)
         if kinetic == 0:
             return momenta
-        one = float(self.rng.normal())
+        first = float(self.rng.normal())
         others = 2 * float(self.rng.gamma((self.freedom - 1) / 2)) if self.freedom > 1 else 0.0
         new = (1 - self.kept) * 0.5 * self.energy / kinetic  # of the target per degree of freedom
-        square = self.kept + new * (one**2 + others) + 2 * one * np.sqrt(self.kept * new)
-        turned = one + np.sqrt(self.kept / new) < 0
+        square = self.kept + new * (first**2 + others) + 2 * first * np.sqrt(self.kept * new)
+        turned = first + np.sqrt(self.kept / new) < 0
         return momenta * (-1 if turned else 1) * float(np.sqrt(max(square, 0.0)))
+
+
+def thermostat_of(atoms: Atoms, bath: Bath, relaxation_time: float, seed: list[int]) -> Thermostat:
+    """Return the thermostat of an ensemble.
+
+    Args:
+        atoms: with their constraints.
+        bath: ensemble, kind of thermostat, temperature, time step; period and length of a chain.
+        relaxation_time: of langevin and csvr [fs].
+        seed: of their random numbers.
+    """
+    if bath.ensemble == "nve":
+        return NoThermostat(atoms, bath.time_step, bath.temperature)
+    if bath.thermostat == "nose-hoover":
+        return NoseHooverChain(atoms, bath.time_step, bath.temperature, bath.period, bath.chain_length or CHAIN)
+    kind = Langevin if bath.thermostat == "langevin" else Csvr
+    return kind(atoms, bath.time_step, bath.temperature, relaxation_time, seed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stem2sim.engines.calculator_session import Borrowed
+    from stem2sim.engines.calculator_session import CalculatorSession
     from stem2sim_aimd.thermostats import Thermostat
 
 
@@ -24,9 +24,9 @@ class Dynamics:
     """Atoms on their way: positions, momenta, forces, thermostat, and the step they have come to."""
 
     keeps_steps: ClassVar[bool] = False
-    """Whether the engine finds its steps again by itself."""
+    """Whether the engine finds its earlier steps by itself."""
 
-    def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: Borrowed) -> None:
+    def __init__(self, atoms: Atoms, time_step: float, thermostat: Thermostat, engine: CalculatorSession) -> None:
         """Start at step 0.
 
         Args:
@@ -40,15 +40,15 @@ class Dynamics:
         self.seconds = 0.0
         """Wall-clock time that the steps took."""
         self.hottest = 0.0
-        """Temperature before the thermostat had its say [K]: where an integration fails, this is what shows it."""
-        self.blown = False
-        """Whether the integration failed; such a trajectory does not go on."""
+        """Temperature before the thermostat acts [K], which shows an integration that fails."""
+        self.blown_up = False
+        """Whether the integration failed; such a trajectory does not continue."""
         self.unfinished = False
-        """Whether it was read while it can still go on."""
+        """Whether it was read before its end."""
         self.sound = True
-        """Whether every step was computed as it was asked."""
+        """Whether every step was computed as requested."""
         self.details: dict[str, Any] = {}
-        """What the engine computed with, beside its options."""
+        """What the engine computed with, besides its options."""
         self.warnings: tuple[str, ...] = ()
         """What a reader should know of how it was computed."""
         self.potential = 0.0
@@ -67,12 +67,12 @@ class Dynamics:
         self.seconds += time.monotonic() - started
 
     def run(self, steps: int) -> Iterator[None]:
-        """Take steps, up to a checkpoint; the engine starts anew after it."""
+        """Take steps, up to a checkpoint, after which the engine restarts."""
         started = time.monotonic()
         for _ in range(steps):
             self._advance()
             yield
-        self._engine.anew()
+        self._engine.restart()
         self.seconds += time.monotonic() - started
 
     def _advance(self) -> None:
@@ -89,12 +89,12 @@ class Dynamics:
 
     def _evaluate(self) -> None:
         self._unheld.set_positions(self.atoms.positions)
-        found = self._engine.compute(self._unheld)
-        self.potential, self.forces = float(found["energy"]), np.array(found["forces"], dtype=float)
+        results = self._engine.compute(self._unheld)
+        self.potential, self.forces = float(results["energy"]), np.array(results["forces"], dtype=float)
 
     def ended(self, steps: int) -> bool:
-        """Return whether there is nothing more to do: all steps are made, or the integration failed."""
-        return self.blown or self.step >= steps
+        """Return whether all steps are done, or the integration failed."""
+        return self.blown_up or self.step >= steps
 
     def temperature(self) -> float:
         """Temperature over the free degrees of freedom [K]."""
@@ -105,11 +105,11 @@ class Dynamics:
         return self.potential + float(self.atoms.get_kinetic_energy()) + self.thermostat.bath()
 
     def made_by(self, engine: dict[str, Any]) -> dict[str, Any]:
-        """Return the provenance of the engine, as it has come to be known."""
+        """Return the provenance of the engine, with what it reports of itself."""
         return engine
 
     def close(self) -> None:
-        """End whatever runs for it."""
+        """End any process that runs for it."""
 
     def save(self, path: Path) -> None:
         """Write the whole state; a reader finds the old one or the new one, never a part.
@@ -117,7 +117,7 @@ class Dynamics:
         Raises:
             StageFailed: the disk is full; the old one is kept.
         """
-        rest = [self.step, self.potential, self.seconds, self.hottest, self.blown, self.thermostat.state()]
+        rest = [self.step, self.potential, self.seconds, self.hottest, self.blown_up, self.thermostat.state()]
         with disk_full_reported(path), write_atomically(path) as part:
             np.savez(
                 part,
@@ -128,10 +128,10 @@ class Dynamics:
             )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take up the state that `load` read."""
+        """Continue from the state that `load` read."""
         positions, momenta, forces = saved["positions"], saved["momenta"], saved["forces"]
         rest = json.loads(str(saved["rest"]))
-        self.step, self.potential, self.seconds, self.hottest, self.blown, state = rest
+        self.step, self.potential, self.seconds, self.hottest, self.blown_up, state = rest
         self.atoms.set_positions(positions, apply_constraint=False)
         self.atoms.set_momenta(momenta, apply_constraint=False)
         self.forces = forces
@@ -146,5 +146,5 @@ def load(path: Path) -> tuple[int, bool, dict[str, Any]]:
     """
     with np.load(path, allow_pickle=False) as file:
         saved = {name: file[name] for name in ("positions", "momenta", "forces", "rest")}
-    step, _, _, _, blown, _ = json.loads(str(saved["rest"]))
-    return step, blown, saved
+    step, _, _, _, blown_up, _ = json.loads(str(saved["rest"]))
+    return step, blown_up, saved

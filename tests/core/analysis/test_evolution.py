@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stem2sim.analysis.distribution import WIDTH
 from stem2sim.analysis.evolution import Evolution, evolution, evolution_of
-from stem2sim.engines.trajectory import Frames
+from stem2sim.engines.trajectory import TrajectoryFile
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import bonds
 from stem2sim.geometry.rings import rings
@@ -350,7 +350,7 @@ def test_a_result_is_followed_along_its_trajectory(tmp_path: Path) -> None:
     """By a stride too; what is no dynamics has none, and constraints of the frames do not matter."""
     atoms = graphene_sheet(10)
     atoms.set_constraint(FixAtoms([0]))
-    with Frames(tmp_path / "d.traj", 0) as trajectory:
+    with TrajectoryFile(tmp_path / "d.traj", 0) as trajectory:
         for k in range(21):
             frame = atoms.copy()
             frame.positions += np.random.default_rng(k).normal(0, 0.02, (len(atoms), 3))

@@ -64,7 +64,7 @@ def test_set_reaches_every_option() -> None:
         ),
         ("simulate.0.use=vasq", r"simulate\.0: no simulator named 'vasq'; installed: "),
         ("simulate.0.method=GFN3", "GFN1-xTB"),
-        ("simulate.1.engine.use=aimd", "'aimd' lends no forces; engines: "),
+        ("simulate.1.engine.use=aimd", "'aimd' is not an engine .it provides no forces.; engines: "),
         ("simulate.1.engine.fmx=1", r"simulate\.1\.engine: fmx: unknown option; xtb takes"),
         ("simulate.0.accuracy=1000", "accuracy"),
         ("segment=3", "say which segmenter"),

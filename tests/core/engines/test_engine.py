@@ -57,8 +57,8 @@ def test_a_cell_that_cannot_relax_is_refused(tmp_path: Path) -> None:
     skew = fcc111("Cu", (2, 2, 2), vacuum=8.0, periodic=True)
     skew.set_cell([skew.cell[0], skew.cell[1], skew.cell[2] + skew.cell[0]])
     for atoms, said in (
-        (held, "relax_cell moves every atom, but some are held in place"),
-        (flake, "bonds repeat along none of its vectors; put periodic before"),
+        (held, "relax_cell moves every atom, but some are fixed"),
+        (flake, "bonds repeat along none of its vectors; add the builder periodic"),
         (skew, "a cell whose vacuum is at right angles to the rest"),
     ):
         with pytest.raises(BadInput, match=said):

@@ -28,7 +28,7 @@ from tests.made_runs import run, run_with
 
 from stem2sim.config.config import read_config
 from stem2sim.config.records import server_address
-from stem2sim.engines.engine import read_engine
+from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.packages import references
 from stem2sim.records.archive import archive

@@ -1,0 +1,34 @@
+"""Engines that compute electrons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from stem2sim.engines.engine import Engine
+from stem2sim.errors import BadInput
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from stem2sim.structure import Structure
+
+
+class ElectronicEngine(Engine):
+    """An engine that computes electrons: as many as the charge leaves, in cells that repeat along all axes or none."""
+
+    charge: int | None = Field(None, description="total charge; default: the structure's own [e]")
+
+    def adopt(self, structure: Structure) -> Structure:
+        """Return the structure with this engine's charge, where it sets one."""
+        return structure if self.charge is None else structure.model_copy(update={"charge": self.charge})
+
+    @staticmethod
+    def check_periodic(atoms: Atoms) -> None:
+        """Raise BadInput for a cell that repeats along some axes only: the program would repeat it along all."""
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise BadInput(
+                f"a cell that repeats along some axes only (pbc = {atoms.pbc.tolist()}) would be taken to repeat along "
+                "all; use all or none, with vacuum where there should be no neighbour"
+            )
