@@ -15,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint, write_atomically
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
-from stem2sim.geometry.pairs import SLACK, describe_pairs, pairs_within
+from stem2sim.geometry.pairs import SLACK, describe_pairs, near_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 CLOSEST = 0.9
@@ -84,6 +87,24 @@ class Structure(BaseModel):
             }
         )
 
+    def part(self, kept: NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> Self:
+        """Return the structure of a part of the atoms, with their bonds.
+
+        Args:
+            kept: a mask (atoms,), or the numbers of the part in ascending order.
+        """
+        part = self.model_copy(update={"atoms": self.atoms[np.asarray(kept)]})
+        part.__dict__["bonds"] = self.bonds.among(np.asarray(kept))
+        return part
+
+    @property
+    def bonds(self) -> Bonds:
+        """The bond graph of the atoms, built when it is first needed and kept as long as the atoms stay as they are."""
+        bonds: Bonds | None = self.__dict__.get("bonds")  # copies of a model share it: the atoms may be others there
+        if bonds is None or not bonds.match(self.atoms):
+            bonds = self.__dict__["bonds"] = Bonds.of(self.atoms)
+        return bonds
+
     @property
     def electrons(self) -> int:
         """Electrons, core ones included: atomic numbers less the charge."""
@@ -117,11 +138,11 @@ class Structure(BaseModel):
 
     def check_distances(self, closest: float = CLOSEST, advice: str = "check positions, scale and cell") -> None:
         """Raise BadInput naming the closest pairs of atoms if any is closer than `closest` [Å], and what would help."""
-        i, j, d = pairs_within(self.atoms, closest - SLACK)  # rounding must not decide at the limit itself
-        once = i <= j
-        if not once.any():
+        close = near_pairs(self.atoms, closest - SLACK)
+        close = close.chosen(close.i <= close.j)
+        if len(close.i) == 0:
             return
-        pairs = sorted(zip(d[once].tolist(), i[once].tolist(), j[once].tolist(), strict=True))
+        pairs = sorted(zip(close.lengths.tolist(), close.i.tolist(), close.j.tolist(), strict=True))
         raise BadInput(f"atoms closer than {closest:g} Å: {describe_pairs(self.atoms, pairs)}; {advice}")
 
     def write(self, path: Path) -> None:

@@ -21,7 +21,6 @@ from ase.constraints import FixAtoms, FixedLine
 from tests.conftest import SHARED, built, flake
 
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim.testing import check_simulator
 from stem2sim_aimd.aimd import Aimd
@@ -73,7 +72,7 @@ def test_three_ways_to_the_same_flake(tmp_path: Path) -> None:
         assert result.largest_force <= 1e-3
         assert result.energy == pytest.approx(first.energy, abs=1e-4)
         assert np.abs(result.structure.atoms.positions - first.structure.atoms.positions).max() < 1e-3
-        lengths = bond_lengths(result.structure.atoms)
+        lengths = result.structure.bonds.lengths()
         assert lengths["C-C"].mean() == pytest.approx(1.42, abs=0.01)
         assert lengths["C-H"].mean() == pytest.approx(1.10, abs=0.01)
 

@@ -20,7 +20,7 @@ from tests.hterm.test_hterm import mos2, place
 from stem2sim.builtin.adsorption import Adsorption, adsorption_energies
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
@@ -41,7 +41,7 @@ def small_flake(size: int = 54) -> Structure:
 
 
 def sizes(structure: Structure) -> dict[int, int]:
-    return dict(Counter(len(ring) for ring in rings(structure.atoms)))
+    return dict(Counter(len(ring) for ring in rings(structure.bonds)))
 
 
 @settings(max_examples=20)
@@ -50,9 +50,9 @@ def test_a_flake_of_hexagons_has_as_many_rings_as_euler_counts(angle: float, noi
     """Faces = bonds - atoms + 1 in a connected network, whatever the noise, hydrogen or not."""
     sheet = built(flake(16, angle), Patch(size=60, center=(8, 8)))
     sheet.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(sheet.atoms), 2))
-    found = rings(sheet.atoms)
+    found = rings(sheet.bonds)
     assert {len(ring) for ring in found} == {6}
-    assert len(found) == len(bonds(sheet.atoms)[0]) - len(sheet.atoms) + 1
+    assert len(found) == len(sheet.bonds.once[0]) - len(sheet.atoms) + 1
     assert sizes(built(sheet, Hterm())) == {6: len(found)}
     for ring in found:
         assert ring.centre == pytest.approx(sheet.atoms.positions[list(ring.atoms)].mean(axis=0))
@@ -83,9 +83,9 @@ def test_a_sheet_without_edges_has_one_ring_for_two_atoms() -> None:
     assert sizes(made) == {6: 30}
     ribbon = graphene_nanoribbon(3, 4, type="zigzag", vacuum=6)
     ribbon.rotate(90, "x", rotate_cell=True)
-    found = Counter(len(ring) for ring in rings(ribbon))
+    found = Counter(len(ring) for ring in rings(Bonds.of(ribbon)))
     assert set(found) == {6}
-    assert found[6] == len(bonds(ribbon)[0]) - len(ribbon)
+    assert found[6] == len(Bonds.of(ribbon).once[0]) - len(ribbon)
 
 
 def test_one_structure_for_each_site_and_both_references() -> None:
@@ -187,7 +187,7 @@ def test_only_the_anchor_of_a_fragment_is_near_enough_to_bind(site: str, what: s
     made, *_ = Adsorb(what=what, sites=(site,), references=False).build(flat, NOTHING)  # type: ignore[arg-type]
     count, added = len(flat.atoms), range(len(flat.atoms), len(made.atoms))
     anchor = max(added, key=lambda k: made.atoms.numbers[k])
-    i, j, _ = bonds(made.atoms)
+    i, j, _ = made.bonds.once
     across = {int(b) for a, b in zip(i, j, strict=True) if a < count <= b}
     assert across <= {anchor}
 

@@ -16,7 +16,7 @@ from stem2sim.agreement.sites import BRIGHTER, DISPLACED, FAINTER, PRESENT, SURE
 from stem2sim.analysis.placement import laid_out
 from stem2sim.errors import BadInput
 from stem2sim.geometry.affine import parts, registered
-from stem2sim.geometry.bonds import groups
+from stem2sim.geometry.bonds import Bonds, groups
 from stem2sim.geometry.columns import contents, label_of
 from stem2sim.geometry.rings import rings
 from stem2sim.geometry.superposition import moved, superposed
@@ -314,7 +314,9 @@ class _Held:
         flat = self.atoms.copy()
         flat.positions, flat.pbc = self.positions, False
         outlines = [
-            Outline(placed[[site[k] for k in ring.atoms]]) for ring in rings(flat) if all(k in site for k in ring.atoms)
+            Outline(placed[[site[k] for k in ring.atoms]])
+            for ring in rings(Bonds.of(flat))
+            if all(k in site for k in ring.atoms)
         ]
         towards = self._hydrogens()
         tree, images = cKDTree(placed), self._images(placed)

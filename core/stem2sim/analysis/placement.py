@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bond_vectors
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
     moved = np.zeros((len(built), 3))
     if not built.pbc.any():
         return in_frame(built, segmentation), moved
-    i, j, shift, vectors = bond_vectors(built)
+    i, j, shift, vectors = Bonds.of(built).pairs
     there = np.zeros((len(built), 2))
     there[known] = segmentation.atoms.positions[source[known]]
     between = there[j] - there[i]

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.geometry.bonds import bond_lengths
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,7 +39,7 @@ def _describe(samples: list[SimulationResult]) -> dict[str, str]:
     lengths: dict[str, list[float]] = {}
     for one in good:
         energies.setdefault(one.structure.atoms.get_chemical_formula("hill"), []).append(one.energy)
-        for kind, values in bond_lengths(one.structure.atoms).items():
+        for kind, values in one.structure.bonds.lengths().items():
             lengths.setdefault(kind, []).append(float(values.mean()))
     told |= {f"energy of {formula}": _mean(values, 3, "eV") for formula, values in sorted(energies.items())}
     return told | {f"{kind} bonds, mean": _mean(values, 4, "Å") for kind, values in sorted(lengths.items())}

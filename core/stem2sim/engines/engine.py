@@ -17,7 +17,7 @@ from pydantic import (
 from stem2sim.engines.checkpoints import Claim
 from stem2sim.engines.relaxation import MARK, STEM, TRAJECTORY, Relaxation
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonded_across
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.options import read_stage
 from stem2sim.registry import installed
 from stem2sim.simulation import SimulationResult
@@ -199,7 +199,7 @@ def _strains(atoms: Atoms) -> list[bool]:
     """Strains (xx, yy, zz, yz, xz, xy) that leave the vacuum beside a sheet, or a ribbon, as it is."""
     if atoms.constraints:
         raise BadInput("relax_cell moves every atom, but some are held in place; leave one of the two out")
-    joined = bonded_across(atoms)
+    joined = Bonds.of(atoms).repeats
     if not joined.any():
         raise BadInput("relax_cell has no cell to relax: bonds repeat along none of its vectors; put periodic before")
     along = (np.abs(np.asarray(atoms.cell)[joined]) > 1e-6).any(axis=0)

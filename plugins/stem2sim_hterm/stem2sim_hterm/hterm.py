@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import REACH, neighbours, two_core
+from stem2sim.geometry.bonds import REACH, two_core
 from stem2sim.geometry.columns import ADDED
 from stem2sim.stages import Builder
 from stem2sim.structure import Structure, extended
@@ -22,6 +22,7 @@ from stem2sim_hterm.edges import outer_edge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
 
 Floats = NDArray[np.float64]
@@ -96,17 +97,19 @@ class Hterm(Builder):
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to terminate; put place before hterm")
         whole = structure.atoms
-        around = neighbours(whole)
+        around = structure.bonds.neighbours
         # what a step put there is no stray, and hydrogen has one neighbour by nature
         there = _added(whole) | (whole.numbers == 1)
         core = set(range(len(whole))) if self.onefold == "keep" else two_core(around, set(range(len(whole))))
         kept = [k for k, near in enumerate(around) if there[k] or (k in core and near)]
-        atoms, removed = whole[kept], len(whole) - len(kept)
-        if len(atoms) == 0:
+        removed = len(whole) - len(kept)
+        if not kept:
             raise BadInput("no atom has two bonded neighbours; check the pixel size (bonded C-C is under 1.9 Å)")
         fewest = "two neighbours" if self.onefold == "remove" else "one neighbour"
         findings = [f"stray atoms (fewer than {fewest}) removed: {removed}"] if removed else []
-        wanting, bare, holes = self._wanting(atoms)
+        part = structure.part(kept)
+        atoms = part.atoms
+        wanting, bare, holes = self._wanting(part.bonds)
         _make_room(wanting, atoms)
         shared, dropped = _settle(wanting, atoms)
         tilted = [f"{atoms[one.atom].symbol} {one.atom} by {one.tilt:+.0f}°" for one in wanting if one.tilt]
@@ -137,12 +140,13 @@ class Hterm(Builder):
         )
         yield made.model_copy(update={"findings": (*made.findings, counted)})
 
-    def _wanting(self, atoms: Atoms) -> tuple[list[_Dangling], list[int], list[int]]:
+    def _wanting(self, bonds: Bonds) -> tuple[list[_Dangling], list[int], list[int]]:
         """Atoms that lack hydrogen; edge atoms of species that take none; and those of holes, where they stay bare."""
-        rim = outer_edge(atoms) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
+        atoms = bonds.atoms
+        rim = outer_edge(bonds) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
         wanting, bare, holes = [], [], []
         added = _added(atoms)  # an ad-atom is as it was asked for
-        for k, bonded in enumerate(neighbours(atoms)):
+        for k, bonded in enumerate(bonds.neighbours):
             symbol = atoms[k].symbol
             if symbol == "H" or added[k] or len(bonded) > 2 or not bonded:
                 continue

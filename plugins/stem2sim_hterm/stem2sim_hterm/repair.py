@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds, groups
+from stem2sim.geometry.bonds import groups
 from stem2sim.geometry.columns import topmost
 from stem2sim.geometry.honeycomb import occupation
 from stem2sim.lattice import GRAPHENE
@@ -69,7 +69,7 @@ class Drop(Builder):
             BadInput: nothing would be left.
         """
         atoms = structure.atoms
-        i, j, _ = bonds(atoms)
+        i, j, _ = structure.bonds.once
         group = groups(len(atoms), i, j)
         kept = np.bincount(group)[group] >= self.smallest
         if not kept.any():

@@ -13,6 +13,7 @@ from stem2sim.agreement.compare_back import agreement
 from stem2sim.agreement.sites import BRIGHTER
 from stem2sim.config.config import parse
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
@@ -79,7 +80,7 @@ def more(atoms: Atoms) -> tuple[Atoms, str, tuple[int, ...]]:
     changed = atoms.copy()
     flat = atoms.positions
     # beside Si a place is brighter by its tail: there a carbon too many is called unclear
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     changed.append(Atom("C", min(faces, key=lambda c: np.linalg.norm((c - flat.mean(axis=0))[:2]))))
     changed.arrays["source"][-1] = -1
     return changed, "extra", (len(atoms),)
@@ -299,7 +300,7 @@ def test_what_the_frame_does_not_show_is_not_judged(seen: tuple[Image, Segmentat
 
 
 def faces_centre(atoms: Atoms) -> np.ndarray:
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     return np.asarray(faces[0])
 
 
