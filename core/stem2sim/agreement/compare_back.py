@@ -15,7 +15,7 @@ from stem2sim.agreement.agreement import Agreement
 from stem2sim.agreement.sites import BRIGHTER, DISPLACED, FAINTER, PRESENT, SURE, SURE_OF_ANYWHERE, Kind, Verdict
 from stem2sim.analysis.placement import laid_out
 from stem2sim.errors import BadInput
-from stem2sim.geometry.affine import parts, registered
+from stem2sim.geometry.affine import fit_affine
 from stem2sim.geometry.bonds import Bonds, groups
 from stem2sim.geometry.columns import contents, label_of
 from stem2sim.geometry.rings import rings
@@ -95,7 +95,7 @@ class _Held:
         heavy = np.flatnonzero(atoms.numbers != 1)
         if len(heavy) == 0:
             raise BadInput("there is no atom to judge: a frame does not show hydrogen")
-        xy = self.lies.to_frame(positions[heavy, :2])
+        xy = self.lies.apply(positions[heavy, :2])
         close = cKDTree(xy).query_pairs(COLUMN, output_type="ndarray").reshape(-1, 2)
         column = groups(len(heavy), close[:, 0], close[:, 1])
         members = [tuple(int(k) for k in heavy[column == c]) for c in range(column.max() + 1)]
@@ -145,8 +145,8 @@ class _Held:
         unit = self._unit(first)
         least = PRESENT * self.faintest * unit
         good = first.heights[:count] > least
-        self.matrix, self.offset = registered(self.start[good], first.positions[:count][good])
-        placed = self.start @ self.matrix.T + self.offset
+        self.fitted = fit_affine(self.start[good], first.positions[:count][good], robust=True)
+        placed = self.fitted.apply(self.start)
         others = first.positions[count:][first.heights[count:] > least]
         # an atom that is not there has no place to go to
         still = fit(self.pixels, self.pixel_size, np.vstack([placed, others]), first.probe)
@@ -229,10 +229,10 @@ class _Held:
         ]  # fmt: skip
         inside = frame[counted]
         noise = float(np.sqrt((peaks.left[counted] ** 2).mean())) / unit
-        scale, turn, shear = parts(self.matrix)
-        whole = self.matrix @ self.lies.matrix
-        at = self.matrix @ (self.lies.offset - self.origin) + self.offset + self.origin
-        shift = self.offset + self.start.mean(axis=0) @ (self.matrix.T - np.eye(2))
+        scale, turn, shear = self.fitted.parts()
+        whole = self.fitted.matrix @ self.lies.matrix
+        at = self.fitted.matrix @ (self.lies.offset - self.origin) + self.fitted.offset + self.origin
+        shift = self.fitted.offset + self.start.mean(axis=0) @ (self.fitted.matrix.T - np.eye(2))
         return Agreement(
             correlation=float(np.corrcoef(inside, drawn[counted])[0, 1]),
             ceiling=float(np.sqrt(np.clip(1 - noise**2 / max(float(inside.var()), 1e-12), 0, 1))),
@@ -341,7 +341,7 @@ class _Held:
         if not self.atoms.pbc[:2].any():
             return None
         steps = np.stack(np.meshgrid(*([-1, 0, 1] if p else [0] for p in self.atoms.pbc[:2])), axis=-1).reshape(-1, 2)
-        cell = np.asarray(self.atoms.cell)[:2, :2] @ (self.matrix @ self.lies.matrix).T
+        cell = np.asarray(self.atoms.cell)[:2, :2] @ (self.fitted.matrix @ self.lies.matrix).T
         shifts = steps[np.abs(steps).sum(axis=1) > 0] @ cell
         return cKDTree((placed[None] + shifts[:, None]).reshape(-1, 2))
 
@@ -351,7 +351,7 @@ class _Held:
         hydrogens = np.flatnonzero(self.atoms.numbers == 1)
         if len(hydrogens) == 0:
             return out
-        turned = self.matrix @ self.lies.matrix
+        turned = self.fitted.matrix @ self.lies.matrix
         atoms = np.array([k for members in self.members for k in members])
         site = np.repeat(np.arange(len(self.members)), [len(members) for members in self.members])
         away, nearest = cKDTree(self.positions[atoms]).query(self.positions[hydrogens])

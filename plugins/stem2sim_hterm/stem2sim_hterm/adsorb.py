@@ -157,8 +157,8 @@ class Adsorb(Builder):
         positions = atoms.positions[atoms.numbers != 1]
         lies = in_frame(atoms, segmentation)
         if self.center is not None:
-            check_within(self.center, lies.to_frame(positions[:, :2]))
-            centre = lies.to_structure(np.array(self.center)[None])[0]
+            check_within(self.center, lies.apply(positions[:, :2]))
+            centre = lies.undo(np.array(self.center)[None])[0]
         else:
             centre = (positions.min(axis=0) + positions.max(axis=0))[:2] / 2
         kinds = _kinds(bonds)
@@ -176,7 +176,7 @@ class Adsorb(Builder):
                 seen.add((site.kind, around))
                 kept.append(site)
         if not kept:
-            x, y = lies.to_frame(centre[None])[0]
+            x, y = lies.apply(centre[None])[0]
             raise BadInput(
                 f"no {' or '.join(self.sites)} site within {self.radius:g} Å of x = {x:.1f}, y = {y:.1f} Å; another "
                 "center, or a larger radius, would do"

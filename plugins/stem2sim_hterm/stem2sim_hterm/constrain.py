@@ -79,7 +79,7 @@ class Constrain(Region, Builder):
             held = perimeter(bonds)
         if self.species is not None:
             held &= np.isin(atoms.get_chemical_symbols(), self.species)
-        held &= self.inside(in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2]))
+        held &= self.inside(in_frame(atoms, segmentation).apply(atoms.positions[:, :2]))
         if self.least_probability is not None:
             held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
         return held

@@ -113,7 +113,7 @@ class Patch(Region, Builder):
         if self.size is not None and self.size > len(atoms):
             raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; a smaller size would do")
         near = structure.bonds.neighbours
-        frame = in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2])
+        frame = in_frame(atoms, segmentation).apply(atoms.positions[:, :2])
         if self.shape:
             cuts = [self._region(atoms, near, frame / self._unit(segmentation))]
         elif self.center is not None:

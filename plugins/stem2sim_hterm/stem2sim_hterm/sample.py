@@ -116,7 +116,7 @@ class Sample(Builder):
         first = np.sort(np.unique(atoms.arrays["source"], return_index=True)[1])  # a column is one row
         source = atoms.arrays["source"][first]
         here, frame = atoms.positions[first, :2], in_frame(atoms, segmentation)
-        places = frame.to_structure(table.positions)  # place took out the scan's stretch: doubtful atoms follow
+        places = frame.undo(table.positions)  # place took out the scan's stretch: doubtful atoms follow
         places[source] = here
         likely = (table.probability >= self.least_probability) & (table.probability < placed)
         other = np.setdiff1d(np.flatnonzero(likely), source)
