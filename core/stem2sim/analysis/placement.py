@@ -11,6 +11,7 @@ from stem2sim.errors import BadInput
 from stem2sim.geometry.affine import Affine, fit_affine, span_plane
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -81,7 +82,7 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[Affine, Floats]:
 def check_within(point: NDArray[np.float64] | tuple[float, float], xy: Floats) -> None:
     """Raise BadInput where a point [Å] lies outside the rectangle that atoms at x, y (n, 2) [Å] span."""
     at, low, high = np.asarray(point, dtype=float), xy.min(axis=0), xy.max(axis=0)
-    if (at < low).any() or (at > high).any():
+    if (at < low - SLACK).any() or (at > high + SLACK).any():
         raise BadInput(
             f"center ({at[0]:.1f}, {at[1]:.1f}) Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
             f"and y {low[1]:.1f} to {high[1]:.1f} Å"

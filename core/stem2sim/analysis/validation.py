@@ -140,7 +140,7 @@ def _vacuum(bonds: Bonds) -> Iterator[Finding]:
     joined = bonds.repeats  # no vacuum is wanted there
     for axis in range(3):
         gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
-        if not joined[axis] and gap < LEAST_GAP:
+        if not joined[axis] and gap < LEAST_GAP - SLACK:
             text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, under {LEAST_GAP:g} Å: periodic engines feel the image"
             yield Finding(check="vacuum", severity="warning", text=text)
 

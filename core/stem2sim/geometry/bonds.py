@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from stem2sim.geometry.pairs import Pairs, near_pairs
+from stem2sim.geometry.pairs import SLACK, Pairs, near_pairs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -200,7 +200,7 @@ def apart(positions: NDArray[np.float64], rank: NDArray[np.float64], distance: f
     """
     if len(positions) == 0:
         return np.zeros(0, dtype=np.int64)
-    pairs = cKDTree(positions).query_pairs(distance * (1 - 1e-9), output_type="ndarray")
+    pairs = cKDTree(positions).query_pairs(max(distance - SLACK, 0.0), output_type="ndarray")
     crowd = np.unique(pairs)
     near: dict[int, list[int]] = {int(k): [] for k in crowd}
     for one, other in pairs.tolist():

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from stem2sim.geometry.bonds import two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim_hterm.edges import outer_edge
 
@@ -59,7 +60,7 @@ def centres_of(kind: str, bonds: Bonds, frame: Floats, segmentation: Segmentatio
     if kind == "edge":
         low, high = _extent(frame, segmentation)
         room = np.minimum(frame - low, high - frame).min(axis=1)
-        chosen = np.flatnonzero(outer_edge(bonds) & (room > BORDER))
+        chosen = np.flatnonzero(outer_edge(bonds) & (room > BORDER - SLACK))
         return [Centre(xy[k], (int(k),), f"the edge of the sheet ({symbols[k]} {k})", float(room[k])) for k in chosen]
     return [Centre(xy[k], (k,), symbols[k]) for k in range(len(atoms)) if kind in ("any", symbols[k])]
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import REACH, two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
 from stem2sim.structure import Structure, extended
 from stem2sim_hterm.edges import outer_edge
@@ -216,12 +217,12 @@ def _room(one: _Dangling, places: Floats, wanting: list[_Dangling], atoms: Atoms
 def _make_room(wanting: list[_Dangling], atoms: Atoms) -> None:
     """Tilt hydrogens that are crowded, first come first tilted, until none is or nothing helps."""
     for _ in range(SWEEPS):
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < -SLACK]
         if not crowded:
             return
         for one in crowded:
             rooms = [_room(one, places, wanting, atoms) for _, places in one.ways]
-            enough = [k for k, room in enumerate(rooms) if room >= 0]
+            enough = [k for k, room in enumerate(rooms) if room >= -SLACK]
             one.way = enough[0] if enough else int(np.argmax(rooms))
 
 
@@ -230,7 +231,7 @@ def _settle(wanting: list[_Dangling], atoms: Atoms) -> tuple[list[tuple[list[int
     shared: list[tuple[list[int], Floats]] = []
     dropped: list[int] = []
     while True:
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < -SLACK]
         if not crowded:
             return shared, dropped
         one = min(crowded, key=lambda c: _room(c, c.places, wanting, atoms))
@@ -265,7 +266,7 @@ def _bridge(one: _Dangling, other: _Dangling, wanting: list[_Dangling], atoms: A
     numbers = np.ones(len(standing), dtype=int)
     numbers[: len(rest)] = np.delete(atoms.numbers, [one.atom, other.atom])
     near = get_distances(place, standing, atoms.cell, atoms.pbc)[1][0] - _needed(numbers)
-    return np.asarray(place) if near.min(initial=0.0) >= 0 else None
+    return np.asarray(place) if near.min(initial=0.0) >= -SLACK else None
 
 
 def _named(atoms: Atoms, which: list[int]) -> str:

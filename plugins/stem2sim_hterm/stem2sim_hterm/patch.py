@@ -13,6 +13,7 @@ from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import LARGEST_RING
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
@@ -167,7 +168,7 @@ class Patch(Region, Builder):
     def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> _Cut:
         check_within(at, frame)
         nearest = float(np.hypot(*(frame - at).T).min())
-        if nearest > WITHIN_REACH:
+        if nearest > WITHIN_REACH + SLACK:
             raise BadInput(
                 f"center ({at[0]:.1f}, {at[1]:.1f}) Å is {nearest:.1f} Å from the nearest atom; choose one on the "
                 "sheet, or contains = 'hole'"

@@ -15,6 +15,7 @@ from stem2sim.analysis.placement import in_frame
 from stem2sim.analysis.validation import CLASHING
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import apart
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST
 from stem2sim_hterm.columns import standing
@@ -130,7 +131,7 @@ def _no_clash(xy: Floats, species: NDArray[np.str_], likely: Floats) -> NDArray[
     radii = covalent_radii[[atomic_numbers[str(name).rstrip("0123456789")] for name in species]]
     pairs = cKDTree(xy).query_pairs(2 * CLASHING * float(radii.max()), output_type="ndarray")
     one, two = pairs.T
-    close = np.hypot(*(xy[one] - xy[two]).T) < CLASHING * (radii[one] + radii[two])
+    close = np.hypot(*(xy[one] - xy[two]).T) < CLASHING * (radii[one] + radii[two]) - SLACK
     gone = np.where(likely[one[close]] < likely[two[close]], one[close], two[close])
     return np.setdiff1d(np.arange(len(xy)), gone)
 
