@@ -307,7 +307,7 @@ def faces_centre(atoms: Atoms) -> np.ndarray:
 def test_nothing_to_judge_is_an_error_for_people(seen: tuple[Image, Segmentation]) -> None:
     hydrogen = Atoms("H2", positions=[[10, 10, 0], [11, 10, 0]])
     hydrogen.set_array("source", np.array([0, 1]))
-    with pytest.raises(BadInput, match="no atom to judge"):
+    with pytest.raises(BadInput, match="no atom to compare with the image"):
         agreement(*seen, hydrogen)
     beyond = Atoms("C6", positions=[[300 + k, 300 + k * k, 0] for k in range(6)])
     beyond.set_array("source", np.full(6, -1))
