@@ -118,6 +118,14 @@ class Builder(Stage):
 
     kind: ClassVar[str] = "builder"
 
+    def elements(self) -> frozenset[str]:
+        """Return the elements that this builder adds with these options; default: none.
+
+        Raises:
+            BadInput: a file that it takes them from is missing or damaged.
+        """
+        return frozenset()
+
     @abstractmethod
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one or more new structures.

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 CLOSEST = 0.9
 """[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
 
+SURFACE, ADSORBATE = "surface", "adsorbate"
+"""`Structure.label` of the two references that an adsorption energy needs: the bare surface, and the free adsorbate in
+the same box. A builder that places an adsorbate yields both, and one structure for each site under any other label."""
+
+SAMPLE = "sample-"
+"""Before the number in the `Structure.label` of structures that were drawn from the uncertainties of one image: their
+results are averaged."""
+
 VACUUM = 10.0
 """[Å] on each side of a structure that no builder gave a cell."""
 
@@ -70,7 +78,7 @@ class Structure(BaseModel):
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
     findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
     checks: tuple[Finding, ...] = Field((), description="what validation found, the worst first")
-    label: str = Field("", description="tells the variants of one builder apart, such as the site of an ad-atom")
+    label: str = Field("", description="name of a variant, where a builder yields several: the site of an ad-atom, say")
 
     @classmethod
     def empty(cls) -> Self:

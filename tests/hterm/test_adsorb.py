@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import graphene_nanoribbon
+from ase.build import graphene_nanoribbon, molecule
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from hypothesis import given, settings
@@ -24,12 +24,14 @@ from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
-from stem2sim.structure import Structure
+from stem2sim.structure import SURFACE, Structure
 from stem2sim.testing import check_builder, graphene_sheet
 from stem2sim_hterm.adsorb import Adsorb
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.periodic import Periodic
+from stem2sim_hterm.repair import Fill
+from stem2sim_hterm.ripple import Ripple
 from stem2sim_xtb.xtb import Xtb
 
 if TYPE_CHECKING:
@@ -308,7 +310,23 @@ def test_spin_is_one_choice_for_all_terms(tmp_path: Path) -> None:
         (ended[spin],) = Adsorption(engine=engine, spin=spin).simulate(chromium, folder)
     assert "multiplicity 7, the lowest of 1, 3, 5, 7" in ended[True].reason
     assert ended[True].energy < ended[False].energy - 1
-    with pytest.raises(BadInput, match="adsorption follows the builder adsorb"):
+    with pytest.raises(BadInput, match="adsorption needs labelled structures"):
         list(Adsorption(engine=engine).simulate(Structure(atoms=Atoms("Cr")), tmp_path))
     with pytest.raises(BadInput, match="emt has no spin polarisation"):
         list(Adsorption(engine=Emt(), spin=True).simulate(chromium, tmp_path))
+
+
+def test_a_builder_names_the_elements_that_it_adds(tmp_path: Path) -> None:
+    """Those that the structures have more, whatever the options; a missing file is an error."""
+    molecule("CH3SiH3").write(tmp_path / "silane.xyz")
+    file = Adsorb(path=tmp_path / "silane.xyz", references=False, radius=3)
+    for builder, added in ((Adsorb(), {"Cr"}), (Adsorb(what="CH2"), {"C", "H"}), (file, {"C", "H", "Si"})):
+        assert builder.elements() == added
+        for made in builder.build(flake(12), NOTHING):
+            assert set(made.atoms.symbols) <= {"C"} | added
+            assert made.label == SURFACE or added <= set(made.atoms.symbols)
+    assert Hterm().elements() == {"H"}
+    assert Fill(species="N").elements() == {"N"}
+    assert Ripple().elements() == frozenset()
+    with pytest.raises(BadInput, match="no structure file"):
+        Adsorb(path=tmp_path / "absent.xyz").elements()

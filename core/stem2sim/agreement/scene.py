@@ -56,7 +56,7 @@ class Crop(NamedTuple):
     def size(self) -> Floats:
         """(2,) width and height [Å]."""
         rows, columns = self.pixels.shape
-        return np.array([columns * self.pixel_size, rows * self.pixel_size])
+        return np.array([columns * self.pixel_size, rows * self.pixel_size], dtype=np.float64)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.structure import SAMPLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stem2sim.simulation import SimulationResult
-
-SAMPLE = "sample-"
-"""Before the number of a structure in its label."""
 
 
 def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[str, str]]:

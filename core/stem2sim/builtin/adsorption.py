@@ -1,4 +1,8 @@
-"""Adsorption energies, by one definition, all terms of which are computed alike."""
+"""Adsorption energies, by one definition, all terms of which are computed alike.
+
+The terms are told apart by `Structure.label`: `SURFACE` and `ADSORBATE` are the two references, any other label a site
+(see `stem2sim.structure`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pydantic import Field
 
 from stem2sim.engines.engine import Engine, EngineSimulator
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.structure import ADSORBATE, SURFACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,9 +24,6 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim")
-
-SURFACE, ADSORBATE = "surface", "adsorbate"
-"""Labels of the two references."""
 
 CONVENTION = "E_ads = E_surface + E_adsorbate - E_total: positive binds"
 
@@ -50,12 +52,12 @@ class Adsorption(EngineSimulator):
         """Relax one member; the pipeline takes the differences once all are there.
 
         Raises:
-            BadInput: not a structure that `adsorb` made, or an engine without spin that is asked for it.
+            BadInput: a structure without a label, or an engine without spin that is asked for it.
         """
         if not structure.label:
             raise BadInput(
-                "adsorption follows the builder adsorb, which makes the surface, the free adsorbate and one structure "
-                "for each site"
+                f"adsorption needs labelled structures, '{SURFACE}', '{ADSORBATE}' and one for each site; put a builder "
+                "that makes them, such as adsorb, last"
             )
         engine, told = self._settled(structure, workdir)
         for result in engine.simulate(structure, workdir):

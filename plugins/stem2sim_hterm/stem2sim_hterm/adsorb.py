@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stem2sim.analysis.placement import check_within, in_frame
-from stem2sim.builtin.adsorption import ADSORBATE, SURFACE
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import REACH
 from stem2sim.geometry.rings import LARGEST_RING, of_the_sheet, rings
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended
+from stem2sim.structure import ADSORBATE, ELEMENTS, SURFACE, VACUUM, Structure, extended
 from stem2sim_hterm.edges import edge_atoms
 
 if TYPE_CHECKING:
@@ -78,6 +77,10 @@ class Adsorb(Builder):
                 f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
             )
         return self
+
+    def elements(self) -> frozenset[str]:
+        """Return the elements of the adsorbate."""
+        return frozenset(self._guest().get_chemical_symbols())
 
     def methods(self) -> str:
         """Return it for a methods section."""

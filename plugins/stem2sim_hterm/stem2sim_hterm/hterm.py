@@ -89,6 +89,10 @@ class Hterm(Builder):
 
     charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
 
+    def elements(self) -> frozenset[str]:
+        """Return hydrogen."""
+        return frozenset({"H"})
+
     def methods(self) -> str:
         """Return it for a methods section."""
         return f"Dangling bonds were terminated with hydrogen (C-H {self.bond_length:g} Å)."

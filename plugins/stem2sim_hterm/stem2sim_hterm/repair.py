@@ -91,6 +91,10 @@ class Fill(Builder):
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
     species: str = Field("C", description="of the atoms put in")
 
+    def elements(self) -> frozenset[str]:
+        """Return the species of the atoms put in."""
+        return frozenset({self.species})
+
     @field_validator("species")
     @classmethod
     def _known(cls, species: str) -> str:

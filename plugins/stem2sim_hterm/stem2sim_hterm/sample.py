@@ -17,7 +17,7 @@ from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import apart
 from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
-from stem2sim.structure import CLOSEST
+from stem2sim.structure import CLOSEST, SAMPLE
 from stem2sim_hterm.columns import standing
 from stem2sim_hterm.place import Place
 
@@ -104,7 +104,7 @@ class Sample(Builder):
             told = _differences(atoms, drawn)
             made = structure.after(self.provenance(), drawn, f"sample {number}: {told}")
             made.check_distances()
-            yield made.model_copy(update={"label": f"sample-{number}"})
+            yield made.model_copy(update={"label": f"{SAMPLE}{number}"})
 
     def _candidates(
         self, atoms: Atoms, segmentation: Segmentation, placed: float
