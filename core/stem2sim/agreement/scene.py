@@ -69,7 +69,7 @@ class Crop(NamedTuple):
         """(pixels, 2) x, y of every pixel, row by row, from the top-left one [Å]."""
         rows, columns = self.shape
         x, y = np.meshgrid(np.arange(columns), np.arange(rows))
-        return np.column_stack([x.ravel(), y.ravel()]) * self.pixel_size
+        return np.asarray(np.column_stack([x.ravel(), y.ravel()]) * self.pixel_size, dtype=np.float64)
 
 
 @dataclass(frozen=True)
