@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atom
 
 from stem2sim.agreement.compare_back import agreement
-from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.run.run import Run
 
@@ -33,11 +33,11 @@ def changed(atoms: Atoms, built: Atoms, how: str, rng: np.random.Generator) -> t
     atoms, built = atoms.copy(), built.copy()
     k = int(rng.choice(np.flatnonzero(atoms.symbols == "C")))
     if how == "removed":
-        gone = [k, *(n for n in neighbours(atoms)[k] if atoms.numbers[n] == 1)]
+        gone = [k, *(n for n in Bonds.of(atoms).neighbours[k] if atoms.numbers[n] == 1)]
         del atoms[gone], built[gone]
         return atoms, built, ()
     if how == "added":
-        free = [ring.centre for ring in rings(atoms) if (atoms.numbers[list(ring.atoms)] == 6).all()]
+        free = [ring.centre for ring in rings(Bonds.of(atoms)) if (atoms.numbers[list(ring.atoms)] == 6).all()]
         centre = free[int(rng.integers(len(free)))]
         for one in (atoms, built):
             one.append(Atom("C", centre))

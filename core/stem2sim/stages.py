@@ -136,7 +136,11 @@ class Builder(Stage):
     kind: ClassVar[str] = "builder"
 
     def elements(self) -> frozenset[str]:
-        """Return the elements of the atoms that this builder adds, as far as its options say."""
+        """Return the elements that this builder adds with these options; default: none.
+
+        Raises:
+            BadInput: a file that it takes them from is missing or damaged.
+        """
         return frozenset()
 
     @abstractmethod

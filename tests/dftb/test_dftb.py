@@ -13,7 +13,6 @@ from tests.conftest import built, flake
 from tests.dftb.runs import NEEDS_DFTB, SET, benzene, run
 
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim.testing import check_simulator
 from stem2sim_dftb.dftb import Dftb
@@ -44,7 +43,7 @@ def test_three_ways_to_the_same_flake(tmp_path: Path) -> None:
         assert result.largest_force <= 1e-3
         assert result.energy == pytest.approx(first.energy, abs=1e-4)
         assert np.abs(result.structure.atoms.positions - first.structure.atoms.positions).max() < 1e-3
-        lengths = bond_lengths(result.structure.atoms)
+        lengths = result.structure.bonds.lengths()
         assert lengths["C-C"].mean() == pytest.approx(1.42, abs=0.01)
         assert lengths["C-H"].mean() == pytest.approx(1.10, abs=0.01)
 
@@ -119,9 +118,7 @@ def test_single_points_and_dispersion(tmp_path: Path) -> None:
         ({"dispersion": "d3"}, BadInput, "no damping parameters are published"),
     ],
 )
-def test_errors_are_one_line(
-    options: dict[str, object], error: type[Exception], message: str, tmp_path: Path
-) -> None:
+def test_errors_are_one_line(options: dict[str, object], error: type[Exception], message: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message) as caught:
         run(benzene(), tmp_path, **options)
     assert "\n" not in str(caught.value)

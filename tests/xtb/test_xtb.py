@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from tests.conftest import built, flake
 
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim_hterm.periodic import Periodic
 from stem2sim_xtb.xtb import Xtb
@@ -41,7 +40,7 @@ def test_benzene_relaxes_to_benzene(tmp_path: Path, method: str) -> None:
     result = run(atoms, tmp_path, method=method, fmax=1e-3)
     assert result.converged
     assert result.largest_force <= 1e-3
-    lengths = bond_lengths(result.structure.atoms)
+    lengths = result.structure.bonds.lengths()
     assert lengths["C-C"] == pytest.approx(np.full(6, 1.39), abs=0.015)
     assert lengths["C-H"] == pytest.approx(np.full(6, 1.08), abs=0.015)
     assert (tmp_path / "relaxation.traj").is_file()

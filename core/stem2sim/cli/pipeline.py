@@ -190,7 +190,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
                 "path": str(path),
                 "label": structure.label,
                 "formula": structure.atoms.get_chemical_formula("hill"),
-                "defects": [vars(one) for one in defects(structure.atoms)],
+                "defects": [vars(one) for one in defects(structure.bonds)],
                 "findings": structure.findings,
                 "checks": [check.model_dump(mode="json") for check in structure.checks],
             }
@@ -205,7 +205,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
                 "converged": result.converged,
                 "reason": result.reason,
                 "warnings": result.warnings,
-                "defects": [vars(one) for one in defects(result.structure.atoms)],
+                "defects": [vars(one) for one in defects(result.structure.bonds)],
                 **row.summary(),
             }
             for (path, result), row in zip(outcome.results, outcome.rows, strict=True)

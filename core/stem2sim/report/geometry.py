@@ -9,15 +9,13 @@ from stem2sim.analysis.displacement import Displacement, displacements, from_mea
 from stem2sim.analysis.evolution import SMALLEST, WIDEST
 from stem2sim.errors import BadInput
 from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
-from stem2sim.geometry.bonds import neighbours
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.report.blocks import Block, Section, Table, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ase import Atoms
-
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.run.run import Run
     from stem2sim.structure import Structure
 
@@ -27,9 +25,9 @@ def geometry(run: Run) -> Iterator[Section]:
     parts: list[Section] = []
     for name, result in run.results.items():
         start = run.start(result)
-        named = ([("before", start.atoms)] if start else []) + [("after", result.structure.atoms)]
+        named = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
         columns = ("quantity", *(title for title, _ in named))
-        measured = [dict(_measures(atoms)) for _, atoms in named]
+        measured = [dict(_measures(bonds)) for _, bonds in named]
         keys = dict.fromkeys(key for one in measured for key in one)
         rows = [[key, *(one.get(key, "") for one in measured)] for key in keys]
         title = name
@@ -48,19 +46,16 @@ def geometry(run: Run) -> Iterator[Section]:
         )
 
 
-def _measures(atoms: Atoms) -> Iterator[tuple[str, str]]:
-    for kind, found in angles(atoms).items():
+def _measures(bonds: Bonds) -> Iterator[tuple[str, str]]:
+    for kind, found in angles(bonds).items():
         yield f"{kind} [°]", f"{found.mean():.1f} ± {found.std():.1f} ({len(found)})"
-    near = neighbours(atoms)
-    for species in sorted(set(atoms.get_chemical_symbols())):
-        counts = Counter(len(near[k]) for k in range(len(atoms)) if atoms.symbols[k] == species)
-        told = ", ".join(f"{count} with {n}" for n, count in sorted(counts.items()))
-        yield f"neighbours of {species}", told
-    sizes = Counter(len(ring) for ring in rings(atoms))
+    for species, counts in bonds.coordination().items():
+        yield f"neighbours of {species}", ", ".join(f"{count} with {n}" for n, count in counts.items())
+    sizes = Counter(len(ring) for ring in rings(bonds))
     yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(SMALLEST, WIDEST + 1) if sizes[n]) or "none"
     if wide := sorted(size for size in sizes.elements() if size > WIDEST):
         yield "wider", ", ".join(map(str, wide))
-    inside, lengths = ring_angles(atoms), ring_bond_lengths(atoms)
+    inside, lengths = ring_angles(bonds), ring_bond_lengths(bonds)
     for size in (size for size in inside if size <= LARGEST_RING):
         yield f"angles in rings of {size} [°]", f"{inside[size].mean():.1f} ± {inside[size].std():.1f}"
         yield f"bonds round rings of {size} [Å]", f"{lengths[size].mean():.3f} ± {lengths[size].std():.3f}"

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.defects import defects
 from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
@@ -178,7 +179,7 @@ def sheet_defects(segmentation: Segmentation) -> list[str]:
     xy = atoms.positions @ to_structure.T
     sheet = Atoms(atoms.species.tolist(), positions=np.column_stack([xy, np.zeros(len(xy))]))
     names = []
-    for one in defects(sheet):
+    for one in defects(Bonds.of(sheet)):
         x, y = np.linalg.solve(to_structure, one.centre[:2])
         names.append(f"{one.name} at x = {x:.2f}, y = {y:.2f} Å")
     return names

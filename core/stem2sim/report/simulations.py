@@ -8,7 +8,6 @@ import numpy as np
 
 from stem2sim.analysis.comparison import compared, displacement, engine_of, table
 from stem2sim.engines.trajectory import frames
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.structureview import MOST
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.run.run import Run
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
@@ -44,10 +43,11 @@ def simulations(run: Run) -> Iterator[Section]:
         start = run.start(result)
         named = [("before", start.atoms)] if start else []
         named.append(("after", result.structure.atoms))
-        lengths = [(title, bond_lengths(atoms)) for title, atoms in named]
+        bonds = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
+        lengths = [(title, one.lengths()) for title, one in bonds]
         title = ", ".join(filter(None, (str(run.places[name].step), result.label)))
         caption = "x to the right, y down, z into the page, as in the frame."
-        blocks: list[Block] = [Facts(dict(_facts(result, start, named, lengths)))]
+        blocks: list[Block] = [Facts(dict(_facts(result, start, bonds, lengths)))]
         if len(parts) < MOST_DRAWN:
             blocks.append(StructureView(title, named, _film(folder, result, most), caption))
             blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
@@ -63,14 +63,14 @@ def simulations(run: Run) -> Iterator[Section]:
 def _facts(
     result: SimulationResult,
     start: Structure | None,
-    named: Sequence[tuple[str, Atoms]],
+    bonds: Sequence[tuple[str, Bonds]],
     lengths: Sequence[tuple[str, Lengths]],
 ) -> Iterator[tuple[str, str | list[str]]]:
     yield "engine", engine_of(result)
     yield "energy", f"{result.energy:.4f} eV"
     yield "largest force", f"{result.largest_force:.4f} eV/Å"
     yield "outcome", ("" if result.converged else "not converged: ") + result.reason
-    yield "defects", [f"{title}: {_defects(atoms)}" for title, atoms in named]
+    yield "defects", [f"{title}: {_defects(of)}" for title, of in bonds]
     for kind in sorted(lengths[-1][1]):
         yield (
             f"{kind} bonds",
@@ -85,10 +85,10 @@ def _facts(
         yield "displacement, root mean square", f"{moved:.3f} Å (rigid motion removed)"
 
 
-def _defects(atoms: Atoms) -> str:
-    if not sheet_of(atoms):
+def _defects(bonds: Bonds) -> str:
+    if not sheet_of(bonds.atoms):
         return "not analysed: only sheets of carbon are"
-    return ", ".join(one.describe() for one in defects(atoms)) or "none of a known kind"
+    return ", ".join(one.describe() for one in defects(bonds)) or "none of a known kind"
 
 
 def _film(folder: Path, result: SimulationResult, most: int) -> Film | None:

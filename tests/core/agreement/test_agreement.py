@@ -13,6 +13,7 @@ from stem2sim.agreement.compare_back import agreement
 from stem2sim.agreement.sites import BRIGHTER
 from stem2sim.config.config import read_config
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
@@ -77,7 +78,7 @@ def more(atoms: Atoms) -> tuple[Atoms, str, tuple[int, ...]]:
     changed = atoms.copy()
     flat = atoms.positions
     # beside Si a place is brighter by its tail: there a carbon too many is called unclear
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     changed.append(Atom("C", min(faces, key=lambda c: np.linalg.norm((c - flat.mean(axis=0))[:2]))))
     changed.arrays["source"][-1] = -1
     return changed, "extra", (len(atoms),)
@@ -198,7 +199,7 @@ def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentati
 
 
 def test_atoms_that_no_frame_shows_are_refused(seen: tuple[Image, Segmentation]) -> None:
-    with pytest.raises(BadInput, match="nothing says where in the frame"):
+    with pytest.raises(BadInput, match="place in the frame is not known"):
         agreement(*seen, Atoms("C2", positions=[[0, 0, 0], [1.4, 0, 0]]))
 
 
@@ -297,14 +298,14 @@ def test_what_the_frame_does_not_show_is_not_judged(seen: tuple[Image, Segmentat
 
 
 def faces_centre(atoms: Atoms) -> np.ndarray:
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     return np.asarray(faces[0])
 
 
 def test_nothing_to_judge_is_an_error_for_people(seen: tuple[Image, Segmentation]) -> None:
     hydrogen = Atoms("H2", positions=[[10, 10, 0], [11, 10, 0]])
     hydrogen.set_array("source", np.array([0, 1]))
-    with pytest.raises(BadInput, match="no atom to judge"):
+    with pytest.raises(BadInput, match="no atom to compare with the image"):
         agreement(*seen, hydrogen)
     beyond = Atoms("C6", positions=[[300 + k, 300 + k * k, 0] for k in range(6)])
     beyond.set_array("source", np.full(6, -1))
