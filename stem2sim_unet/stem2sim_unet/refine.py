@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from stem2sim.imaging.gauss_newton import NormalEquations, Windows, correlation_factor, gauss_newton, standard_deviation
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
+from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.locate import core_means
 
 if TYPE_CHECKING:
-    from stem2sim_unet.canonical import Grid
+    from stem2sim_unet.canonical_grid import Grid
 
 WINDOW = 0.9
 """Radius [Å] around an atom within which its Gaussian counts."""
