@@ -114,7 +114,7 @@ def test_training_configs_that_do_not_fit_say_where(tmp_path: Path) -> None:
         ("[recipe]\ndose = [100, 10]", "a range runs from the smaller to the larger"),
         ('[[labelled]]\nimage = "a.npy"', "give either atoms or mask"),
         ("[recipe]\nemty = 0.1", r"t.toml: recipe.emty: unknown option; recipe takes .*; did you mean 'empty'"),
-        ("[[recipe.impurities]]\nspecie = 'Si'", "impurities takes species, on, "),
+        ("[[recipe.impurities]]\nspecies = 'Si'\nmen = 1", "men: unknown option; impurities takes species, on, "),
     ):
         file.write_text(text)
         with pytest.raises(BadInput, match=message):

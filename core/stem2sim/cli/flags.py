@@ -65,7 +65,7 @@ def configured(
 ) -> tuple[Config, Path | None]:
     """Return the pipeline that an input and flags ask for, and the run folder if the input is one."""
     from stem2sim.config.config import parse
-    from stem2sim.imaging.readers import READABLE
+    from stem2sim.imaging.formats import READABLE
     from stem2sim.run.folder import CONFIG, RunFolder
 
     if not input.exists():
