@@ -110,7 +110,7 @@ class Flags:
     def _start(self, tree: dict[str, Any] | None, verb: Verb) -> dict[str, Any]:
         """The sections that the input itself means: where to start, and what its config lacks."""
         from stem2sim.config.defaults import DEFAULTS
-        from stem2sim.imaging.readers import READABLE
+        from stem2sim.imaging.formats import READABLE
 
         if tree is not None:
             # `segment` leaves no builders in its folder, and `build` no simulators
