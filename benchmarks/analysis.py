@@ -31,7 +31,7 @@ from ase.io.trajectory import TrajectoryWriter
 
 from stem2sim.analysis.evolution import Evolution, evolution
 from stem2sim.engines.trajectory import frames
-from stem2sim.geometry.bonds import bond_vectors
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet, segmentation_of
@@ -73,7 +73,7 @@ def sheet() -> Atoms:
 def shortest_paths(atoms: Atoms) -> dict[int, int]:
     """Count matscipy's shortest-path rings of our bonds up to 12; its `ring_statistics` fails where some are longer."""
     matscipy = import_module("matscipy.rings")
-    i, j, _, vectors = bond_vectors(atoms)
+    i, j, _, vectors = Bonds.of(atoms).pairs
     ends = i.astype(np.int32), j.astype(np.int32)
     found = matscipy.find_sp_rings(*ends, vectors, matscipy.distances_on_graph(*ends), 13)
     return {size: int(count) for size, count in enumerate(found) if count}
@@ -82,8 +82,8 @@ def shortest_paths(atoms: Atoms) -> dict[int, int]:
 def ring_statistics() -> bool:
     """Time the rings of one frame."""
     atoms = sheet()
-    seconds = best(lambda: rings(atoms))
-    counts = dict(sorted(Counter(len(ring) for ring in rings(atoms)).items()))
+    seconds = best(lambda: rings(Bonds.of(atoms)))
+    counts = dict(sorted(Counter(len(ring) for ring in rings(Bonds.of(atoms))).items()))
     print(f"     {len(atoms)} atoms: rings {counts}")
     beside = "matscipy is not installed"
     if find_spec("matscipy"):

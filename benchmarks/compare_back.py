@@ -18,9 +18,9 @@ import numpy as np
 from ase import Atom
 
 from stem2sim.agreement.compare_back import agreement
-from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
-from stem2sim.report import Report
+from stem2sim.run.run import Run
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,11 +33,11 @@ def changed(atoms: Atoms, built: Atoms, how: str, rng: np.random.Generator) -> t
     atoms, built = atoms.copy(), built.copy()
     k = int(rng.choice(np.flatnonzero(atoms.symbols == "C")))
     if how == "removed":
-        gone = [k, *(n for n in neighbours(atoms)[k] if atoms.numbers[n] == 1)]
+        gone = [k, *(n for n in Bonds.of(atoms).neighbours[k] if atoms.numbers[n] == 1)]
         del atoms[gone], built[gone]
         return atoms, built, ()
     if how == "added":
-        free = [ring.centre for ring in rings(atoms) if (atoms.numbers[list(ring.atoms)] == 6).all()]
+        free = [ring.centre for ring in rings(Bonds.of(atoms)) if (atoms.numbers[list(ring.atoms)] == 6).all()]
         centre = free[int(rng.integers(len(free)))]
         for one in (atoms, built):
             one.append(Atom("C", centre))
@@ -64,15 +64,15 @@ def main() -> None:
     rng = np.random.default_rng(0)
     exact, named, tried = 0, 0, 0
     for folder in given.runs:
-        report = Report.of(folder)
-        result = next(iter(report.results.values()))
-        built = report.built(result)
-        if report.image is None or report.segmentation is None or built is None:
+        run = Run(folder)
+        result = next(iter(run.results.values()))
+        built = run.built(result)
+        if run.image is None or run.segmentation is None or built is None:
             raise SystemExit(f"{folder} has no frame, or no structure built of it")
         for how, kind in KINDS.items():
             for _ in range(given.times):
                 wrong, as_built, where = changed(result.structure.atoms, built.atoms, how, rng)
-                found = agreement(report.image, report.segmentation, wrong, as_built).unexplained()
+                found = agreement(run.image, run.segmentation, wrong, as_built).unexplained()
                 told = [(one.kind, one.atoms) for one in found]
                 tried, named, exact = tried + 1, named + ((kind, where) in told), exact + (told == [(kind, where)])
                 if told != [(kind, where)]:

@@ -81,7 +81,7 @@ def export(folder: Path, frame: np.ndarray) -> Path:
 
 def canonical() -> np.ndarray:
     """Return the frame of equal pixels as the networks see it."""
-    from stem2sim_unet.canonical import normalise
+    from stem2sim_unet.canonical_grid import normalise
 
     return normalise(made(COARSE)[0])[0]
 
@@ -140,7 +140,7 @@ def atomai(kind: str, repeats: int, folder: Path) -> dict[str, Any]:
 
 
 def _scaled(frame: np.ndarray) -> np.ndarray:
-    from stem2sim_unet.canonical import normalise
+    from stem2sim_unet.canonical_grid import normalise
 
     return normalise(frame)[0]
 

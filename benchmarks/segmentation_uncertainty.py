@@ -23,7 +23,7 @@ from stem2sim.imaging.forward import Scan
 from stem2sim.testing import graphene_image
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.ensemble import ensemble_of
-from stem2sim_unet.examine import Examined, auroc, calibration_error
+from stem2sim_unet.evaluation import Evaluation, auroc, calibration_error
 from stem2sim_unet.locate import match
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import contamination, smooth_field, training_frame
@@ -56,8 +56,8 @@ def detections(folder: Path, frames: int, kind: str) -> None:
     for k, dose in enumerate((60.0, 100.0, 300.0, 1000.0, 3000.0)):
         recipe = Recipe(dose=(dose, dose), empty=0.0, **KINDS[kind])
         seeds = range(FIRST_SEED + 1000 * k, FIRST_SEED + 1000 * k + frames)
-        seen = Examined.of(ensemble, (training_frame(recipe, np.random.default_rng(seed)) for seed in seeds))
-        scores = seen.scores(confidence)
+        evaluation = Evaluation.of(ensemble, (training_frame(recipe, np.random.default_rng(seed)) for seed in seeds))
+        scores = evaluation.scores(confidence)
         area = scores["AUROC of probability, true against false"]
         text = ", ".join(f"{name} {scores[name]:.4f}" for name in ("precision", "recall", "right species"))
         law(f"{kind}, {dose:g} e/Å²: AUROC {area:.4f} (>= 0.99); {text}", area >= 0.99)
@@ -109,7 +109,7 @@ def generated_frames(segmenter: Unet) -> None:
     """Noise, even frames and contamination are refused; graphene at any dose and size is not."""
     rng = np.random.default_rng(0)
     shape = (256, 256)
-    foreign = {"noise": 0, "counting noise": 0, "blank": 0, "contamination": 0}
+    refusals = {"noise": 0, "counting noise": 0, "blank": 0, "contamination": 0}
     for _ in range(10):
         flat = np.full(shape, rng.uniform(0.3, 3), dtype=np.float32) + 0.1 * smooth_field(shape, 60, rng)
         dirt = contamination(shape, 0.09, rng)
@@ -122,8 +122,8 @@ def generated_frames(segmenter: Unet) -> None:
             "contamination": Scan(dose=1000).expose((dirt + 0.3).astype(np.float32), 0.09, rng),
         }
         for kind, pixels in frames.items():
-            foreign[kind] += bool(refused(segmenter, pixels, float(rng.uniform(0.07, 0.12))))
-    for kind, count in foreign.items():
+            refusals[kind] += bool(refused(segmenter, pixels, float(rng.uniform(0.07, 0.12))))
+    for kind, count in refusals.items():
         law(f"{kind}: {count} of 10 refused", count == 10)
     accepted = 0
     for k in range(20):
@@ -160,12 +160,12 @@ if __name__ == "__main__":
     if poscar.is_file():
         papers_frame(segmenter, poscar)
     else:
-        print(f"no paper_frame/POSCAR at {given.data}: left out")
+        print(f"no paper_frame/POSCAR at {given.data}: skipped")
     for kind in KINDS:
         detections(given.weights or SHIPPED, given.frames, kind)
     generated_frames(segmenter)
     if (given.data / "stem").is_dir():
         real_frames(segmenter, given.data / "stem")
     else:
-        print(f"no real frames at {given.data}: left out")
+        print(f"no real frames at {given.data}: skipped")
     sys.exit(missed > 0)

@@ -29,8 +29,8 @@ from ase.io import read
 from atomai.utils import ase_obj_basic
 from scipy.spatial import cKDTree
 
-from stem2sim.geometry.bonds import bonds, neighbours
-from stem2sim.geometry.pairs import pairs_within
+from stem2sim.geometry.bonds import Bonds
+from stem2sim.geometry.pairs import near_pairs
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.structure import Structure
@@ -81,7 +81,7 @@ def one(file: Path) -> Atoms:
 def clashes(atoms: Atoms) -> int:
     """Return pairs of heavy atoms under 1.2 Å, across borders too."""
     heavy = atoms[atoms.numbers != 1]
-    return len(pairs_within(heavy, CLASH)[0]) // 2
+    return len(near_pairs(heavy, CLASH).i) // 2
 
 
 def paper(file: Path) -> bool:
@@ -100,7 +100,7 @@ def paper(file: Path) -> bool:
             start = time.perf_counter()
             cell = atomai(atoms, 0.0952, Path(name))
             theirs.append(time.perf_counter() - start)
-    i, j, d = bonds(true.atoms)
+    i, j, d = true.bonds.once
     carbon = (true.atoms.numbers[i] == 6) & (true.atoms.numbers[j] == 6)
     for finding in patch.findings:
         print(f"     {finding}")
@@ -108,7 +108,7 @@ def paper(file: Path) -> bool:
     close = [clashes(chain(found, Place(), Cell(cubic=cubic)).atoms) for cubic in (False, True)]
     print(f"     pairs under {CLASH} Å as published: {close} in a box and a cube, {clashes(cell)} in AtomAI's cell")
     print(f"     ours {min(ours):.3f} s, all steps; AtomAI's writer {min(theirs):.3f} s")
-    closest = float(pairs_within(true.atoms, 2.0)[2].min())
+    closest = float(near_pairs(true.atoms, 2.0).lengths.min())
     good = min(ours) < 1 and closest > 0.9 and 1.41 <= float(np.median(d[carbon])) <= 1.43
     print(f"{'ok  ' if good else 'MISS'} the paper's frame")
     return good
@@ -130,10 +130,10 @@ def random_frames(count: int) -> bool:
             inside = set(np.flatnonzero(((xy > low) & (xy < high)).all(axis=1)).tolist())
             source = flake.atoms.arrays["source"]
             wrong["atoms lost or added"] += not inside <= set(source.tolist()) or int((source >= 0).sum()) > len(sheet)
-            lacking = [k for k, n in enumerate(neighbours(flake.atoms)) if source[k] >= 0 and len(n) != 3]
+            lacking = [k for k, n in enumerate(flake.bonds.neighbours) if source[k] >= 0 and len(n) != 3]
             wrong["bare edges"] += len(lacking) > 0
             cell = chain(found, Place(), Periodic(repeats=(5, 5)))
-            wrong["seams"] += {len(n) for n in neighbours(cell.atoms)} != {3} or clashes(cell.atoms) > measured
+            wrong["seams"] += {len(n) for n in cell.bonds.neighbours} != {3} or clashes(cell.atoms) > measured
             theirs = atomai(sheet, float(rng.uniform(0.05, 0.2)), Path(name))
             wrong["close pairs in AtomAI's"] += clashes(theirs) > measured
     print("     of", count, "frames of perfect graphene:", ", ".join(f"{n} with {what}" for what, n in wrong.items()))
@@ -163,11 +163,12 @@ def random_images(count: int) -> bool:
         added = (cKDTree(sheet.positions[:, :2]).query(seen)[0] > 0.5).sum()
         heavy = made[made.numbers != 1]
         whole = ((xy > margin) & (xy < width - margin)).all(axis=1)  # what the border cuts is seen less well
-        i, j, d = pairs_within(heavy, CLASH)
+        clashing = near_pairs(heavy, CLASH)
+        i, j, d = clashing.i, clashing.j, clashing.lengths
         close += bool((whole[i] | whole[j]).any()) or bool((d < 0.9).any())
         wrong += int(missed + added)
         inside += len(true)
-        bare += any(len(near) != 3 for near, s in zip(neighbours(made), source, strict=True) if s >= 0)
+        bare += any(len(near) != 3 for near, s in zip(Bonds.of(made).neighbours, source, strict=True) if s >= 0)
     print(
         f"     of {count} images: {close} with pairs under {CLASH} Å inside or 0.9 Å anywhere, {bare} with bare edges; "
         f"of {inside} atoms inside {wrong} lost or added"

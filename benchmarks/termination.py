@@ -18,7 +18,6 @@ import numpy as np
 from ase.build import graphene_nanoribbon
 
 from stem2sim.engines.engine_simulator import read_engine
-from stem2sim.geometry.bonds import bonds, neighbours
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
@@ -58,7 +57,7 @@ def edged(kind: str) -> Structure:
 
 def bonded(structure: Structure) -> set[tuple[int, int]]:
     """Return every pair of bonded atoms."""
-    i, j, _ = bonds(structure.atoms)
+    i, j, _ = structure.bonds.once
     return set(zip(i.tolist(), j.tolist(), strict=True))
 
 
@@ -68,7 +67,7 @@ def tried(name: str, flake: Structure, steps: int) -> bool:
     hydrogen = made.atoms[made.atoms.numbers == 1]
     closest = float((hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min())
     told = " ".join(made.findings)
-    lacking = [k for k, near in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(near) != 3]
+    lacking = [k for k, near in enumerate(made.bonds.neighbours) if made.atoms[k].symbol == "C" and len(near) != 3]
     forgotten = [k for k in lacking if not re.search(rf"\bC {k}\b", told)]
     with tempfile.TemporaryDirectory() as folder:
         (relaxed,) = read_engine({"use": "xtb", "max_steps": steps}).simulate(made, Path(folder))

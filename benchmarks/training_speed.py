@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stem2sim_unet.cohort import descend
 from stem2sim_unet.recipe import Recipe
+from stem2sim_unet.trainer import descend
 from stem2sim_unet.training import Training, batch_of, class_weights, generated, new_network
 
 if TYPE_CHECKING:

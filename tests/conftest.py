@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, settings
 
 from stem2sim.config.config import read_config
 from stem2sim.engines.engine import Engine
-from stem2sim.run.pipeline import run
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_image, graphene_sheet
+from tests.made_runs import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

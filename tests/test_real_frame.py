@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial import Delaunay
 from skimage.feature import peak_local_max
 
-from stem2sim.geometry.bonds import bond_lengths
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.structure import Structure
 from tests.conftest import stem2sim, table_of
 
@@ -37,7 +37,7 @@ def test_a_real_frame_from_pixels_to_dynamics(stem: Path, tmp_path: Path) -> Non
     assert relaxation["converged"]
     relaxed = Structure.read(tmp_path / "01-xtb" / "result.extxyz").atoms
     assert relaxed.get_chemical_symbols().count("Si") == 1
-    lengths = bond_lengths(relaxed)
+    lengths = Bonds.of(relaxed).lengths()
     assert 1.40 < lengths["C-C"].mean() < 1.46
     assert ((lengths["C-H"] > 1.07) & (lengths["C-H"] < 1.11)).all()
     assert len(lengths["C-Si"]) == 3
@@ -83,7 +83,7 @@ def test_molybdenum_disulphide_from_a_table_of_columns(stem: Path, tmp_path: Pat
     atoms = structure.atoms
     assert set(atoms.symbols) == {"Mo", "S"}
     assert 1.5 < atoms.symbols.count("S") / atoms.symbols.count("Mo") < 2.5
-    kinds = bond_lengths(atoms)
+    kinds = Bonds.of(atoms).lengths()
     assert np.median(kinds["Mo-S"]) == pytest.approx(2.41, abs=0.04)
     assert {check.severity for check in structure.checks} <= {"note", "warning"}
     assert any("Mo with" in check.text and "S with" in check.text for check in structure.checks)

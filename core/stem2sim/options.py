@@ -1,16 +1,15 @@
-"""Options of stages: reading them, with one line for people where they are wrong."""
+"""Options of stages: reading them, one line for people where they are wrong, and what their types say of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from stem2sim.errors import BadInput, nearest
 from stem2sim.registry import installed
-
-if TYPE_CHECKING:
-    from stem2sim.stages import Stage
+from stem2sim.stages import Stage, holds_paths
 
 
 def read_stage(kind: str, given: Any, place: str) -> Stage:
@@ -65,6 +64,61 @@ def explained(problem: ValidationError, place: str, model: type[BaseModel]) -> s
         return f"{where}: {message}"
     option = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
     return f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")
+
+
+def resolve_stage_paths(kind: str, table: Any, folder: Path) -> None:
+    """Make relative paths in the table of a stage count from a folder, in place.
+
+    Args:
+        kind: segmenter, builder or simulator.
+        table: of a config; one that names no stage that is installed is left as it is (see `read_stage`).
+        folder: that relative paths count from.
+    """
+    if not isinstance(table, dict) or not isinstance(table.get("use"), str):
+        return
+    try:
+        stage = installed().find(kind, table["use"])
+    except BadInput:
+        return
+    resolve_paths(stage, table, folder)
+
+
+def resolve_paths(model: type[BaseModel], table: dict[str, Any], folder: Path) -> None:
+    """Make relative paths in the options of a model count from a folder, in place; stages within it too."""
+    for name, field in model.model_fields.items():
+        value = table.get(name)
+        if holds_paths(field.annotation):
+            if isinstance(value, str):
+                table[name] = str((folder / value).resolve())
+            elif isinstance(value, list):
+                table[name] = [str((folder / one).resolve()) if isinstance(one, str) else one for one in value]
+        elif inner := _stage_of(field.annotation):
+            resolve_stage_paths(inner.kind, value, folder)
+
+
+def recorded_paths(kind: str, made: dict[str, Any]) -> list[Path]:
+    """Return the files and folders that the recorded options of a stage name, those of stages within it too.
+
+    Args:
+        kind: segmenter, builder or simulator.
+        made: what `Stage.provenance` gave; one of a stage that is not installed here names none.
+    """
+    try:
+        stage = installed().find(kind, str(made.get("use")))
+    except BadInput:
+        return []
+    found = []
+    for name, field in stage.model_fields.items():
+        value = made.get(name)
+        if holds_paths(field.annotation):
+            found += [Path(one) for one in (value if isinstance(value, list) else [value]) if one]
+        elif (inner := _stage_of(field.annotation)) and isinstance(value, dict):
+            found += recorded_paths(inner.kind, value)
+    return found
+
+
+def _stage_of(annotation: Any) -> type[Stage] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Stage) else None
 
 
 def without_none(value: Any) -> Any:

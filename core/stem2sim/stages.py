@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,11 +21,11 @@ from pydantic import (
 )
 
 from stem2sim.errors import BadInput, NotRun
+from stem2sim.files import fingerprint
 from stem2sim.packages import distribution_of, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
@@ -31,15 +33,20 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 
+def holds_paths(annotation: Any) -> bool:
+    """Return whether an option of this type is a path, or several."""
+    return annotation is Path or any(holds_paths(inner) for inner in get_args(annotation))
+
+
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     what: str
     state: Literal["ok", "note", "missing"]
     found: str
     fix: str = ""
-    """The line that mends it."""
+    """The command that fixes it."""
 
 
 class Stage(BaseModel, ABC):
@@ -93,8 +100,17 @@ class Stage(BaseModel, ABC):
         return references(type(self).__module__.partition(".")[0], self.cited())
 
     def input_fingerprint(self) -> str:
-        """Return a hash of whatever is read besides input and options (a table, a weights file); '' for nothing."""
-        return ""
+        """Return a hash of whatever is read besides input and options; '' for nothing.
+
+        That is the content of every file that an option names. A stage that is given a folder knows which of its files
+        it reads, and says so here.
+        """
+        named = (
+            getattr(self, name) for name, field in type(self).model_fields.items() if holds_paths(field.annotation)
+        )
+        files = [path for value in named for path in (value if isinstance(value, tuple) else (value,))]
+        hashes = [sha256(path.read_bytes()).hexdigest() for path in files if path is not None and path.is_file()]
+        return hashes[0] if len(hashes) == 1 else fingerprint(*hashes) if hashes else ""
 
 
 class Segmenter(Stage):
@@ -119,6 +135,14 @@ class Builder(Stage):
 
     kind: ClassVar[str] = "builder"
 
+    def elements(self) -> frozenset[str]:
+        """Return the elements that this builder adds with these options; default: none.
+
+        Raises:
+            BadInput: a file that it takes them from is missing or damaged.
+        """
+        return frozenset()
+
     @abstractmethod
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one or more new structures.
@@ -130,6 +154,19 @@ class Builder(Stage):
         Raises:
             BadInput: the structure cannot be built with these options.
         """
+
+
+class Workload(NamedTuple):
+    """How much a simulation of one structure computes, for an estimate of its cost."""
+
+    engine: Simulator
+    """Whose forces."""
+    steps: int
+    """Force evaluations beyond the first ones."""
+    starts: int
+    """Trajectories, relaxations or single points, each with a first evaluation."""
+    known: bool = True
+    """Whether the number of steps is fixed; a relaxation takes what it takes."""
 
 
 class Simulator(Stage):
@@ -154,6 +191,10 @@ class Simulator(Stage):
             BadInput: a structure or an option this simulator cannot run.
             StageFailed: it ran and ended without a result. Not converging is a result, not a failure.
         """
+
+    def workload(self) -> Workload | None:
+        """Return how much it computes; None where that is not known, or nothing with an engine."""
+        return None
 
     def prepare(self, structure: Structure, workdir: Path) -> str:
         """Write what the external program needs; return one line that says where it is and what to do next.

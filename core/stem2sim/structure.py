@@ -15,15 +15,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint, write_atomically
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
-from stem2sim.geometry.pairs import SLACK, describe_pairs, pairs_within
+from stem2sim.geometry.pairs import SLACK, describe_pairs, near_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 
 CLOSEST = 0.9
 """[Å]; no two atoms of any structure we build or simulate are closer, across any boundary (H-H is 0.74, C-H 1.09)."""
+
+SURFACE, ADSORBATE = "surface", "adsorbate"
+"""`Structure.label` of the two references that an adsorption energy needs: the bare surface, and the free adsorbate in
+the same box. A builder that places an adsorbate yields both, and one structure for each site under any other label."""
+
+SAMPLE = "sample-"
+"""Before the number in the `Structure.label` of structures that were drawn from the uncertainties of one image: their
+results are averaged."""
 
 VACUUM = 10.0
 """[Å] on each side of a structure that no builder gave a cell."""
@@ -67,7 +78,7 @@ class Structure(BaseModel):
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
     findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
     checks: tuple[Finding, ...] = Field((), description="what validation found, the worst first")
-    label: str = Field("", description="tells the variants of one builder apart, such as the site of an ad-atom")
+    label: str = Field("", description="name of a variant, where a builder yields several: the site of an ad-atom, say")
 
     @classmethod
     def empty(cls) -> Self:
@@ -83,6 +94,24 @@ class Structure(BaseModel):
                 "findings": (*self.findings, *findings),
             }
         )
+
+    def part(self, kept: NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> Self:
+        """Return the structure of a part of the atoms, with their bonds.
+
+        Args:
+            kept: a mask (atoms,), or the numbers of the part in ascending order.
+        """
+        part = self.model_copy(update={"atoms": self.atoms[np.asarray(kept)]})
+        part.__dict__["bonds"] = self.bonds.among(np.asarray(kept))
+        return part
+
+    @property
+    def bonds(self) -> Bonds:
+        """The bond graph of the atoms, built when it is first needed and kept as long as the atoms stay as they are."""
+        bonds: Bonds | None = self.__dict__.get("bonds")  # copies of a model share it: the atoms may be others there
+        if bonds is None or not bonds.match(self.atoms):
+            bonds = self.__dict__["bonds"] = Bonds.of(self.atoms)
+        return bonds
 
     @property
     def electrons(self) -> int:
@@ -117,11 +146,11 @@ class Structure(BaseModel):
 
     def check_distances(self, closest: float = CLOSEST, advice: str = "check positions, scale and cell") -> None:
         """Raise BadInput naming the closest pairs of atoms if any is closer than `closest` [Å], and what would help."""
-        i, j, d = pairs_within(self.atoms, closest - SLACK)  # rounding must not decide at the limit itself
-        once = i <= j
-        if not once.any():
+        close = near_pairs(self.atoms, closest - SLACK)
+        close = close.chosen(close.i <= close.j)
+        if len(close.i) == 0:
             return
-        pairs = sorted(zip(d[once].tolist(), i[once].tolist(), j[once].tolist(), strict=True))
+        pairs = sorted(zip(close.lengths.tolist(), close.i.tolist(), close.j.tolist(), strict=True))
         raise BadInput(f"atoms closer than {closest:g} Å: {describe_pairs(self.atoms, pairs)}; {advice}")
 
     def write(self, path: Path) -> None:

@@ -99,11 +99,11 @@ class Dftb(ElectronicEngine):
         inputs = self._input(structure)
         made_with = {"structure": structure.fingerprint(), **self.provenance()}
         claim = Claim(workdir, "single-point", made_with, workdir / CHARGES)
-        ended = single_point(self._job(workdir), inputs, structure.atoms, claim.resumed, self.max_iterations)
+        point = single_point(self._job(workdir), inputs, structure.atoms, claim.resumed, self.max_iterations)
         reason = "energy and forces of the given structure"
-        if ended.saved_charges:
+        if point.saved_charges:
             reason += ", started from the saved charges of an earlier run"
-        yield self.result(structure, structure.atoms, ended.energy, ended.forces, reason, seconds=ended.seconds)
+        yield self.result(structure, structure.atoms, point.energy, point.forces, reason, seconds=point.seconds)
         claim.settle()
 
     def _native(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
@@ -116,16 +116,16 @@ class Dftb(ElectronicEngine):
         earlier = workdir / EARLIER
         saved = earlier if earlier.is_file() else workdir / GEOMETRIES
         claim = Claim(workdir, "native", {"structure": structure.fingerprint(), **made_with}, saved)
-        ended = relax(self._job(workdir), inputs, structure.atoms, claim.resumed, self.fmax, self.max_steps)
-        result = self.result(structure, ended.atoms, ended.energy, ended.forces, "", seconds=ended.seconds)
+        relaxed = relax(self._job(workdir), inputs, structure.atoms, claim.resumed, self.fmax, self.max_steps)
+        result = self.result(structure, relaxed.atoms, relaxed.energy, relaxed.forces, "", seconds=relaxed.seconds)
         reason = (
-            f"largest force {result.largest_force:.4f} eV/Å after {len(ended.energies) - 1} steps of DFTB+'s own "
+            f"largest force {result.largest_force:.4f} eV/Å after {len(relaxed.energies) - 1} steps of DFTB+'s own "
             "driver, "
-            + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
+            + ("within" if relaxed.converged else f"not converged: max_steps = {self.max_steps} reached before")
             + f" fmax = {self.fmax} eV/Å"
         )
-        series = {"energy [eV]": ended.energies}
-        yield result.model_copy(update={"reason": reason, "converged": ended.converged, "observables": series})
+        series = {"energy [eV]": relaxed.energies}
+        yield result.model_copy(update={"reason": reason, "converged": relaxed.converged, "observables": series})
         claim.settle()
 
     def motions(

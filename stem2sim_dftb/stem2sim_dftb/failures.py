@@ -40,11 +40,11 @@ def failure(log: Path, status: int | None) -> str:
 
 
 def _known(output: str) -> str | None:
-    found = known_failure(output, FAILURES)
-    if found is None:
+    known = known_failure(output, FAILURES)
+    if known is None:
         return None
     detail = DETAIL.search(output)
-    return found.meaning + (f" ({(detail[1] or detail[2]).strip()})" if detail else "")
+    return known.meaning + (f" ({(detail[1] or detail[2]).strip()})" if detail else "")
 
 
 def _error_block(output: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What AtomAI's `EnsemblePredictor` and `Locator` give, number for number, without AtomAI.
+"""The results of AtomAI's `EnsemblePredictor` and `Locator`, number for number, without AtomAI.
 
 For comparison with results that others got with AtomAI. It is not how the U-Net stage reads a frame: these rules
 normalise a stack as one, report an atom once per class that claims it, and merge discs that touch.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.5
 BORDER = 5
-"""[pixels]; what is centred closer to an edge is dropped."""
+"""[pixels]; regions centred closer to an edge are discarded."""
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def predict(members: Iterable[UnetNetwork], pixels: NDArray[Any]) -> tuple[Float
     """Return mean and variance over the members of the class probabilities, each (frames, rows, columns, classes).
 
     Args:
-        members: networks; they may be made one by one, each is asked once.
+        members: networks; they may be built one by one, each is used once.
         pixels: (rows, columns) or (frames, rows, columns) intensities; as in AtomAI the whole stack is scaled to 0..1
             at once, so a frame's result depends on the others.
 

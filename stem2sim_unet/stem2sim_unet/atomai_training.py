@@ -1,4 +1,4 @@
-"""Training with AtomAI's own loop, for members that differ from its ensembles in nothing but their frames."""
+"""Training with AtomAI's own loop, for members that differ from its ensembles only in their frames."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet.labelled import IGNORED
 from stem2sim_unet.network import UnetNetwork
-from stem2sim_unet.train import NOTE_EVERY, held_out, keep_member, member_file, note_loss
-from stem2sim_unet.training import OF_A_START, generated
+from stem2sim_unet.training import OF_A_START, RECORD_EVERY, generated
+from stem2sim_unet.training_files import member_file, record_loss
+from stem2sim_unet.validation import held_out, save_if_learnt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +38,12 @@ def check_options(training: Training) -> None:
     """Raise BadInput for what AtomAI's loop cannot do."""
     if training.snapshots > 1:
         raise BadInput(
-            f'trainer "atomai" takes one member from each start, not {training.snapshots}; snapshots = 1 with '
-            f"starts = {training.starts * training.snapshots} gives as many"
+            f'trainer "atomai" gives one member per start, not {training.snapshots}; snapshots = 1 with '
+            f"starts = {training.starts * training.snapshots} gives the same number"
         )
     for name in ("average", "baseline"):
         if getattr(training, name):
-            raise BadInput(f'trainer "atomai" has no option {name}; trainer = "stem2sim" has')
+            raise BadInput(f'trainer "atomai" does not support the option {name}; use trainer = "stem2sim"')
 
 
 def train_with_atomai(training: Training, out: Path, own: tuple[Tensor, Tensor] | None) -> None:
@@ -51,7 +52,7 @@ def train_with_atomai(training: Training, out: Path, own: tuple[Tensor, Tensor] 
     What differs from our own loop is AtomAI's: classes weigh alike in the loss, Adam without decay of the weights,
     batches that are cut once and never change, and no augmentation (its augmentor drops every patch that lacks one of
     the classes). The learning rates are `Training.rate`. Pixels of the user's frames whose label is to be ignored
-    become background, because its loss ignores nothing. A start that is cut off begins anew.
+    become background, because its loss ignores nothing. An interrupted start begins anew.
 
     Args:
         training: all options.
@@ -74,8 +75,8 @@ def train_with_atomai(training: Training, out: Path, own: tuple[Tensor, Tensor] 
             with TemporaryDirectory(prefix="atomai-", dir=out) as folder, _surroundings_kept(), redirect_stdout(_Log()):
                 losses, network = _one_start(training, seed, pool, folder, advance, start)
             for step, loss, seconds in losses:
-                note_loss(out, seed, step, loss, seconds)
-            keep_member(training, seed, training.steps, network, file)
+                record_loss(out, seed, step, loss, seconds)
+            save_if_learnt(training, seed, training.steps, network, file)
 
 
 def _one_start(
@@ -106,7 +107,7 @@ def _one_start(
         step_of_atomai(number)
         loss, done = float(trainer.loss_acc["train_loss"][-1]), number + 1
         advance(note=f"start {start + 1} of {training.starts}, loss {loss:.4f}")
-        if done % NOTE_EVERY == 0 or done == training.steps:
+        if done % RECORD_EVERY == 0 or done == training.steps:
             now = time.monotonic()
             losses.append((done, loss, now - since))
             since = now
@@ -142,8 +143,8 @@ def _pool(training: Training, seed: int, own: tuple[Tensor, Tensor] | None) -> D
     absent = [name for k, name in enumerate(training.recipe.classes) if k not in there]
     if absent:
         raise BadInput(
-            f'trainer "atomai" needs every class in its frames, and these {training.frames} hold no '
-            f"{', '.join(absent)}; more frames, or a larger mean of that impurity, would do"
+            f'trainer "atomai" needs frames of every class, and these {training.frames} contain no '
+            f"{', '.join(absent)}; use more frames, or a larger mean of that impurity"
         )
     return pixels, labels
 

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
 if TYPE_CHECKING:
-    from stem2sim_unet.card import Card
+    from pydantic import BaseModel
+
+    from stem2sim_unet.model_card import ModelCard
     from stem2sim_unet.training import Training
+
+Options = TypeVar("Options", bound="BaseModel")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of an ensemble.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write the ensemble to.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the card as JSON on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the model card as JSON on standard output.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log.")]
 
-unet = typer.Typer(help="Exchange, adapt and describe ensembles of U-Nets.", no_args_is_help=True)
+unet = typer.Typer(help="Import, export, adapt and describe ensembles of U-Nets.", no_args_is_help=True)
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(help="Training config (.toml); left out, as the shipped.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Training config (.toml); default: that of the shipped ensemble.")
+    ] = None,
     out: Out = Path("ensemble"),
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train an ensemble on generated frames, labelled frames of your own, or both. Goes on where it was cut off."""
+    """Train an ensemble on generated frames, on labelled frames of your own, or on both. Resumes if interrupted."""
     from stem2sim.cli.console import console
     from stem2sim_unet.train import train as train_ensemble
 
@@ -36,16 +42,16 @@ def train(
 
 @unet.command("import")
 def import_(
-    model: Annotated[Path, typer.Argument(help="AtomAI's file of one model or an ensemble (.tar).")],
+    model: Annotated[Path, typer.Argument(help="AtomAI's file of a model or an ensemble (.tar).")],
     out: Out,
-    classes: Annotated[str, typer.Option(help="Species of its classes in order, without background: C,Si")],
-    recipe: Annotated[Path | None, typer.Option(help="Training config whose recipe to calibrate on.")] = None,
+    classes: Annotated[str, typer.Option(help="Species of its classes in order, without the background: C,Si")],
+    recipe: Annotated[Path | None, typer.Option(help="Training config with the recipe for the calibration.")] = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Read AtomAI's model file, without running anything in it, into a folder of safetensors."""
+    """Convert an AtomAI model file to a folder of safetensors, without running any code in it."""
     from stem2sim.cli.console import console
-    from stem2sim_unet.exchange import from_atomai
+    from stem2sim_unet.atomai_conversion import from_atomai
 
     with console(verbose):
         card = from_atomai(model, tuple(classes.split(",")), read_training(recipe) if recipe else None, out)
@@ -55,7 +61,7 @@ def import_(
 @unet.command("export")
 def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to write, such as model.tar.")]) -> None:
     """Write an ensemble as a file that AtomAI's load_model or load_ensemble reads."""
-    from stem2sim_unet.exchange import to_atomai
+    from stem2sim_unet.atomai_conversion import to_atomai
 
     to_atomai(folder, model)
     typer.echo(model)
@@ -65,45 +71,45 @@ def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to w
 def adapt(
     images: Annotated[list[Path], typer.Argument(help="Frames of the new kind.")],
     out: Out,
-    weights: Annotated[Path | None, typer.Option(help="Ensemble to adapt; left out, the shipped one.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Ensemble to adapt; default: the shipped one.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Training config of that ensemble.")] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="Where the files do not say [Å].")] = None,
-    rounds: Annotated[int, typer.Option(help="Times to select and fine-tune.")] = 1,
-    steps: Annotated[int, typer.Option(help="Fine-tuning steps per member; 0 selects only.")] = 150,
+    pixel_size: Annotated[float | None, typer.Option(help="For files that do not state it [Å].")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of selecting and fine-tuning.")] = 1,
+    steps: Annotated[int, typer.Option(help="Fine-tuning steps per member; 0: select only.")] = 150,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Fit an ensemble to new frames: members that fit them are kept and fine-tuned on what they agree about."""
+    """Adapt an ensemble to new frames: select the members that suit them, and fine-tune on what these agree about."""
     from stem2sim.cli.console import console
     from stem2sim.imaging.readers import read_image
     from stem2sim_unet import SHIPPED
-    from stem2sim_unet.adapt import adapt as adapt_ensemble
+    from stem2sim_unet.adapt import Adaptation
 
     with console(verbose):
+        adaptation = _validated(Adaptation, {"rounds": rounds, "steps": steps})
         frames = [read_image(path, pixel_size) for path in images]
-        plan = read_training(recipe)
-        card = adapt_ensemble(weights or SHIPPED, frames, plan.recipe, out, rounds=rounds, steps=steps)
+        card = adaptation.adapt(weights or SHIPPED, frames, read_training(recipe).recipe, out)
     _print(card, out, json)
 
 
 @unet.command("card")
-def card(folder: Annotated[Path | None, typer.Argument(help="Folder of an ensemble; the shipped one.")] = None) -> None:
-    """Print the card of an ensemble: how it was trained, how good it is, what it is not for."""
+def card(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of an ensemble; default: the shipped one.")] = None,
+) -> None:
+    """Print the model card of an ensemble: its training, its accuracy and its limits."""
     from stem2sim_unet import SHIPPED
-    from stem2sim_unet.card import Card
+    from stem2sim_unet.model_card import ModelCard
 
-    typer.echo(Card.read(folder or SHIPPED).model_dump_json(indent=1))
+    typer.echo(ModelCard.read(folder or SHIPPED).model_dump_json(indent=1))
 
 
 def read_training(path: Path | None) -> Training:
     """Return the training of a TOML file; the shipped ensemble's where there is none.
 
     Raises:
-        BadInput: a file that does not read, or an option that does not exist or fit.
+        BadInput: a file that cannot be read, an unknown option, or a value that an option does not accept.
     """
-    from pydantic import ValidationError
-
-    from stem2sim.config.config import read_toml
+    from stem2sim.config.tree import read_toml
     from stem2sim.errors import BadInput
     from stem2sim_unet.training import Training
 
@@ -112,25 +118,45 @@ def read_training(path: Path | None) -> Training:
     if not path.is_file():
         raise BadInput(f"no training config at {path}")
     tree = read_toml(path)
-    _resolve(tree, path.parent)
+    _resolve_paths(tree, path.parent)
+    return _validated(Training, tree, f"{path.name}: ")
+
+
+def _validated(model: type[Options], values: dict[str, Any], source: str = "") -> Options:
+    """Return the options; BadInput in one line where they are wrong."""
+    from pydantic import ValidationError
+
+    from stem2sim.errors import BadInput
+    from stem2sim.options import explained
+
     try:
-        return Training.model_validate(tree)
+        return model.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path.name}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        at = _table_at(model, problem.errors()[0]["loc"])
+        raise BadInput(f"{source}{explained(problem, '', at)}") from None
 
 
-def _resolve(tree: dict[str, Any], folder: Path) -> None:
-    """Let paths in a config count from the config's own folder."""
+def _table_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model of the table that an option stands in, such as [recipe]."""
+    from pydantic import BaseModel
+
+    for step in location[:-1]:
+        field = model.model_fields.get(str(step))
+        inner = (field.annotation, *get_args(field.annotation)) if field else ()
+        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
+
+
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Resolve relative paths in a config against its own folder."""
     places = [(tree, "baseline"), (tree.get("recipe"), "material")]
-    places += [(one, key) for one in tree.get("labelled", []) for key in ("image", "atoms", "mask")]
+    places += [(frame, key) for frame in tree.get("labelled", []) for key in ("image", "atoms", "mask")]
     for table, key in places:
         if isinstance(table, dict) and isinstance(table.get(key), str) and (folder / table[key]).exists():
             table[key] = str((folder / table[key]).resolve())
 
 
-def _print(card: Card, folder: Path, json: bool) -> None:
+def _print(card: ModelCard, folder: Path, json: bool) -> None:
     if json:
         typer.echo(card.model_dump_json(indent=1))
         return

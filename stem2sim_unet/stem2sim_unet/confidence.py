@@ -1,4 +1,4 @@
-"""What the raw output of an ensemble is worth."""
+"""Calibrated confidence: from the raw output of an ensemble to probabilities and error bars."""
 
 from __future__ import annotations
 
@@ -46,45 +46,45 @@ class Confidence(BaseModel):
     noise: float = Field(description="[Å]")
     spread: float = Field(description="per unit of the foreground's spread over the networks [Å]")
 
-    def probability(self, found: Detections, noise: Floats | float) -> Floats:
+    def probability(self, detections: Detections, noise: Floats | float) -> Floats:
         """Return the probability that each detection is an atom, (atoms,), for the noise of its frame."""
-        x = _terms(found.foreground, found.information, noise)
+        x = _terms(detections.foreground, detections.information, noise)
         return np.asarray(1 / (1 + np.exp(-(x @ np.array(self.detection)))))
 
-    def shares(self, found: Detections) -> Floats:
+    def shares(self, detections: Detections) -> Floats:
         """Return class probabilities (atoms, species)."""
-        logs = self.sharpness * np.log(np.maximum(found.shares, LEAST_SHARE))
+        logs = self.sharpness * np.log(np.maximum(detections.shares, LEAST_SHARE))
         if self.brightness:
-            logs = logs + self.brightness_power * _likelihoods(found.brightness, np.array(self.brightness))
+            logs = logs + self.brightness_power * _likelihoods(detections.brightness, np.array(self.brightness))
         power = np.exp(logs - logs.max(axis=1, keepdims=True))
         return np.asarray(power / power.sum(axis=1, keepdims=True))
 
-    def position_std(self, found: Detections, noise: Floats | float) -> Floats:
+    def position_std(self, detections: Detections, noise: Floats | float) -> Floats:
         """Return the standard deviation of x, and of y, (atoms,) [Å]."""
-        return np.sqrt(self.floor**2 + (self.noise * noise) ** 2 + (self.spread * found.spread) ** 2)
+        return np.sqrt(self.floor**2 + (self.noise * noise) ** 2 + (self.spread * detections.spread) ** 2)
 
     @classmethod
     def fit(
-        cls, found: Detections, noise: Floats, true: NDArray[np.bool_], errors: Floats, species: NDArray[np.int64]
+        cls, detections: Detections, noise: Floats, true: NDArray[np.bool_], errors: Floats, species: NDArray[np.int64]
     ) -> Self:
         """Fit by maximum likelihood.
 
         Args:
-            found: detections of all frames together.
+            detections: of all frames.
             noise: (detections,) noise of their frames.
             true: (detections,) whether each is an atom.
             errors: (detections, 2) position errors [Å]; of the true ones.
             species: (detections,) true class; of the true ones.
         """
-        x = _terms(found.foreground, found.information, noise)
+        x = _terms(detections.foreground, detections.information, noise)
         sign = np.where(true, -1, 1)
 
         def unlikely(p: Floats) -> float:
             return float(np.logaddexp(0, sign * (x @ p)).mean() + 1e-5 * (p[1:] ** 2).sum())
 
         detection = optimize.minimize(unlikely, np.array([0.0, 1.0, 0.0, 0.0]), method="BFGS").x
-        raw = np.log(np.maximum(found.shares[true], LEAST_SHARE))
-        right, bright = species[true], found.brightness[true]
+        raw = np.log(np.maximum(detections.shares[true], LEAST_SHARE))
+        right, bright = species[true], detections.brightness[true]
         usual = _usual_brightness(bright, right, raw.shape[1])
         likelihoods = _likelihoods(bright, usual) if len(usual) else np.zeros_like(raw)
         # every species counts the same: impurities are few, and what is asked for most
@@ -100,7 +100,7 @@ class Confidence(BaseModel):
 
         def off(p: Floats) -> float:
             a, b, c = np.exp(p)
-            variance = a + b * noise[true] ** 2 + c * found.spread[true] ** 2
+            variance = a + b * noise[true] ** 2 + c * detections.spread[true] ** 2
             return float((np.log(variance) + squares / variance).mean())
 
         best = np.exp(optimize.minimize(off, np.log([0.03**2, 0.01**2, 0.05**2]), method="Nelder-Mead").x)
@@ -115,7 +115,7 @@ class Confidence(BaseModel):
             spread=wide,
         )
         # errors have longer tails than a normal spread: what is promised is that 68 % lie within
-        std = plain.position_std(found, noise)[true]
+        std = plain.position_std(detections, noise)[true]
         scale = float(np.quantile(np.abs(errors[true]) / std[:, None], 0.6827))
         return plain.model_copy(update={"floor": floor * scale, "noise": noisy * scale, "spread": wide * scale})
 

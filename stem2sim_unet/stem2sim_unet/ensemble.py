@@ -1,8 +1,8 @@
-"""Networks that look at one frame and are asked together."""
+"""An ensemble of networks, read from its folder, and its prediction for one frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -11,54 +11,34 @@ from shutil import which
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet import SHIPPED
-from stem2sim_unet.card import Card
-from stem2sim_unet.ranges import read_ranges, rounded_layers
+from stem2sim_unet.activation_ranges import read_ranges, rounded_layers
+from stem2sim_unet.model_card import ModelCard
+from stem2sim_unet.prediction import Maps, Prediction, entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    Look = Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]]
+    from numpy.typing import NDArray
+
+    Networks = Callable[[NDArray[np.float32]], Iterator[NDArray[np.float32]]]
+    Weights = Mapping[str, NDArray[np.float32]]
 
 STRIDE = 8
 """Rows and columns must be multiples of this: three poolings by two."""
 
 TILE = 1024
-"""Longest side [pixels] that is looked at in one piece; larger frames cost memory, not accuracy."""
+"""Longest side [pixels] that is computed in one piece; larger frames are cut into tiles, to limit the memory."""
 
 OVERLAP = 96
-"""Pixels that a tile sees beyond what is taken from it: what a pixel's answer depends on lies within."""
+"""Pixels by which a tile is larger than the part of it that is used: more than the receptive field of the networks."""
 
-Maps = NDArray[np.float32]
 Backend = Literal["auto", "openvino", "torch"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What an ensemble makes of one frame."""
-
-    mean: Maps
-    """(classes, rows, columns) probability, the average over the networks."""
-    spread: Maps
-    """(classes, rows, columns) standard deviation over the networks."""
-    information: Maps
-    """(rows, columns) mutual information [nat]: entropy of the mean less the mean entropy."""
-
-    @property
-    def foreground(self) -> Maps:
-        """(rows, columns) probability of any atom."""
-        return np.asarray(1 - self.mean[-1])
-
-
-def entropy(probability: Maps) -> Maps:
-    """Return the entropy [nat] over the first axis."""
-    return np.asarray(-(probability * np.log(np.maximum(probability, 1e-12))).sum(axis=0))
 
 
 class Ensemble:
@@ -66,37 +46,43 @@ class Ensemble:
 
     def __init__(self, folder: Path = SHIPPED, backend: Backend = "auto") -> None:
         self.folder = folder
-        self.card = Card.read(folder)
+        self.card = ModelCard.read(folder)
         files = sorted(folder.glob("member-*.safetensors"))
         if not files:
             raise BadInput(f"no member-*.safetensors in {folder}")
-        self.members = [_weights(file, self.card) for file in files]
+        self.members: Sequence[Weights] = [_weights(file, self.card) for file in files]
         self.names = [file.stem for file in files]
-        self.backend = _chosen(backend)
-        self._look: Look | None = None
+        self.backend = _installed_backend(backend)
+        self._networks: Networks | None = None
 
     def __len__(self) -> int:
         return len(self.members)
 
-    def look(self, frame: Maps, members: int | None = None) -> Iterator[Maps]:
-        """Yield each member's class probabilities (classes, rows, columns) of a frame whose sides fit the stride."""
-        if self._look is None:
+    def with_members(self, members: Sequence[Weights]) -> Ensemble:
+        """Return the ensemble with these members (state dicts) instead of its own."""
+        ensemble = copy.copy(self)
+        ensemble.members, ensemble._networks = members, None
+        return ensemble
+
+    def member_predictions(self, frame: Maps, members: int | None = None) -> Iterator[Maps]:
+        """Yield each member's class probabilities (classes, rows, columns) for a frame whose sides fit the stride."""
+        if self._networks is None:
             if self.backend == "openvino":
                 from stem2sim_unet.openvino_backend import OpenvinoBackend
 
                 expected = rounded_layers(self.card.depths, self.card.filters)
                 ranges = read_ranges(self.folder, self.names, expected)
-                self._look = OpenvinoBackend(self.members, self.card.depths, ranges)
+                self._networks = OpenvinoBackend(self.members, self.card.depths, ranges)
             else:
                 from stem2sim_unet.torch_backend import TorchBackend
 
-                self._look = TorchBackend(self.members, self.card)
-        return islice(self._look(frame), members)
+                self._networks = TorchBackend(self.members, self.card)
+        return islice(self._networks(frame), members)
 
     def predict(self, frame: Maps, members: int | None = None) -> Prediction:
-        """Look at one normalised canonical frame (rows, columns), with all or the first few members.
+        """Return the prediction for one normalised canonical frame (rows, columns), of all or the first few members.
 
-        No member's maps are kept: the memory it takes does not grow with the ensemble.
+        No member's maps are kept: memory use does not grow with the size of the ensemble.
         """
         rows, columns = frame.shape
         padded = np.pad(frame, [(0, -n % STRIDE) for n in frame.shape], mode="reflect")
@@ -106,32 +92,36 @@ class Ensemble:
                 whole = self._averaged(padded, members, advance)
             else:
                 whole = np.zeros((2 * len(self.card.classes) + 1, *padded.shape), dtype=np.float32)
-                for seen, taken, within in pieces:
-                    whole[:, *taken] = self._averaged(padded[seen], members, advance)[:, *within]
+                for tile, taken, within in pieces:
+                    whole[:, *taken] = self._averaged(padded[tile], members, advance)[:, *within]
         classes = len(self.card.classes)
         whole = whole[:, :rows, :columns]
         return Prediction(whole[:classes], whole[classes:-1], whole[-1])
 
     def _averaged(self, frame: Maps, members: int | None, advance: Any) -> Maps:
         """Mean, spread and mutual information, stacked, from running sums (Welford)."""
-        mean = squares = doubt = np.zeros(0, dtype=np.float32)
+        mean = squares = entropies = np.zeros(0, dtype=np.float32)
         n = 0
-        for one in self.look(frame, members):
+        for probability in self.member_predictions(frame, members):
             n += 1
             if n == 1:
-                mean, squares, doubt = one.astype(np.float32), np.zeros_like(one, dtype=np.float32), entropy(one)
+                mean, squares, entropies = (
+                    probability.astype(np.float32),
+                    np.zeros_like(probability, dtype=np.float32),
+                    entropy(probability),
+                )
             else:
-                away = one - mean
+                away = probability - mean
                 mean += away / n
-                squares += away * (one - mean)
-                doubt += entropy(one)
+                squares += away * (probability - mean)
+                entropies += entropy(probability)
             advance()
-        information = np.maximum(entropy(mean) - doubt / n, 0)
+        information = np.maximum(entropy(mean) - entropies / n, 0)
         return np.concatenate([mean, np.sqrt(np.maximum(squares / n, 0)), information[None]])
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield what a tile sees, what is taken from it, and where that lies within it, as pairs of slices."""
+    """Yield each tile, the part of the frame that it gives, and where that lies in the tile, as pairs of slices."""
 
     def cuts(length: int) -> list[tuple[slice, slice, slice]]:
         if length <= TILE:
@@ -149,7 +139,7 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[Any, Any, Any]]:
             yield (r[0], c[0]), (r[1], c[1]), (r[2], c[2])
 
 
-def _chosen(backend: Backend) -> Literal["openvino", "torch"]:
+def _installed_backend(backend: Backend) -> Literal["openvino", "torch"]:
     there = find_spec("openvino") is not None
     if backend == "openvino" and not there:
         raise BadInput("backend openvino is not installed: pip install 'stem2sim-unet[openvino]'")
@@ -167,15 +157,17 @@ def _may_have_gpu() -> bool:
     return which("nvidia-smi") is not None or Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
 
 
-def _weights(file: Path, card: Card) -> dict[str, NDArray[np.float32]]:
+def _weights(file: Path, card: ModelCard) -> dict[str, NDArray[np.float32]]:
     try:
         stored = load_file(file)
     except (SafetensorError, OSError) as problem:
-        raise BadInput(f"{file} does not read as safetensors: {' '.join(str(problem).split())}") from None
+        raise BadInput(f"cannot read {file} as safetensors: {' '.join(str(problem).split())}") from None
     state = {name: np.asarray(value, dtype=np.float32) for name, value in stored.items()}
     made_for = state["px.weight"].shape[0] if "px.weight" in state else 0
     if made_for != len(card.classes):
-        raise BadInput(f"{file} has {made_for} classes, its card names {len(card.classes)}: {', '.join(card.classes)}")
+        raise BadInput(
+            f"{file} has {made_for} classes, its model card lists {len(card.classes)}: {', '.join(card.classes)}"
+        )
     wrong = [name for name, shape in expected_shapes(card).items() if name not in state or state[name].shape != shape]
     if wrong:
         depths = "-".join(map(str, card.depths))
@@ -185,7 +177,7 @@ def _weights(file: Path, card: Card) -> dict[str, NDArray[np.float32]]:
     return state
 
 
-def expected_shapes(card: Card) -> dict[str, tuple[int, ...]]:
+def expected_shapes(card: ModelCard) -> dict[str, tuple[int, ...]]:
     """Return name and shape of every weight that a member of this card has."""
     f, (d1, d2, d3, d4) = card.filters, card.depths
     shapes: dict[str, tuple[int, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,7 +12,7 @@ from stem2sim.errors import BadInput
 from stem2sim.imaging.lattice import find_lattice
 from stem2sim.imaging.readers import read_image
 from stem2sim.segmentation import AtomsTable
-from stem2sim_unet.canonical import Grid, normalise
+from stem2sim_unet.canonical_grid import Grid, normalise
 from stem2sim_unet.material import brightness
 from stem2sim_unet.synthetic import draw_labels
 
@@ -28,35 +28,41 @@ PATCH = 128
 STRIDE = 64
 
 IGNORED = 255
-"""Label of pixels that say nothing: padding, and what nobody was sure of."""
+"""Label of pixels that are ignored: padding, and where the label is uncertain."""
 
 
-class Labelled(BaseModel):
-    """One frame and what is in it."""
+class LabelledFrame(BaseModel):
+    """One frame with its labels: a table of atoms, or a mask."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: ClassVar[str] = "labelled"
+
     image: Path = Field(description="image file")
-    frame: int | None = Field(None, ge=0, description="of a stack, counted from 0")
-    pixel_size: float | None = Field(None, gt=0, description="where the file does not say [Å]")
+    frame: int | None = Field(None, ge=0, description="number of the frame in a stack, counted from 0")
+    pixel_size: float | None = Field(None, gt=0, description="for files that do not state it [Å]")
     atoms: Path | None = Field(None, description="table of all its atoms: x,y [Å],species")
-    mask: Path | None = Field(None, description=".npy or .png of the image's shape; its values count into mask_classes")
-    mask_classes: tuple[str, ...] = Field((), description="class of each value in the mask, such as background, C, Si")
-    calibrate: bool = Field(True, description="take the scale from the frame's own lattice where one stands out")
+    mask: Path | None = Field(
+        None, description=".npy or .png with the image's shape; its values are positions in mask_classes, from 0"
+    )
+    mask_classes: tuple[str, ...] = Field((), description="class of each value of the mask, such as background, C, Si")
+    calibrate: bool = Field(True, description="correct the scale by the frame's own lattice, if one is found")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.atoms is None) == (self.mask is None):
             raise ValueError(f"{self.image.name}: give either atoms or mask")
         if (self.mask is None) == bool(self.mask_classes):
-            raise ValueError(f"{self.image.name}: mask and mask_classes, the class of each of its values, go together")
+            raise ValueError(
+                f"{self.image.name}: mask and mask_classes (the class of each value) are given together or not at all"
+            )
         return self
 
     def patches(self, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return normalised patches (count, 128, 128) and their labels.
 
         Raises:
-            BadInput: an image, table or mask that does not read or does not fit the classes.
+            BadInput: an image, table or mask that cannot be read or does not fit the classes.
         """
         image = read_image(self.image, self.pixel_size, self.frame)
         material = recipe.sheet_of
@@ -69,8 +75,8 @@ class Labelled(BaseModel):
             labels = self._from_mask(image.shape, grid, recipe)
         labels[~covered(grid, image.shape)] = IGNORED
         pixels, labels = cut(frame, labels)
-        said = (labels != IGNORED).any(axis=(1, 2))  # a batch of nothing but ignored pixels has no loss
-        return pixels[said], labels[said]
+        labelled = (labels != IGNORED).any(axis=(1, 2))  # a batch of nothing but ignored pixels has no loss
+        return pixels[labelled], labels[labelled]
 
     def _from_atoms(self, path: Path, image: Image, grid: Grid, recipe: Recipe) -> NDArray[np.uint8]:
         table = AtomsTable.from_csv(path)
@@ -95,24 +101,24 @@ class Labelled(BaseModel):
             raise BadInput(f"{self.mask.name} has shape {values.shape}, its image {shape}")
         if values.min() < 0 or values.max() >= len(self.mask_classes):
             raise BadInput(
-                f"{self.mask.name} holds values {values.min()} to {values.max()}, mask_classes names "
+                f"{self.mask.name} holds values {values.min()} to {values.max()}, mask_classes lists "
                 f"{len(self.mask_classes)}: 0 to {len(self.mask_classes) - 1}"
             )
         own = np.array([recipe.classes.index(name) for name in self.mask_classes], dtype=np.uint8)
-        column, row = np.rint(_looked_at(grid)).astype(int).T
+        column, row = np.rint(_pixel_positions(grid)).astype(int).T
         nearest = np.clip(row, 0, shape[0] - 1), np.clip(column, 0, shape[1] - 1)
         return np.asarray(own[values][nearest].reshape(grid.shape))
 
 
-def _looked_at(grid: Grid) -> NDArray[np.float64]:
-    """The x, y in the image's pixels that each pixel of the grid looks at."""
+def _pixel_positions(grid: Grid) -> NDArray[np.float64]:
+    """(pixels, 2) x, y in the image's pixels of each pixel of the grid."""
     rows, columns = np.indices(grid.shape)
     return grid.to_image(np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float))
 
 
 def covered(grid: Grid, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return where the grid looks at the image, and not beyond the border of a frame that is stretched or turned."""
-    xy = _looked_at(grid)
+    """Return where the grid (rows, columns) lies on the image, not beyond the border of a stretched or turned frame."""
+    xy = _pixel_positions(grid)
     inside = ((xy >= -0.5) & (xy <= np.array(shape[::-1]) - 0.5)).all(axis=1)
     return np.asarray(inside.reshape(grid.shape))
 

@@ -13,12 +13,12 @@ from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
 from stem2sim.geometry.bonds import apart
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
+from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stem2sim_unet.ensemble import Prediction
+    from stem2sim_unet.prediction import Prediction
 
 CORE = 0.25
 """Radius [Å] around an atom over which its probability is averaged; the rims of the discs are always uncertain."""
@@ -61,26 +61,26 @@ class Detections:
         return type(self)(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
     @classmethod
-    def together(cls, parts: Sequence[Self]) -> Self:
+    def concatenated(cls, parts: Sequence[Self]) -> Self:
         """Return the detections of several frames as one."""
         names = cls.__dataclass_fields__
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def locate(seen: Prediction, separation: float, frame: Maps | None = None, hosts: int = 1) -> Detections:
+def locate(prediction: Prediction, separation: float, frame: Maps | None = None, hosts: int = 1) -> Detections:
     """Find atoms in the maps of an ensemble.
 
     Args:
-        seen: maps on the canonical grid.
+        prediction: maps on the canonical grid.
         separation: least distance between two atoms [Å].
-        frame: the frame that was looked at, for the brightness.
+        frame: the normalised canonical frame, for the brightness.
         hosts: how many of the first species make up the perfect material.
 
     One atom is one peak of the mean foreground: touching discs are split between their peaks, and no atom is counted
     once per class.
     """
-    foreground = seen.foreground
-    species = len(seen.mean) - 1
+    foreground = prediction.foreground
+    species = len(prediction.mean) - 1
     smooth = ndimage.gaussian_filter(foreground, 0.15 / CANONICAL_PIXEL_SIZE)
     reach = separation / CANONICAL_PIXEL_SIZE
     peaks = peak_local_max(smooth, min_distance=1, threshold_abs=FAINTEST, exclude_border=False)
@@ -102,22 +102,24 @@ def locate(seen: Prediction, separation: float, frame: Maps | None = None, hosts
     weight = foreground[within]
     mass = np.maximum(summed(weight), 1e-12)
     positions = np.column_stack([summed(weight * within[1]) / mass, summed(weight * within[0]) / mass])
-    shares = np.column_stack([summed(channel[within]) for channel in seen.mean[:-1]]) / mass[:, None]
-    certain, spread, information = (core_means(m, positions) for m in (foreground, seen.spread[-1], seen.information))
+    shares = np.column_stack([summed(channel[within]) for channel in prediction.mean[:-1]]) / mass[:, None]
+    certain, spread, information = (
+        core_means(m, positions) for m in (foreground, prediction.spread[-1], prediction.information)
+    )
     # two peaks far enough apart may still have centres that are not
     kept = apart(positions, certain, reach)
-    found = Detections(
+    detections = Detections(
         positions[kept], certain[kept], shares[kept], spread[kept], information[kept], np.full(len(kept), np.nan)
     )
-    return found if frame is None else replace(found, brightness=_brightness(frame, found, hosts))
+    return detections if frame is None else replace(detections, brightness=_brightness(frame, detections, hosts))
 
 
-def _brightness(frame: Maps, found: Detections, hosts: int) -> Floats:
-    above = core_means(ndimage.gaussian_filter(frame, CORE / CANONICAL_PIXEL_SIZE), found.positions)
+def _brightness(frame: Maps, detections: Detections, hosts: int) -> Floats:
+    above = core_means(ndimage.gaussian_filter(frame, CORE / CANONICAL_PIXEL_SIZE), detections.positions)
     above -= float(np.percentile(frame, 10))
-    usual = (found.shares.argmax(axis=1) < hosts) & (found.foreground > 0.5)
+    usual = (detections.shares.argmax(axis=1) < hosts) & (detections.foreground > 0.5)
     if usual.sum() < FEWEST_USUAL or np.median(above[usual]) <= 0:
-        return np.full(len(found), np.nan)
+        return np.full(len(detections), np.nan)
     return np.asarray(np.log(np.maximum(above / np.median(above[usual]), 0.05)))
 
 
@@ -133,11 +135,11 @@ def core_means(values: Maps, positions: Floats) -> Floats:
     return np.asarray(sampled.mean(axis=1), dtype=float)
 
 
-def match(found: Floats, known: Floats, reach: float) -> NDArray[np.int64]:
-    """Return pairs (found, known) that belong together: one to one, nearest first, none further apart than `reach`."""
-    if len(found) == 0 or len(known) == 0:
+def match(detected: Floats, known: Floats, reach: float) -> NDArray[np.int64]:
+    """Return pairs (detected, known): one to one, nearest first, none further apart than `reach`."""
+    if len(detected) == 0 or len(known) == 0:
         return np.zeros((0, 2), dtype=np.int64)
-    near = cKDTree(found).sparse_distance_matrix(cKDTree(known), reach, output_type="ndarray")
+    near = cKDTree(detected).sparse_distance_matrix(cKDTree(known), reach, output_type="ndarray")
     used: tuple[set[int], set[int]] = set(), set()
     pairs = []
     for pair in near[np.argsort(near["v"], kind="stable")]:

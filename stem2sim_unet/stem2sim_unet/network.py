@@ -1,8 +1,8 @@
-"""The U-Net, with the state dict of AtomAI's `Unet`, so that weights pass both ways without AtomAI at run time."""
+"""The U-Net, with the state dict of AtomAI's `Unet`: weights can be exchanged without AtomAI at run time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,19 @@ DROPOUT = 0.1
 """Share of activations dropped in training, in the three inner blocks of a network that has dropout."""
 
 Upsampling = Literal["bilinear", "nearest"]
-"""How values between coarse pixels are made."""
+"""How values between coarse pixels are interpolated."""
+
+
+class Variant(NamedTuple):
+    """Options of AtomAI's U-Net besides its size."""
+
+    batch_norm: bool = True
+    """Normalise after each activation."""
+    dropout: bool = False
+    """Drop activations in training, in the innermost blocks."""
+    upsampling: Upsampling = "bilinear"
+    with_dilation: bool = False
+    """A bottleneck of dilated convolutions."""
 
 
 class ConvBlock(nn.Module):
@@ -93,10 +105,7 @@ class UnetNetwork(nn.Module):
         classes: for one class the probability is the sigmoid of the score, for more it is their softmax.
         filters: channels of the outermost blocks; each pooling doubles them.
         depths: layers per block of encoder and bottleneck.
-        batch_norm: normalise after each activation.
-        dropout: drop activations in training, in the innermost blocks.
-        upsampling: "bilinear" or "nearest" interpolation.
-        with_dilation: a bottleneck of dilated convolutions.
+        variant: other options.
     """
 
     def __init__(
@@ -104,14 +113,11 @@ class UnetNetwork(nn.Module):
         classes: int,
         filters: int = FILTERS,
         depths: Sequence[int] = BLOCK_DEPTHS,
-        *,
-        batch_norm: bool = True,
-        dropout: bool = False,
-        upsampling: Upsampling = "bilinear",
-        with_dilation: bool = False,
+        variant: Variant = Variant(),  # noqa: B008  immutable
     ) -> None:
         super().__init__()
         f, (d1, d2, d3, d4) = filters, depths
+        batch_norm, dropout, upsampling, with_dilation = variant
         bottom = DilatedBlock if with_dilation else ConvBlock
         self.c1 = ConvBlock(d1, 1, f, batch_norm=batch_norm)
         self.c2 = ConvBlock(d2, f, 2 * f, batch_norm=batch_norm)

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stem2sim_unet.ranges import Ranges
+    from stem2sim_unet.activation_ranges import Ranges
 
     Weights = Mapping[str, NDArray[np.float32]]
 
 SLOPE = 0.01
-"""Of the leaky ReLU below zero, AtomAI's."""
+"""Of AtomAI's leaky ReLU below zero."""
 
 EPSILON = 1e-5
-"""That PyTorch adds to the variance in a batch norm."""
+"""Added by PyTorch to the variance in a batch norm."""
 
-TOGETHER = 4
+AT_ONCE = 4
 """Members in one graph, one after the other in the same memory: a graph of its own for each would keep twenty times
-the activations, and giving them back after each look costs more time than half a network."""
+the activations, and freeing them after each frame costs more time than half a network."""
 
 
 class OpenvinoBackend:
@@ -40,8 +40,8 @@ class OpenvinoBackend:
         if ranges is None or not fast:  # processors without bfloat16 may lack exact 8-bit dot products too
             ranges = [{}] * len(members)
         self._requests = []
-        for k in range(0, len(members), TOGETHER):
-            model = graph(members[k : k + TOGETHER], depths, ranges[k : k + TOGETHER])
+        for k in range(0, len(members), AT_ONCE):
+            model = graph(members[k : k + AT_ONCE], depths, ranges[k : k + AT_ONCE])
             self._requests.append(core.compile_model(model, "CPU").create_infer_request())
 
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

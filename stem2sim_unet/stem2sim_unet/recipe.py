@@ -1,9 +1,9 @@
-"""What training frames show: the material, its defects and the ranges of microscope and detector."""
+"""The contents of training frames: the material, its defects and the ranges of microscope and detector."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -22,15 +22,19 @@ Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
 class Impurity(BaseModel):
-    """Foreign atoms in the sheet."""
+    """Impurity atoms in the sheet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    species: str = Field(description="what takes the site, an element or a column such as S2")
-    on: str | None = Field(None, description="column that it replaces; left out, any of the material's")
+    name: ClassVar[str] = "impurities"
+
+    species: str = Field(description="element, or a column such as S2")
+    on: str | None = Field(None, description="column that it replaces; default: any of the material's")
     mean: float = Field(1.0, ge=0, description="average number in a frame")
-    merged: Share = Field(0.0, description="share that sits between two columns of one kind (a divacancy) instead")
-    clustered: Share = Field(0.0, description="share of frames in which the first has neighbours of its kind")
+    merged: Share = Field(
+        0.0, description="share that replaces two neighbouring columns of one kind (in a divacancy) instead of one"
+    )
+    clustered: Share = Field(0.0, description="share of frames in which the first has neighbours of the same species")
     adatoms: float = Field(0.0, ge=0, description="average number on top of the sheet, anywhere")
 
 
@@ -39,25 +43,29 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: ClassVar[str] = "recipe"
+
     material: str = Field("graphene", description="graphene, MoS2, or a structure file that ASE reads (CIF, ...)")
     impurities: tuple[Impurity, ...] = Field(
         (
             Impurity(species="Si", mean=1.5, merged=0.35, clustered=0.35, adatoms=0.1),
             Impurity(species="Cr", mean=0.35, merged=0.35, adatoms=0.25),
         ),
-        description="foreign species, each a class of its own",
+        description="impurity species, each a class of its own",
     )
     pristine: Share = Field(0.2, description="share of frames without point defects")
-    empty: Share = Field(0.04, description="share of frames without any atoms: vacuum, noise, contamination")
+    empty: Share = Field(0.04, description="share of frames without atoms: vacuum, noise, contamination")
     grain_boundaries: Share = Field(0.25, description="share of frames with two grains")
     vacancies: float = Field(2.0, ge=0, description="average number of missing columns in a frame")
     holes: Share = Field(0.35, description="share of frames with a hole or the edge of the sheet")
     thermal: float = Field(0.04, ge=0, description="displacement of each column, standard deviation [Å]")
-    strain: float = Field(0.025, ge=0, description="each component of strain, shear and turn, standard deviation")
-    pixel_size: Span = Field((0.06, 0.22), description="of the scan, before the canonical grid [Å]")
-    fwhm: Span = Field((0.85, 1.6), description="of the probe with its source [Å]")
+    strain: float = Field(0.025, ge=0, description="each component of strain, shear and rotation, standard deviation")
+    pixel_size: Span = Field((0.06, 0.22), description="of the scan, before resampling [Å]")
+    fwhm: Span = Field((0.85, 1.6), description="of the probe, source size included [Å]")
     tail_weight: Span = Field((0.0, 0.5), description="share of the probe in its tail")
-    scattering_exponent: Span = Field((1.5, 2.05), description="n in Z^n; 1.6 for 35 mrad and up, 2.0 for 86 mrad")
+    scattering_exponent: Span = Field(
+        (1.5, 2.05), description="n in Z^n; 1.6 for collection from 35 mrad, 2.0 from 86 mrad"
+    )
     dose: Span = Field((40.0, 6000.0), description="at the peak of one carbon atom [1/Å²]")
     contamination: Share = Field(0.35, description="share of frames with contamination")
 
@@ -78,10 +86,12 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for one in self.impurities:
-            column_atoms(one.species)
-            if one.on is not None and one.on not in self.sheet_of.columns:
-                raise ValueError(f"impurity {one.species}: '{one.on}' is not in {', '.join(self.sheet_of.columns)}")
+        for impurity in self.impurities:
+            column_atoms(impurity.species)
+            if impurity.on is not None and impurity.on not in self.sheet_of.columns:
+                raise ValueError(
+                    f"impurity {impurity.species}: '{impurity.on}' is not in {', '.join(self.sheet_of.columns)}"
+                )
         return self
 
 

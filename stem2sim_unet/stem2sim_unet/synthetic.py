@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stem2sim.imaging.forward import Probe, Scan
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid, normalise
+from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE, Grid, normalise
+from stem2sim_unet.defective_sheet import random_sheet
 from stem2sim_unet.material import brightness, column_atoms
-from stem2sim_unet.sheet import random_sheet
 
 if TYPE_CHECKING:
     from stem2sim_unet.recipe import Recipe
@@ -31,7 +31,7 @@ class TrainingFrame:
     pixels: NDArray[np.float32]
     labels: NDArray[np.uint8]
     positions: Floats
-    """(atoms, 2) x, y in canonical pixels; atoms under contamination left out."""
+    """(atoms, 2) x, y in canonical pixels; without atoms under contamination."""
     species: Ints
     """(atoms,) index into the classes."""
     noise: float
@@ -109,9 +109,9 @@ def training_frame(recipe: Recipe, rng: np.random.Generator, size: int = 128) ->
     labels = draw_labels(canonical, sheet.species, (size, size), order)
     labels[hidden] = len(recipe.species)
     column, row = np.rint(canonical).astype(int).reshape(-1, 2).T
-    seen = (column >= 0) & (row >= 0) & (column < size) & (row < size)
-    seen[seen] = ~hidden[row[seen], column[seen]]
-    return TrainingFrame(scaled, labels, canonical[seen], sheet.species[seen], noise)
+    visible = (column >= 0) & (row >= 0) & (column < size) & (row < size)
+    visible[visible] = ~hidden[row[visible], column[visible]]
+    return TrainingFrame(scaled, labels, canonical[visible], sheet.species[visible], noise)
 
 
 def _rendered(
@@ -119,8 +119,8 @@ def _rendered(
 ) -> NDArray[np.float64]:
     """The noise-free frame, in units of the faintest column's peak: contrast is what dose and background relate to."""
     atoms = [column_atoms(name) for name in recipe.species]
-    which = np.array([k for k, one in enumerate(species) for _ in atoms[one]], dtype=np.int64)
-    numbers = np.array([z for one in species for z in atoms[one]], dtype=np.int64)
+    which = np.array([k for k, kind in enumerate(species) for _ in atoms[kind]], dtype=np.int64)
+    numbers = np.array([z for kind in species for z in atoms[kind]], dtype=np.int64)
     frame = probe.render(centred[which].reshape(-1, 2), numbers, pixel_size, (n, n)).astype(float)
     own = set(recipe.sheet_of.columns)
     faintest = min(brightness(name, probe.scattering_exponent) for name in own)

@@ -9,32 +9,32 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from stem2sim_unet.activation_ranges import rounded_layers
 from stem2sim_unet.network import UnetNetwork
-from stem2sim_unet.ranges import rounded_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from stem2sim_unet.card import Card
+    from stem2sim_unet.model_card import ModelCard
 
-TOGETHER = 5
-"""Members that a GPU looks through at once: more would only cost memory."""
+AT_ONCE = 5
+"""Members that a GPU computes at once: more would only cost memory."""
 
 SMALLEST = 1e-3
-"""Of a range: a channel that is never used still has one."""
+"""Least range of a channel, for channels that are never used."""
 
 
 class TorchBackend:
     """In bfloat16 where the processor has it, with channels last in memory."""
 
-    def __init__(self, members: Sequence[Mapping[str, NDArray[np.float32]]], card: Card, device: str = "") -> None:
+    def __init__(self, members: Sequence[Mapping[str, NDArray[np.float32]]], card: ModelCard, device: str = "") -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.networks = [network_of(one, card).to(self.device) for one in members]
+        self.networks = [network_of(weights, card).to(self.device) for weights in members]
         self._stacked: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if self.device != "cpu":
-            groups = (self.networks[k : k + TOGETHER] for k in range(0, len(self.networks), TOGETHER))
+            groups = (self.networks[k : k + AT_ONCE] for k in range(0, len(self.networks), AT_ONCE))
             self._stacked = [stack_module_state(list(group)) for group in groups]
 
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
@@ -43,35 +43,35 @@ class TorchBackend:
         with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)):
             if self._stacked:
                 for group in self._stacked:
-                    yield from self.together(group, x).float().softmax(2)[:, 0].cpu().numpy()
+                    yield from self.stacked_scores(group, x).float().softmax(2)[:, 0].cpu().numpy()
                 return
             x = x.contiguous(memory_format=torch.channels_last)
             for network in self.networks:
                 scores: Tensor = network(x)
                 yield scores.float().softmax(1)[0].contiguous().numpy()
 
-    def together(self, group: tuple[dict[str, Any], dict[str, Any]], x: Tensor) -> Tensor:
+    def stacked_scores(self, group: tuple[dict[str, Any], dict[str, Any]], x: Tensor) -> Tensor:
         """Return the scores of stacked members, (members, 1, classes, rows, columns)."""
         skeleton = self.networks[0]
 
-        def one(parameters: dict[str, Any], buffers: dict[str, Any]) -> Tensor:
+        def member_scores(parameters: dict[str, Any], buffers: dict[str, Any]) -> Tensor:
             scores: Tensor = functional_call(skeleton, (parameters, buffers), (x,))
             return scores
 
-        stacked: Tensor = vmap(one)(*group)
+        stacked: Tensor = vmap(member_scores)(*group)
         return stacked
 
 
-def network_of(weights: Mapping[str, NDArray[np.float32]], card: Card) -> UnetNetwork:
-    """Return the network with these weights, ready to look."""
+def network_of(weights: Mapping[str, NDArray[np.float32]], card: ModelCard) -> UnetNetwork:
+    """Return the network with these weights, ready to predict."""
     network = UnetNetwork(len(card.classes), card.filters, card.depths)
-    # files leave out the batch counters, which only training reads
+    # the files omit the batch counters, which only training reads
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
     return network.eval().to(memory_format=torch.channels_last)
 
 
 def largest_activations(
-    weights: Mapping[str, NDArray[np.float32]], card: Card, frames: Tensor
+    weights: Mapping[str, NDArray[np.float32]], card: ModelCard, frames: Tensor
 ) -> dict[str, NDArray[np.float32]]:
     """Return the largest magnitude of each rounded layer's activations in each channel.
 
@@ -81,19 +81,19 @@ def largest_activations(
         frames: (frames, 1, rows, columns) normalised and canonical.
     """
     network = network_of(weights, card)
-    found: dict[str, NDArray[np.float32]] = {}
+    largest: dict[str, NDArray[np.float32]] = {}
 
-    def measured(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+    def measure(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(_layer: nn.Module, _inputs: object, out: Tensor) -> None:
-            found[name] = out.abs().amax(dim=(0, 2, 3)).clamp(min=SMALLEST).numpy()
+            largest[name] = out.abs().amax(dim=(0, 2, 3)).clamp(min=SMALLEST).numpy()
 
         return hook
 
     for name in rounded_layers(card.depths, card.filters):
-        network.get_submodule(name).register_forward_hook(measured(name))
+        network.get_submodule(name).register_forward_hook(measure(name))
     with torch.inference_mode():
         network(frames)
-    return found
+    return largest
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -1,24 +1,22 @@
-"""Training: from labelled frames to networks, resumable at any moment."""
+"""Training: its options, and the loop from labelled frames to networks, which can resume at any step."""
 
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stem2sim_unet.cohort import Cohort
-from stem2sim_unet.labelled import Labelled
+from stem2sim_unet.labelled import LabelledFrame
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import training_frame
+from stem2sim_unet.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +25,16 @@ BACKGROUND_WEIGHT, HOST_WEIGHT, IMPURITY_WEIGHT = 0.8, 1.0, 2.5
 """Of the classes in the loss: impurities are rare."""
 
 CHECKPOINT_EVERY = 100
+"""Steps between two checkpoints."""
+
+RECORD_EVERY = 50
+"""Steps between two rows of the table of losses."""
 
 OF_A_START, OF_A_CYCLE = 1_000_000, 100_000
-"""Seeds of frames that each start, and each of its cycles, has to itself."""
+"""Frame seeds reserved for each start, and for each of its cycles."""
 
 HELD_OUT_STARTS = 996
-"""Starts from here on would train on the frames that calibration and validation hold out."""
+"""Starts from this seed on would train on the frames held out for calibration and validation."""
 
 
 class Training(BaseModel):
@@ -40,16 +42,24 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe = Field(default_factory=Recipe, description="what generated frames show")
-    labelled: tuple[Labelled, ...] = Field((), description="the user's own frames, with a mask or a table of atoms")
-    labelled_share: float = Field(0.5, ge=0, le=1, description="of each batch, where there are labelled frames")
-    trainer: Literal["stem2sim", "atomai"] = Field("stem2sim", description="whose training loop")
-    baseline: Path | None = Field(None, description="ensemble whose members the starts begin with, not random weights")
-    average: bool = Field(False, description="members are averages of the weights over a cycle's second half (SWA)")
+    name: ClassVar[str] = "training"
+
+    recipe: Recipe = Field(default_factory=Recipe, description="contents of the generated frames")
+    labelled: tuple[LabelledFrame, ...] = Field((), description="your own frames, each with a mask or a table of atoms")
+    labelled_share: float = Field(
+        0.5, ge=0, le=1, description="share of labelled frames in each batch, if there are any"
+    )
+    trainer: Literal["stem2sim", "atomai"] = Field("stem2sim", description="training loop to use")
+    baseline: Path | None = Field(
+        None, description="ensemble whose members the starts begin with; default: random weights"
+    )
+    average: bool = Field(
+        False, description="average the weights of each member over the second half of its cycle (SWA)"
+    )
     starts: int = Field(5, ge=1, description="networks trained independently")
     snapshots: int = Field(4, ge=1, le=10, description="members taken from each start, one after each cycle")
     frames: int = Field(
-        3000, ge=1, le=OF_A_CYCLE, description="generated frames per start; as many again over its later cycles"
+        3000, ge=1, le=OF_A_CYCLE, description="generated frames per start; as many again for its later cycles together"
     )
     steps: int = Field(1800, ge=1, description="batches of the first cycle")
     cycle: int = Field(300, ge=1, description="batches of each later cycle")
@@ -59,12 +69,14 @@ class Training(BaseModel):
     depths: tuple[int, int, int, int] = Field((2, 3, 3, 4), description="layers per block, encoder to bottleneck")
     seed: int = Field(1, ge=0, description="of the first start; each further start has the next")
     least_overlap: float = Field(
-        0.5, ge=0, le=1, description="a member whose atoms overlap less with labels is refused"
+        0.5, ge=0, le=1, description="least overlap (IoU) of a member's atoms with the labels; below it, training fails"
     )
-    calibration_frames: int = Field(160, ge=20, description="held-out frames for the fit, and again for the scores")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where to train")
+    calibration_frames: int = Field(
+        160, ge=20, description="held-out frames for the calibration, and as many for its scores"
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="device to train on")
     together: int = Field(
-        0, ge=0, description="starts trained side by side, their weights stacked; 0: one on a CPU, all on a GPU"
+        0, ge=0, description="starts trained in parallel, their weights stacked; 0: one on a CPU, all on a GPU"
     )
 
     @model_validator(mode="after")
@@ -74,8 +86,8 @@ class Training(BaseModel):
         return self
 
     @property
-    def cohorts(self) -> list[list[int]]:
-        """Seeds of the starts that are trained side by side."""
+    def seed_groups(self) -> list[list[int]]:
+        """Seeds of the starts that are trained in parallel."""
         size = self.together or (1 if self.device == "cpu" else self.starts)
         seeds = range(self.seed, self.seed + self.starts)
         return [[*seeds[k : k + size]] for k in range(0, self.starts, size)]
@@ -144,14 +156,14 @@ def train_starts(
 ) -> Iterator[tuple[int, list[float], Callable[[], list[nn.Module]]]]:
     """Train a network for each seed; yield step, losses, and what returns the networks, after each step.
 
-    The frames of a step depend on seed and step alone, so that a run that was cut off ends as one that was not. At the
+    The frames of a step depend on seed and step alone, so that an interrupted run ends like any other. At the
     end of a cycle the networks that are yielded are members; a checkpoint is written only once the caller has come
     back for more, so that no run goes on behind a member that was not saved.
 
     Args:
         training: all options.
-        seeds: of the starts; several are trained side by side, their weights stacked.
-        checkpoint: file to go on from, rewritten as training goes on.
+        seeds: of the starts; several are trained in parallel, their weights stacked.
+        checkpoint: file to resume from, rewritten during training.
         own: patches and labels of the user's frames.
 
     Raises:
@@ -159,8 +171,8 @@ def train_starts(
     """
     device, last = training.device, training.ends[-1]
     weights = class_weights(training.recipe).to(device)
-    cohort = Cohort([new_network(training, seed) for seed in seeds], training.learning_rate, weights)
-    first = cohort.load(checkpoint, device) if checkpoint.exists() else 0
+    trainer = Trainer([new_network(training, seed) for seed in seeds], training.learning_rate, weights)
+    first = trainer.load(checkpoint, device) if checkpoint.exists() else 0
     pool, made = -1, []
     for step in range(first, last):
         needed = 0 if step < training.steps else 1 + (step - training.steps) // training.cycle
@@ -170,18 +182,18 @@ def train_starts(
             made = [generated(training.recipe, seed * OF_A_START + pool * OF_A_CYCLE, count) for seed in seeds]
         batches = [_batch(training, frames, own, seed, step) for seed, frames in zip(seeds, made, strict=True)]
         x, y = (torch.stack(part).to(device) for part in zip(*batches, strict=True))
-        losses = cohort.descend(x, y, training.rate(step))
+        losses = trainer.step(x, y, training.rate(step))
         done = step + 1
         if training.averaged(done):
-            cohort.count_in()
+            trainer.add_to_average()
         if training.average and done in training.ends:
             some = [pixels[:240].to(device).split(training.batch) for pixels, _ in made]
-            yield done, losses, partial(cohort.averaged, some)
-            cohort.start_averaging()
+            yield done, losses, partial(trainer.averaged, some)
+            trainer.start_averaging()
         else:
-            yield done, losses, cohort.networks
+            yield done, losses, trainer.networks
         if done % CHECKPOINT_EVERY == 0 and done < last:
-            cohort.save(checkpoint, done)
+            trainer.save(checkpoint, done)
 
 
 def _batch(
@@ -208,23 +220,3 @@ def batch_of(pixels: Tensor, labels: Tensor, size: int, choice: torch.Generator)
     turns, flip = (int(torch.randint(n, (1,), generator=choice)) for n in (4, 2))
     x, y = torch.rot90(pixels[picked], turns, (2, 3)), torch.rot90(labels[picked].long(), turns, (1, 2))
     return (x.flip(3), y.flip(2)) if flip else (x, y)
-
-
-def overlap(network: nn.Module, frames: Tensor, labels: Tensor, classes: int) -> list[float]:
-    """Return intersection over union of each foreground class on labelled frames."""
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        found = torch.cat([network(part.to(device)).argmax(1).cpu() for part in frames.split(12)])
-    return [
-        float(((found == k) & (labels == k)).sum() / ((found == k) | (labels == k)).sum().clamp(min=1))
-        for k in range(classes - 1)
-    ]
-
-
-def save_member(network: nn.Module, path: Path, **facts: str) -> None:
-    """Write the weights as float16 safetensors, atomically."""
-    state = {k: v.half().cpu().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}
-    part = path.with_suffix(".part")
-    save_file(state, part, metadata=facts)
-    os.replace(part, path)

@@ -65,5 +65,5 @@ def _refusal(output: str) -> str | None:
 
 
 def _known(output: str) -> str | None:
-    found = known_failure(output, FAILURES)
-    return f"{found.meaning} ({found.line[:100]})" if found else None
+    known = known_failure(output, FAILURES)
+    return f"{known.meaning} ({known.line[:100]})" if known else None

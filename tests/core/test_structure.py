@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,93 @@ from ase.build import graphene
 from ase.constraints import FixAtoms, FixedLine
 
 from stem2sim.errors import BadInput
+from stem2sim.geometry import bonds as graph
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from stem2sim.geometry.pairs import Pairs
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Atoms]:
+    """Atoms whose bond graph was built from scratch."""
+    atoms: list[Atoms] = []
+    near_pairs = graph.near_pairs
+
+    def counted(of: Atoms, cutoff: float) -> Pairs:
+        atoms.append(of.copy())
+        return near_pairs(of, cutoff)
+
+    monkeypatch.setattr(graph, "near_pairs", counted)
+    return atoms
+
+
+def moved(structure: Structure) -> Structure:
+    atoms = structure.atoms.copy()
+    atoms.positions[0] += [0, 0, 5.0]
+    return structure.model_copy(update={"atoms": atoms})
+
+
+def shaken(structure: Structure) -> Structure:
+    assert structure.bonds.match(structure.atoms)
+    structure.atoms.positions[3] += [0, 0, 5.0]
+    return structure
+
+
+def other_cell(structure: Structure) -> Structure:
+    atoms = structure.atoms.copy()
+    atoms.cell[0] *= 1.5
+    return structure.after({}, atoms)
+
+
+def other_species(structure: Structure) -> Structure:
+    assert structure.bonds.match(structure.atoms)
+    structure.atoms.symbols[0] = "H"
+    return structure
+
+
+def other_columns(structure: Structure) -> Structure:
+    atoms = structure.atoms.copy()
+    atoms.arrays["source"][:2] = 7
+    return structure.model_copy(update={"atoms": atoms})
+
+
+@pytest.mark.parametrize("change", [moved, shaken, other_cell, other_species, other_columns])
+def test_bonds_are_never_those_of_other_atoms(change: Callable[[Structure], Structure]) -> None:
+    """Not after a copy with other atoms, nor after somebody changed the atoms in place."""
+    atoms = graphene(size=(3, 3, 1), vacuum=5)
+    atoms.pbc = True
+    atoms.set_array("source", np.arange(len(atoms)))
+    start = Structure(atoms=atoms)
+    before = start.bonds
+    changed = change(start)
+    assert changed.bonds is not before
+    expected = Bonds.of(changed.atoms)
+    assert changed.bonds.neighbours == expected.neighbours
+    assert (changed.bonds.pairs.vectors == expected.pairs.vectors).all()
+    assert (changed.bonds.atoms.arrays["source"] == changed.atoms.arrays["source"]).all()
+    assert changed.bonds is changed.bonds
+
+
+def test_bonds_are_built_once_and_travel(built: list[Atoms]) -> None:
+    """With copies that keep the atoms, with parts of them, through a pickle; fields and equality do not change."""
+    start = Structure(atoms=graphene_sheet(10))
+    plain = Structure(atoms=start.atoms)
+    assert len(start.bonds.neighbours) == len(start.atoms)
+    labelled = start.after({"use": "x"}, start.atoms, "a finding").model_copy(update={"label": "a", "charge": 1})
+    assert labelled.bonds is start.bonds
+    part = start.part(start.atoms.positions[:, 0] > 4)
+    assert len(part.bonds.atoms) == len(part.atoms) < len(start.atoms)
+    assert pickle.loads(pickle.dumps(part)).bonds.neighbours == part.bonds.neighbours
+    assert len(built) == 1
+    assert start == plain
+    assert start.model_dump().keys() == plain.model_dump().keys() == Structure.model_fields.keys()
+    assert "Bonds" not in repr(start)
 
 
 def test_overlap_is_seen_across_the_boundary() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import graphene_nanoribbon
+from ase.build import graphene_nanoribbon, molecule
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from hypothesis import given, settings
@@ -16,20 +16,22 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.conftest import NOTHING, Emt, built, flake, stem2sim
 from tests.hterm.test_hterm import mos2, place
+from tests.made_runs import run
 
 from stem2sim.builtin.adsorption import Adsorption, adsorption_energies
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
-from stem2sim.run.pipeline import run
 from stem2sim.simulation import SimulationResult
-from stem2sim.structure import Structure
+from stem2sim.structure import SURFACE, Structure
 from stem2sim.testing import check_builder, graphene_sheet
 from stem2sim_hterm.adsorb import Adsorb
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_hterm.periodic import Periodic
+from stem2sim_hterm.repair import Fill
+from stem2sim_hterm.ripple import Ripple
 from stem2sim_xtb.xtb import Xtb
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def small_flake(size: int = 54) -> Structure:
 
 
 def sizes(structure: Structure) -> dict[int, int]:
-    return dict(Counter(len(ring) for ring in rings(structure.atoms)))
+    return dict(Counter(len(ring) for ring in rings(structure.bonds)))
 
 
 @settings(max_examples=20)
@@ -50,9 +52,9 @@ def test_a_flake_of_hexagons_has_as_many_rings_as_euler_counts(angle: float, noi
     """Faces = bonds - atoms + 1 in a connected network, whatever the noise, hydrogen or not."""
     sheet = built(flake(16, angle), Patch(size=60, center=(8, 8)))
     sheet.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(sheet.atoms), 2))
-    found = rings(sheet.atoms)
+    found = rings(sheet.bonds)
     assert {len(ring) for ring in found} == {6}
-    assert len(found) == len(bonds(sheet.atoms)[0]) - len(sheet.atoms) + 1
+    assert len(found) == len(sheet.bonds.once[0]) - len(sheet.atoms) + 1
     assert sizes(built(sheet, Hterm())) == {6: len(found)}
     for ring in found:
         assert ring.centre == pytest.approx(sheet.atoms.positions[list(ring.atoms)].mean(axis=0))
@@ -83,9 +85,9 @@ def test_a_sheet_without_edges_has_one_ring_for_two_atoms() -> None:
     assert sizes(made) == {6: 30}
     ribbon = graphene_nanoribbon(3, 4, type="zigzag", vacuum=6)
     ribbon.rotate(90, "x", rotate_cell=True)
-    found = Counter(len(ring) for ring in rings(ribbon))
+    found = Counter(len(ring) for ring in rings(Bonds.of(ribbon)))
     assert set(found) == {6}
-    assert found[6] == len(bonds(ribbon)[0]) - len(ribbon)
+    assert found[6] == len(Bonds.of(ribbon).once[0]) - len(ribbon)
 
 
 def test_one_structure_for_each_site_and_both_references() -> None:
@@ -187,7 +189,7 @@ def test_only_the_anchor_of_a_fragment_is_near_enough_to_bind(site: str, what: s
     made, *_ = Adsorb(what=what, sites=(site,), references=False).build(flat, NOTHING)  # type: ignore[arg-type]
     count, added = len(flat.atoms), range(len(flat.atoms), len(made.atoms))
     anchor = max(added, key=lambda k: made.atoms.numbers[k])
-    i, j, _ = bonds(made.atoms)
+    i, j, _ = made.bonds.once
     across = {int(b) for a, b in zip(i, j, strict=True) if a < count <= b}
     assert across <= {anchor}
 
@@ -308,7 +310,23 @@ def test_spin_is_one_choice_for_all_terms(tmp_path: Path) -> None:
         (ended[spin],) = Adsorption(engine=engine, spin=spin).simulate(chromium, folder)
     assert "multiplicity 7, the lowest of 1, 3, 5, 7" in ended[True].reason
     assert ended[True].energy < ended[False].energy - 1
-    with pytest.raises(BadInput, match="adsorption follows the builder adsorb"):
+    with pytest.raises(BadInput, match="adsorption needs labelled structures"):
         list(Adsorption(engine=engine).simulate(Structure(atoms=Atoms("Cr")), tmp_path))
     with pytest.raises(BadInput, match="emt has no spin polarisation"):
         list(Adsorption(engine=Emt(), spin=True).simulate(chromium, tmp_path))
+
+
+def test_a_builder_names_the_elements_that_it_adds(tmp_path: Path) -> None:
+    """Those that the structures have more, whatever the options; a missing file is an error."""
+    molecule("CH3SiH3").write(tmp_path / "silane.xyz")
+    file = Adsorb(path=tmp_path / "silane.xyz", references=False, radius=3)
+    for builder, added in ((Adsorb(), {"Cr"}), (Adsorb(what="CH2"), {"C", "H"}), (file, {"C", "H", "Si"})):
+        assert builder.elements() == added
+        for made in builder.build(flake(12), NOTHING):
+            assert set(made.atoms.symbols) <= {"C"} | added
+            assert made.label == SURFACE or added <= set(made.atoms.symbols)
+    assert Hterm().elements() == {"H"}
+    assert Fill(species="N").elements() == {"N"}
+    assert Ripple().elements() == frozenset()
+    with pytest.raises(BadInput, match="no structure file"):
+        Adsorb(path=tmp_path / "absent.xyz").elements()

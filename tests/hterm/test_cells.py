@@ -20,9 +20,9 @@ from tests.conftest import SHARED, built, flake, table_of
 from tests.hterm.test_hterm import mos2, place
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.honeycomb import fit_honeycomb
-from stem2sim.geometry.pairs import pairs_within
+from stem2sim.geometry.pairs import near_pairs
 from stem2sim.records.export import export
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
@@ -52,7 +52,7 @@ def without(structure: Structure, *places: tuple[float, float]) -> Structure:
 
 
 def median_bond(structure: Structure) -> float:
-    return float(np.median(bonds(structure.atoms)[2]))
+    return float(np.median(structure.bonds.once[2]))
 
 
 @settings(max_examples=25)
@@ -93,14 +93,14 @@ def test_perfect_graphene_stays_perfect(angle: float, x: float, y: float, seed: 
     noise = np.random.default_rng(seed).normal(0, 0.05 / np.sqrt(2), (len(sheet), 2))
     sheet.positions[:, :2] = sheet.positions[:, :2] + (x, y) + noise
     (placed,) = Place().build(Structure.empty(), segmentation_of(sheet))
-    closest = float(bonds(sheet)[2].min())
+    closest = float(Bonds.of(sheet).once[2].min())
     flake_in_a_box = built(placed, Hterm(), Cell())
     cell = built(placed, Periodic(repeats=(3, 3), center=(12 + x, 12 + y)))
     cube = built(placed, Patch(size=40, contains="any"), Hterm(), Cell(cubic=True, periodic=(True, True, True)))
     for made in (flake_in_a_box, cell, cube):
         heavy = made.atoms[made.atoms.numbers == 6]
-        assert len(pairs_within(heavy, min(closest, 1.2) - 1e-9)[0]) == 0
-        bonded = {(s, len(near)) for s, near in zip(made.atoms.symbols, neighbours(made.atoms), strict=True)}
+        assert len(near_pairs(heavy, min(closest, 1.2) - 1e-9).i) == 0
+        bonded = {(s, len(near)) for s, near in zip(made.atoms.symbols, made.bonds.neighbours, strict=True)}
         assert bonded <= {("C", 3), ("H", 1)}
     source = flake_in_a_box.atoms.arrays["source"]
     low, high = sheet.positions.min(axis=0)[:2] + 2.5, sheet.positions.max(axis=0)[:2] - 2.5
@@ -140,7 +140,7 @@ def test_the_papers_frame_as_published() -> None:
     short = float(built(placed, Calibrate()).findings[-1].split("calls for ")[1].split(" ")[0])
     assert short == pytest.approx(4.6, abs=0.3)
     true = built(placed, Calibrate(apply=True))
-    i, j, d = bonds(true.atoms)
+    i, j, d = true.bonds.once
     carbon = (true.atoms.numbers[i] == 6) & (true.atoms.numbers[j] == 6)
     assert 1.41 <= float(np.median(d[carbon])) <= 1.43
     patch = built(true, Patch(size=91), Hterm(), Cell(edge=25.786))
@@ -148,8 +148,8 @@ def test_the_papers_frame_as_published() -> None:
     assert patch.atoms.cell.lengths() == pytest.approx([25.786] * 3)
     heavy = patch.atoms.numbers != 1
     source = patch.atoms.arrays["source"]
-    before = {int(s): len(n) for s, n in zip(true.atoms.arrays["source"], neighbours(true.atoms), strict=True)}
-    for k, near in enumerate(neighbours(patch.atoms)):
+    before = {int(s): len(n) for s, n in zip(true.atoms.arrays["source"], true.bonds.neighbours, strict=True)}
+    for k, near in enumerate(patch.bonds.neighbours):
         if heavy[k] and int(heavy[near].sum()) == before[int(source[k])]:  # inside, or at an edge that was there before
             assert len(near) == 3 or before[int(source[k])] != 3
 
@@ -229,7 +229,7 @@ def test_a_periodic_cell_of_a_perfect_sheet_is_the_perfect_sheet(
     sheet.atoms.positions[:, :2] = sheet.atoms.positions[:, :2] * scale + rng.normal(0, noise, (len(sheet.atoms), 2))
     made = built(sheet, Periodic(repeats=(n, m), center=(x, y)))
     assert len(made.atoms) == 2 * n * m
-    assert {len(near) for near in neighbours(made.atoms)} == {3}
+    assert {len(near) for near in made.bonds.neighbours} == {3}
     made.check_distances(1.1)
     assert made.atoms.cell.lengths()[:2] == pytest.approx([2.46 * n, 2.46 * m])
     assert made.atoms.cell.angles()[2] == pytest.approx(60)
@@ -245,7 +245,7 @@ def test_a_periodic_cell_keeps_the_defect() -> None:
     sheet.atoms.symbols[silicon] = "Si"
     made = built(sheet, Periodic(repeats=(8, 7), center=(31, 30.5)))
     assert made.atoms.get_chemical_formula() == "C110Si"
-    assert sorted(len(near) for near in neighbours(made.atoms))[:4] == [2, 2, 2, 3]
+    assert sorted(len(near) for near in made.bonds.neighbours)[:4] == [2, 2, 2, 3]
     here = get_distances(made.atoms.positions, cell=made.atoms.cell, pbc=True)[1]
     source = made.atoms.arrays["source"]
     there = sheet.atoms.positions[[int(np.flatnonzero(sheet.atoms.arrays["source"] == s)[0]) for s in source]]
@@ -278,7 +278,7 @@ def test_without_a_centre_the_nearest_cell_without_a_seam_is_taken() -> None:
         built(holed, Periodic(repeats=(5, 5), center=(30, 30)))
     made = built(holed, Periodic(repeats=(5, 5)))
     assert len(made.atoms) == 50
-    assert {len(near) for near in neighbours(made.atoms)} == {3}
+    assert {len(near) for near in made.bonds.neighbours} == {3}
     source = np.isin(holed.atoms.arrays["source"], made.atoms.arrays["source"])
     x, y = holed.atoms.positions[source, :2].mean(axis=0)
     told = made.findings[-1].split("around ")[1].split(" Å")[0].replace("x = ", "").replace("y = ", "")
@@ -321,7 +321,7 @@ def test_a_ripple_is_as_high_as_asked_and_smooth(amplitude: float, seed: int) ->
     made = built(sheet, Ripple(amplitude=amplitude, seed=seed)).atoms
     assert np.array_equal(made.positions[:, :2], sheet.atoms.positions[:, :2])
     assert np.abs(made.positions[:, 2]).max() == pytest.approx(amplitude)
-    i, j, _ = bonds(made)
+    i, j, _ = Bonds.of(made).once
     assert np.abs(made.positions[i, 2] - made.positions[j, 2]).max() < 2 * amplitude
     again = built(sheet, Ripple(amplitude=amplitude, seed=seed)).atoms
     assert np.array_equal(made.positions, again.positions)
@@ -332,7 +332,7 @@ def test_a_ripple_has_no_step_at_a_periodic_border() -> None:
     """Where the cell repeats, bonded atoms on either side of the border stand as those within it do."""
     flat = built(flake(60, 8), Periodic(repeats=(9, 9), center=(30, 30)))
     made = built(flat, Ripple()).atoms
-    lengths = bonds(made)[2]
+    lengths = Bonds.of(made).once[2]
     assert len(lengths) == 3 * len(made) // 2
     assert lengths.max() < 1.43
     assert np.array_equal(built(flat, Ripple(amplitude=0)).atoms.positions, flat.atoms.positions)
@@ -343,18 +343,18 @@ def test_a_ripple_has_no_step_at_a_periodic_border() -> None:
 def test_the_rim_is_told_from_a_hole() -> None:
     """Atoms around a hole are at an edge, but not at the rim; a ribbon has two rims, a periodic sheet none."""
     holed = without(flake(26), *[(13 + dx, 13 + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]).atoms
-    rim, edge = outer_edge(holed), edge_atoms(holed)
+    rim, edge = outer_edge(Bonds.of(holed)), edge_atoms(Bonds.of(holed))
     middle = np.hypot(*(holed.positions[:, :2] - 13).T) < 6
     assert (edge & middle).sum() >= 6
     assert not (rim & middle).any()
     assert np.array_equal(rim[~middle], edge[~middle])
-    boxed = built(Structure(atoms=holed), Cell(parameters=(50, 50, 30, 90, 90, 90))).atoms
-    assert boxed.pbc.all()
-    assert np.array_equal(outer_edge(boxed), rim)
+    boxed = built(Structure(atoms=holed), Cell(parameters=(50, 50, 30, 90, 90, 90)))
+    assert boxed.atoms.pbc.all()
+    assert np.array_equal(outer_edge(boxed.bonds), rim)
     ribbon = graphene_nanoribbon(4, 3, type="zigzag", vacuum=6)
     ribbon.rotate(90, "x", rotate_cell=True)
-    assert outer_edge(ribbon).sum() == edge_atoms(ribbon).sum() > 0
-    sheet = without(built(flake(60, 8), Periodic(repeats=(9, 9), center=(30, 30))), (20, 12)).atoms
+    assert outer_edge(Bonds.of(ribbon)).sum() == edge_atoms(Bonds.of(ribbon)).sum() > 0
+    sheet = without(built(flake(60, 8), Periodic(repeats=(9, 9), center=(30, 30))), (20, 12)).bonds
     assert edge_atoms(sheet).sum() == 3
     assert not outer_edge(sheet).any()
 

@@ -15,7 +15,7 @@ from tests.conftest import NOTHING, flake, table_of
 
 from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.honeycomb import fit_honeycomb
 from stem2sim.geometry.rings import rings
 from stem2sim.lattice import lattice_of
@@ -179,7 +179,7 @@ def test_samples_of_columns_are_columns() -> None:
 def test_a_patch_is_connected_and_no_larger_than_asked(size: int, angle: float, x: float, y: float) -> None:
     """Every atom in it has two neighbours in it, and one walk along bonds reaches all."""
     made = cut(flake(20, angle), size=size, center=(x, y))
-    near = neighbours(made.atoms)
+    near = made.bonds.neighbours
     assert 6 <= len(made.atoms) <= size
     assert min(len(n) for n in near) >= 2
     reached, front = {0}, [0]
@@ -214,7 +214,7 @@ def test_a_patch_holds_the_impurity() -> None:
         made = cut(whole, size=30, contains=contains)
         silicon = made.atoms[made.atoms.numbers == 14]
         assert silicon.arrays["source"].tolist() == [one]
-        assert neighbours(made.atoms)[made.atoms.numbers.tolist().index(14)], "it is bonded within the patch"
+        assert made.bonds.neighbours[made.atoms.numbers.tolist().index(14)], "it is bonded within the patch"
     with pytest.raises(BadInput, match="no Cr among the atoms; there are C, Si"):
         cut(whole, contains="Cr")
 
@@ -236,7 +236,7 @@ def test_a_ribbon_is_terminated_across_its_boundary() -> None:
     ribbon = graphene_nanoribbon(3, 4, type="zigzag", vacuum=8)
     made = terminate(Structure(atoms=ribbon)).atoms
     assert (made.numbers == 1).sum() == 2 * 4
-    for symbol, near in zip(made.get_chemical_symbols(), neighbours(made), strict=True):
+    for symbol, near in zip(made.get_chemical_symbols(), Bonds.of(made).neighbours, strict=True):
         assert len(near) == (3 if symbol == "C" else 1)
 
 
@@ -261,7 +261,7 @@ def test_in_a_closed_flake_every_carbon_has_three_neighbours(
     made = terminate(cut(rough, size=size, center=(x, y)))
     made.check_distances(0.9)
     symbols = made.atoms.get_chemical_symbols()
-    for symbol, near in zip(symbols, neighbours(made.atoms), strict=True):
+    for symbol, near in zip(symbols, made.bonds.neighbours, strict=True):
         assert len(near) == (3 if symbol == "C" else 1)
     carbon = made.atoms.numbers == 6
     for k in np.flatnonzero(~carbon):
@@ -329,7 +329,7 @@ def test_a_charge_is_told_and_handed_on() -> None:
 def edge_with(symbol: str) -> tuple[Structure, int]:
     """A flake, one of its edge carbons exchanged."""
     whole = cut(flake(16), size=24, center=(8, 8))
-    twofold = next(k for k, n in enumerate(neighbours(whole.atoms)) if len(n) == 2)
+    twofold = next(k for k, n in enumerate(whole.bonds.neighbours) if len(n) == 2)
     whole.atoms.symbols[twofold] = symbol
     return whole, twofold
 
@@ -338,7 +338,7 @@ def test_an_edge_silicon_has_four_neighbours() -> None:
     """Two hydrogens, above and below the plane, as far from each other as in silane."""
     whole, silicon = edge_with("Si")
     made = terminate(whole).atoms
-    (near,) = [n for k, n in enumerate(neighbours(made)) if made[k].symbol == "Si"]
+    (near,) = [n for k, n in enumerate(Bonds.of(made).neighbours) if made[k].symbol == "Si"]
     assert sorted(made[k].symbol for k in near) == ["C", "C", "H", "H"]
     one, two = (made.positions[k] - made.positions[silicon] for k in near if made[k].symbol == "H")
     assert np.linalg.norm(one) == pytest.approx(1.48)
@@ -362,12 +362,12 @@ def test_a_single_bond_kept_is_a_methylene() -> None:
     tail.positions[-1] = tail.positions[edge] + [1.42, 0, 0]
     kept = terminate(Structure(atoms=tail), onefold="keep").atoms
     end = next(k for k in range(len(kept)) if np.allclose(kept.positions[k], tail.positions[-1]))
-    hydrogen = [k for k in neighbours(kept)[end] if kept[k].symbol == "H"]
+    hydrogen = [k for k in Bonds.of(kept).neighbours[end] if kept[k].symbol == "H"]
     assert len(hydrogen) == 2
     arms = (kept.positions[hydrogen] - kept.positions[end]) / 1.09
     assert arms[0] @ arms[1] == pytest.approx(np.cos(np.radians(120)), abs=0.02)
     assert arms[:, 2] == pytest.approx([0, 0], abs=1e-9)
-    assert all(len(n) == 3 for k, n in enumerate(neighbours(kept)) if kept[k].symbol == "C")
+    assert all(len(n) == 3 for k, n in enumerate(Bonds.of(kept).neighbours) if kept[k].symbol == "C")
 
 
 def test_holes_stay_bare_where_that_is_asked_for() -> None:
@@ -385,7 +385,7 @@ def hole(size: int, centre: str, width: float = 24.0) -> Structure:
     whole = flake(width, 7.0)
     xy = whole.atoms.positions[:, :2]
     atom = int(np.argmin(np.hypot(*(xy - width / 2).T)))
-    near = neighbours(whole.atoms)[atom]
+    near = whole.bonds.neighbours[atom]
     at = {"atom": xy[atom], "bond": (xy[atom] + xy[near[0]]) / 2, "ring": xy[near[0]] + xy[near[1]] - xy[atom]}
     kept = np.sort(np.argsort(np.hypot(*(xy - at[centre]).T), kind="stable")[size:])
     return whole.model_copy(update={"atoms": whole.atoms[kept]})
@@ -405,7 +405,7 @@ def test_around_any_hole_hydrogens_have_room_and_no_carbon_is_forgotten(
     made = terminate(holed)
     hydrogen = made.atoms[made.atoms.numbers == 1]
     assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
-    lacking = [k for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(n) != 3]
+    lacking = [k for k, n in enumerate(made.bonds.neighbours) if made.atoms[k].symbol == "C" and len(n) != 3]
     told = " ".join(f for f in made.findings if "without hydrogen" in f or "shared" in f)
     assert all(re.search(rf"\bC {k}\b", told) for k in lacking)
 
@@ -418,7 +418,7 @@ def test_where_no_tilt_helps_two_carbons_share_a_hydrogen(monkeypatch: pytest.Mo
     assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
     told = [f for f in made.findings if "shared" in f or "without hydrogen" in f]
     assert told
-    bridging = [n for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "H" and len(n) == 2]
+    bridging = [n for k, n in enumerate(made.bonds.neighbours) if made.atoms[k].symbol == "H" and len(n) == 2]
     assert len(bridging) == sum("shared" in f for f in told)
 
 
@@ -430,7 +430,7 @@ def test_a_short_relaxation_breaks_no_bond_and_makes_none(size: int, centre: str
     engine = read_engine({"use": "xtb", "max_steps": 30})
     (relaxed,) = engine.simulate(whole, tmp_path)
     before, after = (
-        {(int(i), int(j)) for i, j, _ in zip(*bonds(s.atoms), strict=True)} for s in (whole, relaxed.structure)
+        {(int(i), int(j)) for i, j, _ in zip(*s.bonds.once, strict=True)} for s in (whole, relaxed.structure)
     )
     assert before == after
 
@@ -448,11 +448,11 @@ def test_silicon_across_a_carbon_is_no_bond() -> None:
     """Two Si on next-neighbour sites: hexagons as before, and at an edge both get their hydrogens."""
     whole = flake(16)
     middle = int(np.argmin(np.hypot(*(whole.atoms.positions[:, :2] - 8).T)))
-    near = neighbours(whole.atoms)
+    near = whole.bonds.neighbours
     whole.atoms.symbols[near[middle][:2]] = "Si"
     for k in near[middle][:2]:
-        assert sorted(neighbours(whole.atoms)[k]) == sorted(near[k])
-    assert {len(ring) for ring in rings(whole.atoms)} == {6}
+        assert sorted(whole.bonds.neighbours[k]) == sorted(near[k])
+    assert {len(ring) for ring in rings(whole.bonds)} == {6}
 
 
 def test_more_electrons_than_there_are_cannot_be_taken() -> None:
@@ -486,6 +486,6 @@ def test_any_outline_zigzag_armchair_or_concave_is_terminated(corners: list[floa
     made = terminate(cut(flake(24, angle), polygon=star.tolist()))
     hydrogen = made.atoms[made.atoms.numbers == 1]
     assert (hydrogen.get_all_distances() + 9 * np.eye(len(hydrogen))).min() >= 1.5
-    lacking = [k for k, n in enumerate(neighbours(made.atoms)) if made.atoms[k].symbol == "C" and len(n) != 3]
+    lacking = [k for k, n in enumerate(made.bonds.neighbours) if made.atoms[k].symbol == "C" and len(n) != 3]
     told = " ".join(f for f in made.findings if "without hydrogen" in f or "shared" in f)
     assert all(re.search(rf"\bC {k}\b", told) for k in lacking)

@@ -9,17 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.conftest import NOTHING, flake, stem2sim, table_of
+from tests.conftest import NOTHING, built, flake, stem2sim, table_of
 
+from stem2sim.analysis.validation import validate
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import neighbours
+from stem2sim.geometry import bonds as graph
 from stem2sim.geometry.rings import rings
 from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
+from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ase import Atoms
+
+    from stem2sim.geometry.pairs import Pairs
 
 
 def cut(structure: Structure, found: Segmentation = NOTHING, **options: object) -> list[Structure]:
@@ -43,7 +49,7 @@ def test_a_hole_is_found_and_its_rim_is_whole() -> None:
     sheet = holed((10, 18), (26, 18))
     sheet.atoms.set_array("probability", np.where(sheet.atoms.positions[:, 0] < 18, 0.7, 0.99))
     (made,) = cut(sheet, contains="hole", size=50)
-    assert max(len(ring) for ring in rings(made.atoms)) > 8
+    assert max(len(ring) for ring in rings(made.bonds)) > 8
     assert middle_of(made) == pytest.approx([26, 18], abs=1.5)
     both = cut(sheet, contains="hole", size=50, count=2)
     assert [one.label for one in both] == ["patch-1", "patch-2"]
@@ -103,7 +109,7 @@ def test_several_patches_share_no_atom(count: int, size: int, seed: int) -> None
     assert len(set().union(*source)) == sum(map(len, source))
     for one in made:
         assert len(one.atoms) <= size
-        assert min(len(near) for near in neighbours(one.atoms)) >= 2
+        assert min(len(near) for near in one.bonds.neighbours) >= 2
     (alone,) = cut(sheet, contains="any", size=size)
     assert alone.atoms.arrays["source"].tolist() == source[0]
     tried = np.random.default_rng(seed + 1).choice(len(sheet.atoms), 40)
@@ -131,7 +137,7 @@ def test_regions_in_angstrom_and_pixels() -> None:
         (made,) = cut(sheet, found, **option)
         kept = set(made.atoms.arrays["source"].tolist())
         assert kept <= set(np.flatnonzero(inside).tolist())
-        near = neighbours(sheet.atoms)
+        near = sheet.bonds.neighbours
         left = [k for k in np.flatnonzero(inside) if k not in kept and sum(n in kept for n in near[k]) >= 2]
         assert not left
         in_pixels = {name: (np.array(values) / 0.2).tolist() for name, values in option.items()}
@@ -179,3 +185,21 @@ def test_several_patches_are_several_runs(tmp_path: Path) -> None:
     for name, at in (("patch-1", "x = 8.00, y = 8.00 Å"), ("patch-2", "x = 22.00, y = 20.00 Å")):
         one = Structure.read(tmp_path / "run" / f"structure-{name}.extxyz")
         assert sum(at in finding for finding in one.findings) == 1
+
+
+@pytest.mark.parametrize("terminate", ["all", "outer"])
+def test_the_bond_graph_of_a_structure_is_built_once(monkeypatch: pytest.MonkeyPatch, terminate: str) -> None:
+    """On the way from a sheet to a validated flake: that of the sheet, and that with hydrogen on it."""
+    built_of: list[int] = []
+    near_pairs = graph.near_pairs
+
+    def counted(atoms: Atoms, cutoff: np.ndarray) -> Pairs:
+        built_of.append(len(atoms))
+        return near_pairs(atoms, cutoff)
+
+    sheet = flake(24, 5)
+    monkeypatch.setattr(graph, "near_pairs", counted)
+    made = built(sheet, Patch(size=60, contains="any"), Hterm(terminate=terminate)).in_a_cell()
+    validate(made)
+    rings(made.bonds)
+    assert built_of == [len(sheet.atoms), len(made.atoms)]

@@ -17,7 +17,7 @@ from stem2sim.errors import BadInput
 from stem2sim.testing import graphene_image
 from stem2sim_unet.atomai_compat import locate, predict
 from stem2sim_unet.atomai_files import AtomaiModel, read_atomai, write_atomai
-from stem2sim_unet.network import UnetNetwork
+from stem2sim_unet.network import UnetNetwork, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def atomais(classes: int, options: dict[str, Any]) -> torch.nn.Module:
 def seeing(classes: int, seed: int, options: dict[str, Any]) -> UnetNetwork:
     """Return a random network whose classes take turns over the frame, so that there are regions to locate."""
     torch.manual_seed(seed)
-    network = UnetNetwork(classes, **SMALL, **options).eval()
+    network = UnetNetwork(classes, **SMALL, variant=Variant(**options)).eval()
     for name, value in network.named_buffers():
         if name.endswith("running_var"):
             value.uniform_(0.5, 2)
@@ -89,7 +89,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("options", VARIANTS, ids=named)
 def test_every_unet_of_atomai_is_ours_too(options: dict[str, Any], classes: int) -> None:
     """Same names, same shapes, same output: weights pass both ways."""
-    theirs, ours = atomais(classes, options), UnetNetwork(classes, **SMALL, **options).eval()
+    theirs, ours = atomais(classes, options), UnetNetwork(classes, **SMALL, variant=Variant(**options)).eval()
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict(), strict=True)
     frame = torch.randn(2, 1, 32, 48)
@@ -236,7 +236,7 @@ def test_nothing_in_a_file_runs(where: str, name: str, saved: Callable[..., Path
     mark = tmp_path / "ran"
     command = Evil(os.system, f"touch {mark}") if name == "system" else Evil(eval, f"open({str(mark)!r}, 'w')")
     path = saved(**{where: command})
-    with pytest.raises(BadInput, match=rf"changed.tar asks for '\w+\.{name}', which no AtomAI model needs"):
+    with pytest.raises(BadInput, match=rf"changed.tar needs '\w+\.{name}', which no AtomAI model uses"):
         read_atomai(path)
     assert not mark.exists()
     torch.load(path, weights_only=False)

@@ -16,10 +16,10 @@ from stem2sim.errors import BadInput
 from stem2sim.image import Image
 from stem2sim.testing import graphene_image
 from stem2sim_unet import SHIPPED, atomai_compat
+from stem2sim_unet.atomai_conversion import from_atomai, to_atomai
 from stem2sim_unet.atomai_files import AtomaiModel, write_atomai
 from stem2sim_unet.commands import read_training
-from stem2sim_unet.exchange import from_atomai, to_atomai
-from stem2sim_unet.network import UnetNetwork
+from stem2sim_unet.network import UnetNetwork, Variant
 from stem2sim_unet.unet import Unet
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def small(path: Path, classes: int = 3, **options: object) -> UnetNetwork:
     """Write AtomAI's file of a small untrained network, and return it."""
     torch.manual_seed(0)
-    network = UnetNetwork(classes, 4, (1, 1, 1, 1), **options).eval()  # type: ignore[arg-type]
+    network = UnetNetwork(classes, 4, (1, 1, 1, 1), Variant(**options)).eval()  # type: ignore[arg-type]
     write_atomai(path, AtomaiModel(classes, (network.state_dict(),), 4, (1, 1, 1, 1), **options))  # type: ignore[arg-type]
     return network
 
@@ -42,7 +42,7 @@ def test_weights_survive_the_way_to_atomai_and_back(tmp_path: Path) -> None:
         one, other = load_file(file), load_file(tmp_path / "back" / file.name)
         assert one.keys() == other.keys()
         assert all(np.array_equal(one[name].astype(np.float32), other[name]) for name in one)
-    with pytest.raises(BadInput, match=r"was not calibrated"):
+    with pytest.raises(BadInput, match=r"is not calibrated"):
         Unet(weights=tmp_path / "back").segment(graphene_image(10))
 
 
@@ -51,7 +51,7 @@ def test_the_command_refuses_what_it_cannot_import(tmp_path: Path) -> None:
     small(tmp_path / "m.tar")
     done = stem2sim("unet", "import", tmp_path / "m.tar", "--classes", "C", "--out", tmp_path / "a")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "has 3 classes, background among them; --classes names 1 species" in done.stderr
+    assert "has 3 classes including the background; --classes lists 1 species" in done.stderr
 
     marker = tmp_path / "ran"
 
@@ -101,18 +101,20 @@ def test_atomais_rules_ask_for_atomais_shapes_and_for_names(tmp_path: Path) -> N
     with pytest.raises(BadInput, match=r"multiples? of 8"):
         Unet(compat="atomai").segment(Image(pixels=image.pixels[:100, :100], pixel_size=0.1))
     small(tmp_path / "m.tar")
-    with pytest.raises(BadInput, match=r"m\.tar knows 2 species; name each in segment\.classes, got none"):
+    with pytest.raises(BadInput, match=r"m\.tar has 2 species; list them in segment\.classes, got none"):
         Unet(compat="atomai", weights=tmp_path / "m.tar").segment(image)
 
 
 def test_training_configs_that_do_not_fit_say_where(tmp_path: Path) -> None:
     file = tmp_path / "t.toml"
     for text, message in (
-        ("stats = 3", "t.toml: stats: extra inputs"),
+        ("stats = 3", "t.toml: stats: unknown option; training takes recipe, "),
         ('[recipe]\nmaterial = "MoS2"\nimpurities = [{ species = "V", on = "W" }]', "'W' is not in Mo, S2"),
         ("starts = 0", "t.toml: starts: input should be greater than or equal to 1"),
         ("[recipe]\ndose = [100, 10]", "a range runs from the smaller to the larger"),
         ('[[labelled]]\nimage = "a.npy"', "give either atoms or mask"),
+        ("[recipe]\nemty = 0.1", r"t.toml: recipe.emty: unknown option; recipe takes .*; did you mean 'empty'"),
+        ("[[recipe.impurities]]\nspecies = 'Si'\nmen = 1", "men: unknown option; impurities takes species, on, "),
     ):
         file.write_text(text)
         with pytest.raises(BadInput, match=message):

@@ -16,10 +16,10 @@ from scipy.spatial import cKDTree
 from stem2sim.errors import BadInput
 from stem2sim.imaging.forward import Probe
 from stem2sim.testing import graphene_image
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid, normalise
-from stem2sim_unet.ensemble import Prediction, entropy
+from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE, Grid, normalise
 from stem2sim_unet.locate import locate, match
 from stem2sim_unet.material import Material, column_atoms
+from stem2sim_unet.prediction import Prediction, entropy
 from stem2sim_unet.recipe import Impurity, Recipe
 from stem2sim_unet.refine import fit
 from stem2sim_unet.synthetic import draw_labels, training_frame

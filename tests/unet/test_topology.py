@@ -12,7 +12,7 @@ from ase import Atoms
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
@@ -35,8 +35,8 @@ CARBON, SILICON, SECOND = 1.42, 1.80, 2.46
 
 def settled(atoms: Atoms) -> Atoms:
     """Return atoms in the plane where bonds and angles are as near to graphene's as their network allows."""
-    i, j, _ = bonds(atoms)
-    near = neighbours(atoms)
+    i, j, _ = Bonds.of(atoms).once
+    near = Bonds.of(atoms).neighbours
     second = np.array([(a, b) for around in near for k, a in enumerate(around) for b in around[k + 1 :]])
     wanted = np.where((atoms.numbers[i] == 14) | (atoms.numbers[j] == 14), SILICON, CARBON)
     start = atoms.positions[:, :2]
@@ -124,7 +124,7 @@ def placed(found: Segmentation, scale: str = "lattice") -> Atoms:
 
 def inside(atoms: Atoms, margin: float, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Sizes and centres [Å] of the rings that lie this far within the frame."""
-    every = [(len(ring), ring.centre[:2]) for ring in rings(atoms)]
+    every = [(len(ring), ring.centre[:2]) for ring in rings(Bonds.of(atoms))]
     kept = [(n, at) for n, at in every if margin < at.min() and at.max() < width - margin]
     return np.array([n for n, _ in kept]), np.array([at for _, at in kept])
 
@@ -150,7 +150,7 @@ def test_rings_are_those_of_the_true_positions(name: str, dose: float, pixel_siz
     found = Unet().segment(frame_of(true, dose, pixel_size))
     made = placed(found)
     assert other_rings(true, made) == []
-    around = [len(near) for near, symbol in zip(neighbours(made), made.symbols, strict=True) if symbol == "Si"]
+    around = [len(near) for near, symbol in zip(Bonds.of(made).neighbours, made.symbols, strict=True) if symbol == "Si"]
     assert around == bonded
 
 

@@ -12,26 +12,30 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.image import Image
 from stem2sim.testing import graphene_image, graphene_sheet
-from stem2sim_unet import SHIPPED
+from stem2sim_unet import SHIPPED, training_files, validation
 from stem2sim_unet import adapt as adapt_module
-from stem2sim_unet import cohort as cohort_module
+from stem2sim_unet import fine_tuning as fine_tuning_module
 from stem2sim_unet import train as train_module
+from stem2sim_unet import trainer as trainer_module
 from stem2sim_unet import training as training_module
-from stem2sim_unet.adapt import adapt
-from stem2sim_unet.canonical import Grid
-from stem2sim_unet.card import Card
+from stem2sim_unet.adapt import Adaptation
+from stem2sim_unet.canonical_grid import Grid
 from stem2sim_unet.commands import read_training
 from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.labelled import IGNORED, PATCH, Labelled, cut
+from stem2sim_unet.labelled import IGNORED, PATCH, LabelledFrame, cut
+from stem2sim_unet.model_card import ModelCard
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import draw_labels
-from stem2sim_unet.train import member_file, train
-from stem2sim_unet.training import Training, new_network, overlap, train_starts
+from stem2sim_unet.train import train
+from stem2sim_unet.training import Training, new_network, train_starts
+from stem2sim_unet.training_files import member_file
+from stem2sim_unet.validation import overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +59,7 @@ GRAPHENE = graphene_sheet(30.0, 17.0)
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks this small lose more to waiting for other threads than they gain."""
-    monkeypatch.setattr(train_module, "VALIDATION_FRAMES", 24)
+    monkeypatch.setattr(validation, "VALIDATION_FRAMES", 24)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -78,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ensemble")
     options = {"starts": 2, "together": 2, "snapshots": 2, "frames": 30, "steps": 52, "cycle": 14, "batch": 6}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train_module, "VALIDATION_FRAMES", 24)
+        patched.setattr(validation, "VALIDATION_FRAMES", 24)
         train(Training(recipe=EASY, learning_rate=0.01, **{**SMALL, **options, "least_overlap": 0.3}), folder)
     return folder
 
@@ -201,12 +205,14 @@ def test_a_folder_is_one_training(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, folder)
     plan = Training.model_validate_json((folder / "training.json").read_text())
     times = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    assert train(plan, folder) == Card.read(trained)
+    assert train(plan, folder) == ModelCard.read(trained)
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == times
-    with pytest.raises(BadInput, match=r"holds a training with other options \(training.json\); choose another --out"):
+    with pytest.raises(
+        BadInput, match=r"holds another training, with other options or data \(training.json\); choose another --out"
+    ):
         train(plan.model_copy(update={"steps": 53}), folder)
     (folder / "training.json").unlink()
-    with pytest.raises(BadInput, match="was not trained here"):
+    with pytest.raises(BadInput, match=r"holds another ensemble \(it has no training.json\)"):
         train(plan, folder)
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="is a file"):
@@ -214,7 +220,7 @@ def test_a_folder_is_one_training(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_card_says_what_it_took(trained: Path) -> None:
-    card = Card.read(trained)
+    card = ModelCard.read(trained)
     said = card.trained
     assert (said["members"], said["seeds"], said["steps"], said["frames"]) == (4, [1, 2], 66, 120)
     assert said["seconds"] >= 0
@@ -228,7 +234,7 @@ def test_the_card_says_what_it_took(trained: Path) -> None:
 def test_the_card_names_no_folders(tmp_path: Path) -> None:
     """It goes to other machines and other people."""
     image, atoms, _ = labelled_files(tmp_path)
-    plan = Training(labelled=(Labelled(image=image, atoms=atoms),), baseline=tmp_path / "mine", **SMALL)
+    plan = Training(labelled=(LabelledFrame(image=image, atoms=atoms),), baseline=tmp_path / "mine", **SMALL)
     options = train_module.card_of(plan).trained["options"]
     assert options["labelled"] == [{"image": image.name, "atoms": atoms.name}]
     assert options["baseline"] == "mine"
@@ -238,14 +244,14 @@ def test_the_card_names_no_folders(tmp_path: Path) -> None:
 def test_a_member_that_was_not_saved_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while the first member is written, with a checkpoint due at the same step."""
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", 4)
-    monkeypatch.setattr(train_module, "generated", _generated)
-    monkeypatch.setattr(train_module, "completed", lambda folder, *_: Card.read(folder))
+    monkeypatch.setattr(validation, "generated", _generated)
+    monkeypatch.setattr(train_module, "calibrate_folder", lambda folder, *_: ModelCard.read(folder))
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:
-        dying.setattr(train_module, "save_member", killed)
+        dying.setattr(validation, "save_member", killed)
         with pytest.raises(KeyboardInterrupt):
             train(BRIEF, tmp_path / "cut")
     for folder in ("cut", "whole"):
@@ -283,8 +289,8 @@ def test_a_table_and_a_mask_say_the_same(pixel_size: float, alike: float, tmp_pa
     image, atoms, mask = labelled_files(tmp_path, pixel_size)
     common: dict[str, Any] = {"image": image, "pixel_size": pixel_size, "calibrate": False}
     recipe = Recipe()
-    one = Labelled(**common, atoms=atoms).patches(recipe)
-    other = Labelled(**common, mask=mask, mask_classes=("background", "C")).patches(recipe)
+    one = LabelledFrame(**common, atoms=atoms).patches(recipe)
+    other = LabelledFrame(**common, mask=mask, mask_classes=("background", "C")).patches(recipe)
     assert np.array_equal(one[0], other[0])
     assert (one[1] == other[1]).mean() >= alike
     assert set(np.unique(one[1])) == {recipe.classes.index("C"), recipe.classes.index("background")}
@@ -300,7 +306,7 @@ def test_beyond_a_frame_there_are_no_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "frame.npy", Scan(dose=5000).expose(clean, 0.18, np.random.default_rng(0)))
     rows = "".join(f"{x:.4f},{y:.4f},C\n" for x, y in xy @ shear)
     (tmp_path / "atoms.csv").write_text(f"x,y,species\n{rows}")
-    labelled = Labelled(image=tmp_path / "frame.npy", pixel_size=0.18, atoms=tmp_path / "atoms.csv")
+    labelled = LabelledFrame(image=tmp_path / "frame.npy", pixel_size=0.18, atoms=tmp_path / "atoms.csv")
     pixels, labels = labelled.patches(Recipe())
     assert 0.02 < (labels == IGNORED).mean() < 0.5
     # where there are labels, discs lie on bright spots
@@ -337,7 +343,7 @@ def broken(folder: Path, what: str) -> dict[str, Any]:
     ("what", "said"),
     [
         ("shape", r"mask.npy has shape \(55, 56\), its image \(56, 56\)"),
-        ("values", "mask.npy holds values 1 to 2, mask_classes names 2: 0 to 1"),
+        ("values", "mask.npy holds values 1 to 2, mask_classes lists 2: 0 to 1"),
         ("numbers", "mask.npy must hold whole numbers in rows and columns"),
         ("class", "mask_classes has Au; the classes are C, Si, Cr, background"),
         ("picture", "cannot read the mask mask.png"),
@@ -348,7 +354,7 @@ def broken(folder: Path, what: str) -> dict[str, Any]:
     ],
 )
 def test_labels_that_do_not_fit_are_named_in_one_line(what: str, said: str, tmp_path: Path) -> None:
-    plan = Training(labelled=(Labelled(**broken(tmp_path, what)),), **SMALL)
+    plan = Training(labelled=(LabelledFrame(**broken(tmp_path, what)),), **SMALL)
     with pytest.raises(BadInput, match=said) as caught:
         train(plan, tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -389,7 +395,7 @@ def test_patches_cover_the_frame_and_no_more(shape: tuple[int, int]) -> None:
 def test_own_frames_are_their_share_of_each_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(training_module, "generated", _generated)
-    monkeypatch.setattr(cohort_module, "descend", lambda network, optimiser, x, y, weights: seen.append(y) or 0.0)
+    monkeypatch.setattr(trainer_module, "descend", lambda network, optimiser, x, y, weights: seen.append(y) or 0.0)
     own = torch.zeros(3, 1, PATCH, PATCH), torch.full((3, PATCH, PATCH), IGNORED, dtype=torch.uint8)
     plan = BRIEF.model_copy(update={"batch": 8, "labelled_share": 0.25})
     list(train_starts(plan, [1], tmp_path / "checkpoint", own))
@@ -399,9 +405,9 @@ def test_own_frames_are_their_share_of_each_batch(tmp_path: Path, monkeypatch: p
 def test_atomais_trainer_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     """At once: nothing is written."""
     plan = Training(recipe=EASY, trainer="atomai", **SMALL)
-    with pytest.raises(BadInput, match="takes one member from each start, not 4; snapshots = 1 with starts = 20"):
+    with pytest.raises(BadInput, match="gives one member per start, not 4; snapshots = 1 with starts = 20"):
         train(plan, tmp_path / "out")
-    with pytest.raises(BadInput, match="has no option average"):
+    with pytest.raises(BadInput, match="does not support the option average"):
         train(plan.model_copy(update={"snapshots": 1, "average": True}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -409,7 +415,7 @@ def test_atomais_trainer_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 def test_atomais_trainer_needs_every_class(tmp_path: Path) -> None:
     rare = Recipe.model_validate({**EASY.model_dump(), "impurities": [{"species": "Si", "mean": 0}]})
     plan = Training(recipe=rare, trainer="atomai", starts=1, snapshots=1, frames=4, batch=2, **SMALL)
-    with pytest.raises(BadInput, match=r"these 4 hold no Si; more frames"):
+    with pytest.raises(BadInput, match=r"these 4 contain no Si; use more frames"):
         train(plan, tmp_path)
 
 
@@ -419,7 +425,7 @@ def test_atomais_trainer_leaves_members_that_we_read(
     species: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With two classes, where AtomAI has one score, and with three; and nothing else is left or changed by it."""
-    monkeypatch.setattr(train_module, "completed", lambda folder, *_: Card.read(folder))
+    monkeypatch.setattr(train_module, "calibrate_folder", lambda folder, *_: ModelCard.read(folder))
     monkeypatch.chdir(tmp_path)
     impurities = [{"species": name, "mean": 3.0} for name in species]
     recipe = Recipe.model_validate({**EASY.model_dump(), "impurities": impurities, "pristine": 0, "vacancies": 0})
@@ -437,7 +443,7 @@ def test_atomais_trainer_leaves_members_that_we_read(
     from stem2sim_unet.torch_backend import network_of
 
     (weights,) = Ensemble(tmp_path / "out").members
-    shares = overlap(network_of(weights, card), *train_module.held_out(recipe), len(recipe.classes))
+    shares = overlap(network_of(weights, card), *validation.held_out(recipe), len(recipe.classes))
     assert shares[0] > 0.4
 
 
@@ -458,29 +464,29 @@ def new_frames(count: int = 2) -> list[Image]:
 
 def test_adapting_drops_what_is_spoilt_and_says_why(trained: Path, tmp_path: Path) -> None:
     folder = spoilt(trained, tmp_path / "spoilt", 1)
-    card = adapt(folder, new_frames(), EASY, tmp_path / "out", steps=0, calibration_frames=20)
-    (told,) = card.trained["adapted"]["rounds"]
-    assert [one["decision"].split(":")[0] for one in told.values()] == ["kept", "dropped", "kept", "kept"]
-    assert told["member-01"]["score"] < 0.5 < told["member-00"]["score"]
-    assert "best" in told["member-01"]["decision"]
+    card = Adaptation(steps=0, calibration_frames=20).adapt(folder, new_frames(), EASY, tmp_path / "out")
+    (decisions,) = card.trained["adapted"]["rounds"]
+    assert [one["decision"].split(":")[0] for one in decisions.values()] == ["kept", "dropped", "kept", "kept"]
+    assert decisions["member-01"]["score"] < 0.5 < decisions["member-00"]["score"]
+    assert "best" in decisions["member-01"]["decision"]
     kept = [file.read_bytes() for file in sorted((tmp_path / "out").glob("member-*"))]
     assert kept == [member_file(trained, k).read_bytes() for k in (0, 2, 3)]
     assert card.trained["members"] == 3
     assert [one["frame"] for one in card.trained["adapted"]["frames"]] == ["f0", "f1"]
     assert card.confidence is not None
-    assert card == Card.read(tmp_path / "out")
+    assert card == ModelCard.read(tmp_path / "out")
     # done is done, and other frames are another adaptation
-    again = adapt(folder, new_frames(), EASY, tmp_path / "out", steps=0, calibration_frames=20)
+    again = Adaptation(steps=0, calibration_frames=20).adapt(folder, new_frames(), EASY, tmp_path / "out")
     assert again == card
-    with pytest.raises(BadInput, match="holds an adaptation with other options or frames"):
-        adapt(folder, new_frames(1), EASY, tmp_path / "out", steps=0, calibration_frames=20)
+    with pytest.raises(BadInput, match="holds another adaptation, with other options or data"):
+        Adaptation(steps=0, calibration_frames=20).adapt(folder, new_frames(1), EASY, tmp_path / "out")
 
 
 def test_two_members_are_always_kept(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapt_module, "completed", lambda folder, *_: Card.read(folder))
-    card = adapt(trained, new_frames(1), EASY, tmp_path / "out", keep=1.0, steps=0, calibration_frames=20)
-    (told,) = card.trained["adapted"]["rounds"]
-    assert sorted(one["decision"].split(":")[0] for one in told.values()) == [
+    monkeypatch.setattr(adapt_module, "calibrate_folder", lambda folder, *_: ModelCard.read(folder))
+    card = Adaptation(keep=1.0, steps=0, calibration_frames=20).adapt(trained, new_frames(1), EASY, tmp_path / "out")
+    (decisions,) = card.trained["adapted"]["rounds"]
+    assert sorted(one["decision"].split(":")[0] for one in decisions.values()) == [
         "dropped", "dropped", "kept", "kept as one of the best 2",
     ]  # fmt: skip
 
@@ -494,23 +500,23 @@ def test_fine_tuned_weights_are_taken_only_where_better(
     for number in (1, 3):
         member_file(folder, number).unlink()
     options: dict[str, Any] = {"steps": 8, "frames": 12, "calibration_frames": 20}
-    monkeypatch.setattr(adapt_module, "completed", lambda folder, *_: Card.read(folder))
+    monkeypatch.setattr(adapt_module, "calibrate_folder", lambda folder, *_: ModelCard.read(folder))
     saved = []
 
     def dying(network: nn.Module, path: Path, **facts: str) -> None:
         if saved:
             raise KeyboardInterrupt
         saved.append(path)
-        training_module.save_member(network, path, **facts)
+        training_files.save_member(network, path, **facts)
 
     with monkeypatch.context() as patched:
-        patched.setattr(adapt_module, "save_member", dying)
+        patched.setattr(fine_tuning_module, "save_member", dying)
         with pytest.raises(KeyboardInterrupt):
-            adapt(folder, new_frames(1), EASY, tmp_path / "cut", **options)
-    cards = [adapt(folder, new_frames(1), EASY, tmp_path / name, **options) for name in ("cut", "whole")]
+            Adaptation(**options).adapt(folder, new_frames(1), EASY, tmp_path / "cut")
+    cards = [Adaptation(**options).adapt(folder, new_frames(1), EASY, tmp_path / name) for name in ("cut", "whole")]
     assert cards[0] == cards[1]
-    (told,) = cards[0].trained["adapted"]["rounds"]
-    for k, (name, one) in enumerate(told.items()):
+    (decisions,) = cards[0].trained["adapted"]["rounds"]
+    for k, (name, one) in enumerate(decisions.items()):
         tuned = one["fine-tuned"]
         better = tuned["after"]["score"] > tuned["before"]["score"]
         better &= tuned["overlap"][1] >= tuned["overlap"][0] - 0.02
@@ -531,22 +537,28 @@ def test_what_cannot_be_adapted_is_refused(trained: Path, tmp_path: Path) -> Non
     for folder, images, recipe, out, said in (
         (one, new_frames(1), EASY, tmp_path / "out", "needs at least 2 members to choose from"),
         (trained, [], EASY, tmp_path / "out", "needs at least one frame"),
-        (SHIPPED, [noise], Recipe(), tmp_path / "out", "all 1 frames are foreign to the networks for graphene"),
+        (
+            SHIPPED,
+            [noise],
+            Recipe(),
+            tmp_path / "out",
+            "all 1 frames are outside the training data of the networks for graphene",
+        ),
         (trained, new_frames(1), Recipe(), tmp_path / "out", "the recipe has classes C, Si, Cr, background"),
         (trained, new_frames(1), EASY, trained, "is the ensemble to adapt"),
         (trained, new_frames(1), EASY, one, "holds another ensemble"),
     ):
         with pytest.raises(BadInput, match=said) as caught:
-            adapt(folder, images, recipe, out)
+            Adaptation().adapt(folder, images, recipe, out)
         assert "\n" not in str(caught.value)
-    with pytest.raises(BadInput, match="keep must lie between 0 and 1, got 2"):
-        adapt(trained, new_frames(1), EASY, tmp_path / "out", keep=2)
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Adaptation(keep=2)
 
 
 def test_labels_of_a_table_are_those_of_generated_frames(tmp_path: Path) -> None:
     """The user's atoms are drawn just as the generator draws its own."""
     image, atoms, _ = labelled_files(tmp_path, 0.18, 128 * 0.18)
-    _, labels = Labelled(image=image, pixel_size=0.18, atoms=atoms, calibrate=False).patches(EASY)
+    _, labels = LabelledFrame(image=image, pixel_size=0.18, atoms=atoms, calibrate=False).patches(EASY)
     grid = Grid.square((128, 128), 0.18)
     xy = graphene_sheet(128 * 0.18 + 6).positions[:, :2] - 3
     expected = draw_labels(grid.from_image(xy / 0.18), np.zeros(len(xy), dtype=np.int64), (128, 128), np.array([0]))

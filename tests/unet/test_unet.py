@@ -24,15 +24,16 @@ from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.imaging.readers import read_image
 from stem2sim.testing import graphene_image, graphene_sheet
 from stem2sim_unet import SHIPPED, ensemble
-from stem2sim_unet.canonical import Grid, normalise
-from stem2sim_unet.card import CARD, Card
+from stem2sim_unet.activation_ranges import RANGES, read_ranges, rounded_layers, write_ranges
+from stem2sim_unet.canonical_grid import Grid, normalise
 from stem2sim_unet.confidence import Confidence
-from stem2sim_unet.ensemble import Ensemble, Prediction, ensemble_of
-from stem2sim_unet.examine import auroc, calibration_error
+from stem2sim_unet.ensemble import Ensemble, ensemble_of
+from stem2sim_unet.evaluation import auroc, calibration_error
 from stem2sim_unet.locate import Detections, match
+from stem2sim_unet.model_card import CARD, ModelCard
 from stem2sim_unet.network import UnetNetwork
 from stem2sim_unet.openvino_backend import OpenvinoBackend
-from stem2sim_unet.ranges import RANGES, read_ranges, rounded_layers, write_ranges
+from stem2sim_unet.prediction import Prediction
 from stem2sim_unet.synthetic import contamination, smooth_field
 from stem2sim_unet.torch_backend import TorchBackend, largest_activations, network_of
 from stem2sim_unet.unet import Unet
@@ -79,7 +80,7 @@ def test_twenty_members_of_five_independent_starts_ship() -> None:
 
 def test_the_card_says_how_good_they_are() -> None:
     """From generated frames that neither training nor its fits saw."""
-    card = Card.read(SHIPPED)
+    card = ModelCard.read(SHIPPED)
     assert card.classes == ("C", "Si", "Cr", "background")
     assert card.scores["detection calibration error"] <= 0.02
     assert card.scores["AUROC of probability, true against false"] >= 0.99
@@ -291,7 +292,7 @@ def test_a_frame_too_noisy_for_its_spectrum_is_calibrated_by_neighbours() -> Non
         assert found.lattice.pixel_size == pytest.approx(0.08, rel=0.025)
 
 
-def foreign_frames() -> dict[str, np.ndarray]:
+def frames_without_graphene() -> dict[str, np.ndarray]:
     """Return frames without graphene: noise, an even frame, contamination, and MoS2."""
     rng = np.random.default_rng(0)
     flat = np.zeros((256, 256), dtype=np.float32)
@@ -316,10 +317,12 @@ def foreign_frames() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", list(foreign_frames()))
-def test_a_foreign_frame_is_refused_with_the_reason_unless_forced(name: str) -> None:
-    image = Image(pixels=foreign_frames()[name], pixel_size=0.1)
-    with pytest.raises(BadInput, match=r"foreign to the networks for graphene \(score [1-9]") as refused:
+@pytest.mark.parametrize("name", list(frames_without_graphene()))
+def test_a_frame_outside_the_training_data_is_refused_with_the_reason_unless_forced(name: str) -> None:
+    image = Image(pixels=frames_without_graphene()[name], pixel_size=0.1)
+    with pytest.raises(
+        BadInput, match=r"outside the training data of the networks for graphene \(out-of-distribution score [1-9]"
+    ) as refused:
         Unet().segment(image)
     assert "--force" in str(refused.value)
     forced = Unet(force=True)
@@ -327,7 +330,7 @@ def test_a_foreign_frame_is_refused_with_the_reason_unless_forced(name: str) -> 
         found = forced.segment(image)
         assert found.out_of_distribution is not None
         assert found.out_of_distribution > 1
-        assert any("do not trust" in warning for warning in found.warnings)
+        assert any("not reliable" in warning for warning in found.warnings)
     else:
         with contextlib.suppress(BadInput):
             assert forced.segment(image).out_of_distribution
@@ -346,7 +349,7 @@ def test_real_molybdenum_disulphide_is_refused(stem: Path) -> None:
     """Whatever pixel size is stated: scaled to graphene's lattice constant it is a honeycomb too."""
     pixels = np.load(stem / "mos2_v_doped.npy")
     for stated in (0.1758, 0.135):
-        with pytest.raises(BadInput, match="foreign to the networks for graphene"):
+        with pytest.raises(BadInput, match="outside the training data of the networks for graphene"):
             Unet().segment(Image(pixels=pixels, pixel_size=stated))
 
 
@@ -414,14 +417,14 @@ def test_every_backend_sees_the_same() -> None:
     frame = canonical_frame()
     other = Ensemble(SHIPPED, "torch")
     one = OpenvinoBackend(other.members[:3], other.card.depths)
-    for a, b in zip(one(frame), other.look(frame, 3), strict=True):
+    for a, b in zip(one(frame), other.member_predictions(frame, 3), strict=True):
         assert np.abs(a - b).max() < 0.05
         assert np.abs(a - b).mean() < 1e-3
     stacked = TorchBackend(other.members[:3], other.card)
     state = torch.func.stack_module_state(stacked.networks)  # type: ignore[arg-type]
     with torch.inference_mode():
         x = torch.from_numpy(frame)[None, None]
-        together = stacked.together(state, x)[:, 0]
+        together = stacked.stacked_scores(state, x)[:, 0]
         for k, network in enumerate(stacked.networks):
             assert torch.allclose(together[k], network(x)[0], atol=1e-3)
 
@@ -474,7 +477,7 @@ def test_ranges_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not fit"):
         read_ranges(folder, ["member-00"], expected)
     (folder / RANGES).write_bytes(whole[:1000])
-    with pytest.raises(BadInput, match="does not read as safetensors"):
+    with pytest.raises(BadInput, match=r"cannot read .* as safetensors"):
         Unet(weights=folder, backend="openvino").segment(graphene_image(10))
 
 
@@ -493,7 +496,7 @@ def test_mean_and_spread_are_those_of_the_members() -> None:
     """Running sums give what a stack of all members gives."""
     frame, _ = normalise(graphene_image(17.28, 0.18, 300).pixels)
     networks = ensemble_of(SHIPPED)
-    every = np.array([one.copy() for one in networks.look(frame)])
+    every = np.array([one.copy() for one in networks.member_predictions(frame)])
     seen = networks.predict(frame)
     assert np.allclose(seen.mean, every.mean(axis=0), atol=1e-5)
     assert np.allclose(seen.spread, every.std(axis=0), atol=1e-3)
@@ -548,14 +551,14 @@ def test_bad_ensembles_say_so(tmp_path: Path) -> None:
 
     cut = copied(tmp_path / "cut")
     (cut / "member-00.safetensors").write_bytes(whole[:100000])
-    with pytest.raises(BadInput, match="does not read as safetensors"):
+    with pytest.raises(BadInput, match=r"cannot read .* as safetensors"):
         Unet(weights=cut).segment(image)
 
     fewer = copied(tmp_path / "fewer")
     save_file(
         {**state, "px.weight": state["px.weight"][:3], "px.bias": state["px.bias"][:3]}, fewer / "member-00.safetensors"
     )
-    with pytest.raises(BadInput, match="has 3 classes, its card names 4: C, Si, Cr, background"):
+    with pytest.raises(BadInput, match="has 3 classes, its model card lists 4: C, Si, Cr, background"):
         Unet(weights=fewer).segment(image)
 
     broken = copied(tmp_path / "broken")
@@ -572,7 +575,7 @@ def test_bad_ensembles_say_so(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"it has no ensemble\.json"):
         Unet(weights=broken).segment(image)
     (broken / CARD).write_text("{")
-    with pytest.raises(BadInput, match="does not read as the card"):
+    with pytest.raises(BadInput, match=r"cannot read .* as the model card"):
         Unet(weights=broken).segment(image)
     with pytest.raises(BadInput, match="no folder with an ensemble"):
         Unet(weights=tmp_path / "none").input_fingerprint()

@@ -22,7 +22,7 @@ from stem2sim.analysis.comparison import row
 from stem2sim.engines.deadline import time_limit
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, OutOfTime, StageFailed
-from stem2sim.run.folder import RunFolder
+from stem2sim.run.run import Run
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 
@@ -340,7 +340,7 @@ def test_prepare_copy_run_elsewhere_collect(config: Path, tmp_path: Path) -> Non
     after = stem2sim("simulate", out, *unset)
     assert after.returncode == 0, after.stderr
     assert "already done" in after.stderr
-    assert not any(file.name == "POTCAR" for file in RunFolder(out).all_files())
+    assert not any(file.name == "POTCAR" for file in Run(out).files())
     assert 'POTCAR"' not in (out / "ro-crate-metadata.json").read_text()
 
 

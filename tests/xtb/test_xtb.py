@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from tests.conftest import built, flake
 
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.structure import Structure
 from stem2sim_hterm.periodic import Periodic
 from stem2sim_xtb.xtb import Xtb
@@ -41,7 +40,7 @@ def test_benzene_relaxes_to_benzene(tmp_path: Path, method: str) -> None:
     result = run(atoms, tmp_path, method=method, fmax=1e-3)
     assert result.converged
     assert result.largest_force <= 1e-3
-    lengths = bond_lengths(result.structure.atoms)
+    lengths = result.structure.bonds.lengths()
     assert lengths["C-C"] == pytest.approx(np.full(6, 1.39), abs=0.015)
     assert lengths["C-H"] == pytest.approx(np.full(6, 1.08), abs=0.015)
     assert (tmp_path / "relaxation.traj").is_file()
@@ -69,8 +68,11 @@ def test_fixed_atoms_stay_while_others_relax(tmp_path: Path) -> None:
 def test_accuracy_follows_the_force_threshold() -> None:
     assert Xtb(fmax=0.01).settled_accuracy == pytest.approx(0.1)
     assert Xtb(fmax=1e-3).settled_accuracy == pytest.approx(0.01)
-    with pytest.raises(ValidationError, match="force noise"):
-        Xtb(fmax=1e-3, accuracy=1.0)
+    for fmax in (1e-3, 2.3e-3, 3e-3, 7.7835e-3):
+        with pytest.raises(ValidationError, match="force noise") as caught:
+            Xtb(fmax=fmax, accuracy=9.0)
+        advised = float(str(caught.value).split("use accuracy <= ")[1].split()[0])
+        assert Xtb(fmax=fmax, accuracy=advised).accuracy == advised
 
 
 def test_forces_are_as_tight_as_promised(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_graphene_relaxes_to_its_lattice_constant(tmp_path: Path) -> None:
     (result,) = Xtb(relax_cell=True, fmax=0.03).simulate(sheet, tmp_path)
     cell = result.structure.atoms.cell
     assert cell.lengths()[:2] / 5 == pytest.approx([2.46, 2.46], abs=0.01)
-    assert np.array_equal(cell[2], sheet.atoms.cell[2])
+    assert cell[2] == pytest.approx(np.asarray(sheet.atoms.cell[2]), abs=1e-9)
     assert "stretched by up to +2." in result.reason
 
 

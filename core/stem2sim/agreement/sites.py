@@ -19,6 +19,9 @@ SURE = 3.0
 SURE_OF_ANYWHERE = 5.0
 """That it needs where an atom might be at any place: among a thousand places noise reaches three."""
 
+BONDED = 1.9
+"""[Å]; a place this close to an atom is a neighbour's."""
+
 BRIGHTER, FAINTER = "brighter than any species known here", "fainter than any species known here"
 
 Kind = Literal["explained", "missing", "extra", "displaced", "wrong species", "unclear", "not judged"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stem2sim.analysis.evolution import TIME
-from stem2sim.analysis.samples import SAMPLE
+from stem2sim.structure import SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

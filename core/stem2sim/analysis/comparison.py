@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stem2sim.engines.trajectory import second_half
-from stem2sim.geometry.bonds import bond_lengths, bonds
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.geometry.superposition import moved
 
@@ -99,8 +99,8 @@ def row(step: str, result: SimulationResult, start: Structure | None, folder: Pa
     """
     atoms = result.structure.atoms
     known = start is not None and len(start.atoms) == len(atoms)
-    before = _bonded(start.atoms) if start is not None and known else set()
-    after = _bonded(atoms)
+    before = _bonded(start.bonds) if start is not None and known else set()
+    after = _bonded(result.structure.bonds)
     return Row(
         step=step,
         label=result.label,
@@ -109,7 +109,7 @@ def row(step: str, result: SimulationResult, start: Structure | None, folder: Pa
         energy=result.energy,
         relative=None,
         bonds=_lengths(result, folder),
-        rings=dict(sorted(Counter(len(r) for r in rings(atoms) if len(r) <= LARGEST_RING).items())),
+        rings=dict(sorted(Counter(len(r) for r in rings(result.structure.bonds) if len(r) <= LARGEST_RING).items())),
         broken=len(before - after) if known else None,
         formed=len(after - before) if known else None,
         moved=displacement(start.atoms, atoms) if start is not None and known else None,
@@ -160,18 +160,18 @@ def table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def _lengths(result: SimulationResult, folder: Path) -> dict[str, float]:
-    images = [result.structure.atoms]
+    images = [result.structure.bonds]
     if result.trajectory is not None and "temperature [K]" in result.observables:
-        images = list(second_half(folder / result.trajectory, MOST_FRAMES)) or images
+        images = [Bonds.of(atoms) for atoms in second_half(folder / result.trajectory, MOST_FRAMES)] or images
     kinds: dict[str, list[float]] = {}
-    for atoms in images:
-        for kind, lengths in bond_lengths(atoms).items():
+    for bonds in images:
+        for kind, lengths in bonds.lengths().items():
             kinds.setdefault(kind, []).extend(lengths.tolist())
     return {kind: float(np.mean(lengths)) for kind, lengths in sorted(kinds.items())}
 
 
-def _bonded(atoms: Atoms) -> set[tuple[int, int]]:
-    i, j, _ = bonds(atoms)
+def _bonded(bonds: Bonds) -> set[tuple[int, int]]:
+    i, j, _ = bonds.once
     return set(zip(i.tolist(), j.tolist(), strict=True))
 
 

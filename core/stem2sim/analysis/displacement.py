@@ -9,7 +9,7 @@ import numpy as np
 
 from stem2sim.analysis.placement import laid_out
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bond_lengths
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.superposition import Fit, moved
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def displacements(before: Atoms, after: Atoms, fit: Fit = "in plane") -> list[Di
     if len(heavy) == 0:
         raise BadInput("displacements need at least one atom that is not hydrogen, got none")
     d = moved(before[heavy], after[heavy], fit)
-    lengths = max(bond_lengths(before[heavy]).values(), key=len, default=np.array([np.nan]))
+    lengths = max(Bonds.of(before[heavy]).lengths().values(), key=len, default=np.array([np.nan]))
     values = {
         **dict(zip("xyz", np.abs(d).T, strict=True)),
         "in plane": np.hypot(d[:, 0], d[:, 1]),
@@ -126,7 +126,7 @@ def from_measured(segmentation: Segmentation, structure: Structure) -> list[Disp
     before.pbc = after.pbc = False  # unwrapped
     found = displacements(before, after, "affine")
     lost = float(np.sqrt(n / (n - 3)))
-    bond = float(max(bond_lengths(after).values(), key=len, default=np.array([np.nan])).mean())
+    bond = float(max(Bonds.of(after).lengths().values(), key=len, default=np.array([np.nan])).mean())
     return [
         Displacement(d.axis, lost * d.mean, lost * d.rms, lost * d.largest, int(measured[d.atom]), bond)
         for d in found

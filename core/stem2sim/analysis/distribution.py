@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.pairs import Pairs
+
 FARTHEST = 6.0
 """[Å]; up to here neighbours are counted."""
 
@@ -38,11 +40,11 @@ class RadialDistribution:
 
     def add(self, atoms: Atoms) -> None:
         """Count the pairs of one more frame."""
-        i, j, _, vectors = near_pairs(atoms, FARTHEST)
+        pairs = near_pairs(atoms, FARTHEST)
         species, which = np.unique(atoms.numbers, return_inverse=True)
         self._atoms.update(atoms.numbers.tolist())
-        place = np.minimum((np.sqrt((vectors**2).sum(axis=1)) / WIDTH).astype(np.int64), BINS - 1)
-        pair = which[i] * len(species) + which[j]
+        place = np.minimum((pairs.lengths / WIDTH).astype(np.int64), BINS - 1)
+        pair = which[pairs.i] * len(species) + which[pairs.j]
         found = np.bincount(pair * BINS + place, minlength=len(species) ** 2 * BINS).reshape(-1, BINS)
         for k, counts in enumerate(found):
             code = int(200 * species[k // len(species)] + species[k % len(species)])
@@ -65,18 +67,14 @@ class AngleDistribution:
         """Start without a frame."""
         self._counts: dict[int, NDArray[np.int64]] = {}
 
-    def add(
-        self, numbers: NDArray[np.int64], i: NDArray[np.int64], j: NDArray[np.int64], vectors: NDArray[np.float64]
-    ) -> None:
+    def add(self, numbers: NDArray[np.int64], bonds: Pairs) -> None:
         """Count the angles of one more frame.
 
         Args:
             numbers: (atoms,) atomic.
-            i: (bonds,) one atom of each, sorted; every bond is given both ways.
-            j: (bonds,) the other.
-            vectors: (bonds, 3) from the one to the other [Å].
+            bonds: between them.
         """
-        kinds, degrees = angles_between(numbers, i, j, vectors)
+        kinds, degrees = angles_between(numbers, bonds)
         place = np.minimum(degrees.astype(np.int64), 179)
         for kind in np.unique(kinds).tolist():
             counts = np.bincount(place[kinds == kind], minlength=180)

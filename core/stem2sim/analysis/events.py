@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.pairs import Pairs
+
 HELD = 1.15
-"""A bond forms as `bonds` has it, but breaks only beyond this many times the distance up to which it would form (C-C:
+"""A bond forms as `Bonds` has it, but breaks only beyond this many times the distance up to which it would form (C-C:
 1.90 and 2.18 Å). With one distance for both, a bond that is stretched to about it would break and form with every
 vibration; the second neighbours of graphene, at 2.46 Å, stay well outside."""
 
@@ -56,26 +58,25 @@ class Bonding:
         self._events: list[dict[str, Any]] = []
         self._last: dict[int, int] = {}  # bond -> its last event
 
-    def frame(
-        self, time: float, atoms: Atoms
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Take the next frame; return its bonds as `bond_vectors` does."""
-        i, j, shift, vectors = near_pairs(atoms, HELD * self._radii)
-        formed = np.flatnonzero(np.sqrt((vectors**2).sum(axis=1)) < self._radii[i] + self._radii[j])
+    def frame(self, time: float, atoms: Atoms) -> Pairs:
+        """Take the next frame; return its bonds, each both ways."""
+        pairs = near_pairs(atoms, HELD * self._radii)
+        i, j = pairs.i, pairs.j
+        formed = np.flatnonzero(pairs.lengths < self._radii[i] + self._radii[j])
         bonded = np.zeros(len(i), dtype=bool)
-        bonded[formed] = ~through_another(i[formed], j[formed], shift[formed], vectors[formed])
+        bonded[formed] = ~through_another(pairs.chosen(formed))
         codes = np.minimum(i, j) * len(atoms) + np.maximum(i, j)
         if self._started:
             held = ~bonded & np.isin(codes, self._bonded)
             if held.any():
-                bonded |= held & ~through_another(i, j, shift, vectors, BETWEEN / HELD)
+                bonded |= held & ~through_another(pairs, BETWEEN / HELD)
         now = np.unique(codes[bonded])
         if not self._started:
             self.start, self._started = now, True
         elif not np.array_equal(now, self._bonded):
             self._changed(time, now)
         self._bonded = now
-        return i[bonded], j[bonded], shift[bonded], vectors[bonded]
+        return pairs.chosen(bonded)
 
     def _changed(self, time: float, now: NDArray[np.int64]) -> None:
         broken, formed = np.setdiff1d(self._bonded, now), np.setdiff1d(now, self._bonded)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.pairs import Pairs
     from stem2sim.simulation import SimulationResult
 
 log = logging.getLogger("stem2sim")
@@ -171,49 +172,29 @@ class _Record:
         else:
             now.positions = superposed(atoms.positions, self._reference)
             d = now.positions - self._reference
-        i, j, shift, vectors = self._bonding.frame(time, now)
-        found = self._faces(i, j, shift, vectors)
-        self._holes.frame(time, now, found, self._sheet, late)
-        sizes = Counter(found.size[found.ring].tolist())
+        bonds = self._bonding.frame(time, now)
+        every = faces(now.positions[self._sheet], bonds.renumbered(self._inverse))
+        self._holes.frame(time, now, every, self._sheet, late)
+        sizes = Counter(every.size[every.ring].tolist())
         self._rings = [self._rings[0] if self._rings else sizes, sizes]
         if half:
             self._radial.add(now)
-            self._angles.add(now.numbers, i, j, vectors)
+            self._angles.add(now.numbers, bonds)
         if keep:
-            self._rows.append({TIME: time, **self._row(i, j, vectors, d), **self._counted(found, sizes)})
+            self._rows.append({TIME: time, **self._row(bonds, d), **_rings(every, sizes)})
 
-    def _faces(
-        self, i: NDArray[np.int64], j: NDArray[np.int64], shift: NDArray[np.int64], vectors: NDArray[np.float64]
-    ) -> Faces:
-        one, other = self._inverse[i], self._inverse[j]
-        kept = (one >= 0) & (other >= 0)
-        return faces(self._now.positions[self._sheet], one[kept], other[kept], shift[kept], vectors[kept])
-
-    def _row(
-        self, i: NDArray[np.int64], j: NDArray[np.int64], vectors: NDArray[np.float64], d: NDArray[np.float64]
-    ) -> dict[str, float]:
+    def _row(self, bonds: Pairs, d: NDArray[np.float64]) -> dict[str, float]:
         row: dict[str, float] = {"bonds broken": self._bonding.broken, "bonds formed": self._bonding.formed}
-        numbers, once = self._now.numbers, i < j
-        kinds = pair_kinds(numbers[i[once]], numbers[j[once]])
-        lengths = np.sqrt((vectors[once] ** 2).sum(axis=1))
+        numbers, once = self._now.numbers, bonds.chosen(bonds.i < bonds.j)
+        kinds, lengths = pair_kinds(numbers[once.i], numbers[once.j]), once.lengths
         for kind in np.unique(kinds).tolist():
             row[f"{kind} [Å]"] = float(lengths[kinds == kind].mean())
-        squares, degree = (d**2).sum(axis=1), np.bincount(i, minlength=len(numbers))
+        squares, degree = (d**2).sum(axis=1), np.bincount(bonds.i, minlength=len(numbers))
         for species, which in self._species.items():
             row[f"mean square displacement of {species} [Å²]"] = float(squares[which].mean())
             row[f"mean coordination of {species}"] = float(degree[which].mean())
             row[f"lowest coordination of {species}"] = int(degree[which].min())
         return row
-
-    def _counted(self, found: Faces, sizes: Counter[int]) -> dict[str, float]:
-        holes = found.ring & (found.size > LARGEST_RING)
-        return {
-            **{f"rings of {n}": sizes[n] for n in range(SMALLEST, WIDEST + 1) if sizes[n]},
-            "holes": int(holes.sum()),
-            "atoms round holes": int(found.size[holes].sum()),
-            "area of holes [Å²]": float(found.area[holes].sum()),
-            "perimeter of holes [Å]": float(found.perimeter[holes].sum()),
-        }
 
     def describe(self, stride: int) -> Evolution:
         names = {name: None for row in self._rows for name in row}
@@ -234,3 +215,15 @@ class _Record:
             radial=self._radial.describe(),
             angles=self._angles.describe(),
         )
+
+
+def _rings(every: Faces, sizes: Counter[int]) -> dict[str, float]:
+    """Rings by size and holes of one frame, by the name of the series."""
+    holes = every.ring & (every.size > LARGEST_RING)
+    return {
+        **{f"rings of {n}": sizes[n] for n in range(SMALLEST, WIDEST + 1) if sizes[n]},
+        "holes": int(holes.sum()),
+        "atoms round holes": int(every.size[holes].sum()),
+        "area of holes [Å²]": float(every.area[holes].sum()),
+        "perimeter of holes [Å]": float(every.perimeter[holes].sum()),
+    }

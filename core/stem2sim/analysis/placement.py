@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bond_vectors
+from stem2sim.geometry.affine import Affine, fit_affine, span_plane
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,43 +24,20 @@ LONGEST = 1.6
 """Of the bonds of a sheet as a frame shows them, in those that a quarter is shorter than."""
 
 
-@dataclass(frozen=True)
-class InFrame:
-    """From x, y in a structure [Å] to x, y in its frame [Å]: matrix · structure + offset."""
+def in_frame(atoms: Atoms, segmentation: Segmentation) -> Affine:
+    """Return the map from x, y in a structure [Å] to x, y in its frame [Å], fitted to its measured atoms.
 
-    matrix: Floats
-    """(2, 2)"""
-    offset: Floats
-    """(2,)"""
-
-    def to_frame(self, xy: Floats) -> Floats:
-        """Return points (n, 2) of the structure as the frame shows them."""
-        return np.asarray(xy @ self.matrix.T + self.offset)
-
-    def to_structure(self, xy: Floats) -> Floats:
-        """Return points (n, 2) of the frame as the structure has them."""
-        return np.asarray(np.linalg.solve(self.matrix, (xy - self.offset).T).T)
-
-
-def in_frame(atoms: Atoms, segmentation: Segmentation) -> InFrame:
-    """Fit how a structure lies in its frame, by its measured atoms.
-
-    The structure's own x, y where that cannot be known: atoms that no frame shows, or a cell that repeats, in which
-    atoms may have been moved to the other side.
+    The identity where that cannot be known: atoms that no frame shows, or a periodic cell, in which atoms may have been
+    moved to the other side.
     """
     source = atoms.arrays.get("source", np.full(len(atoms), ADDED))
     known = source >= 0
     if atoms.pbc.any() or not known.any() or source.max() >= len(segmentation.atoms):
-        return InFrame(np.eye(2), np.zeros(2))
-    here, there = atoms.positions[known, :2], segmentation.atoms.positions[source[known]]
-    terms = np.column_stack([here, np.ones(len(here))])
-    if np.linalg.matrix_rank(here - here.mean(axis=0), tol=1e-3) < 2:  # a point or a row: no more than where it is
-        return InFrame(np.eye(2), there.mean(axis=0) - here.mean(axis=0))
-    fitted, *_ = np.linalg.lstsq(terms, there, rcond=None)
-    return InFrame(np.asarray(fitted[:2].T), np.asarray(fitted[2]))
+        return Affine(np.eye(2), np.zeros(2))
+    return fit_affine(atoms.positions[known, :2], segmentation.atoms.positions[source[known]])
 
 
-def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]:
+def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[Affine, Floats]:
     """Return how a structure lies in its frame, and what unwraps it where its cell repeats: (atoms, 3) to add [Å].
 
     Raises:
@@ -68,11 +46,11 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
     source = built.arrays.get("source", np.full(len(built), ADDED))
     known = source >= 0
     if not known.any() or source.max() >= len(segmentation.atoms):
-        raise BadInput("nothing says where in the frame the structure lies: none of its atoms was found in one")
+        raise BadInput("the structure's place in the frame is not known: none of its atoms was found in the image")
     moved = np.zeros((len(built), 3))
     if not built.pbc.any():
         return in_frame(built, segmentation), moved
-    i, j, shift, vectors = bond_vectors(built)
+    i, j, shift, vectors = Bonds.of(built).pairs
     there = np.zeros((len(built), 2))
     there[known] = segmentation.atoms.positions[source[known]]
     between = there[j] - there[i]
@@ -80,12 +58,14 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
     whole = ~shift.any(axis=1) & known[i] & known[j] & (long > 0)
     if whole.any():  # what the cell joins may lie at opposite sides of the frame
         whole &= long < LONGEST * np.quantile(long[whole], 0.25)
-    if np.linalg.matrix_rank(vectors[whole, :2], tol=1e-3) < 2:
-        raise BadInput("nothing says where in the frame the structure lies: bonds of its measured atoms span no plane")
-    fitted = np.linalg.lstsq(vectors[whole, :2], between[whole], rcond=None)[0].T
-    away = there - built.positions[:, :2] @ fitted.T
+    if not span_plane(vectors[whole, :2]):
+        raise BadInput(
+            "the structure's place in the frame is not known: the bonds between its measured atoms span no plane"
+        )
+    turned = fit_affine(vectors[whole, :2], between[whole]).matrix  # bonds are there both ways: no offset
+    away = there - built.positions[:, :2] @ turned.T
     flat = np.asarray(built.cell)[:2]
-    share = np.linalg.solve((flat[:, :2] @ fitted.T).T, away.T).T
+    share = np.linalg.solve((flat[:, :2] @ turned.T).T, away.T).T
     # as angles: however the borders part the atoms, all lie one way but for whole cells
     offset = np.angle(np.exp(2j * np.pi * share[known]).mean(axis=0)) / (2 * np.pi)
     cells = np.rint(share - offset)
@@ -102,7 +82,7 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[InFrame, Floats]
 def check_within(point: NDArray[np.float64] | tuple[float, float], xy: Floats) -> None:
     """Raise BadInput where a point [Å] lies outside the rectangle that atoms at x, y (n, 2) [Å] span."""
     at, low, high = np.asarray(point, dtype=float), xy.min(axis=0), xy.max(axis=0)
-    if (at < low).any() or (at > high).any():
+    if (at < low - SLACK).any() or (at > high + SLACK).any():
         raise BadInput(
             f"center ({at[0]:.1f}, {at[1]:.1f}) Å is outside the atoms, which span x {low[0]:.1f} to {high[0]:.1f} Å "
             f"and y {low[1]:.1f} to {high[1]:.1f} Å"

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.geometry.bonds import bond_lengths
+from stem2sim.structure import SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stem2sim.simulation import SimulationResult
-
-SAMPLE = "sample-"
-"""Before the number of a structure in its label."""
 
 
 def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[str, str]]:
@@ -41,7 +38,7 @@ def _describe(samples: list[SimulationResult]) -> dict[str, str]:
     lengths: dict[str, list[float]] = {}
     for one in good:
         energies.setdefault(one.structure.atoms.get_chemical_formula("hill"), []).append(one.energy)
-        for kind, values in bond_lengths(one.structure.atoms).items():
+        for kind, values in one.structure.bonds.lengths().items():
             lengths.setdefault(kind, []).append(float(values.mean()))
     told |= {f"energy of {formula}": _mean(values, 3, "eV") for formula, values in sorted(energies.items())}
     return told | {f"{kind} bonds, mean": _mean(values, 4, "Å") for kind, values in sorted(lengths.items())}

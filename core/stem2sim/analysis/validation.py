@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import covalent_radii
 
-from stem2sim.geometry.bonds import REACH, bonded_across, neighbours
+from stem2sim.geometry.bonds import REACH
 from stem2sim.geometry.honeycomb import occupation
-from stem2sim.geometry.pairs import MOST, describe_pairs, pairs_within
+from stem2sim.geometry.pairs import MOST, SLACK, describe_pairs, near_pairs
 from stem2sim.lattice import GRAPHENE
 from stem2sim.structure import Finding
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
@@ -57,15 +58,15 @@ def validate(structure: Structure, segmentation: Segmentation | None = None) -> 
         structure: in its cell.
         segmentation: what its atoms were found as, where they were.
     """
-    atoms = structure.atoms
-    found = [*_distances(atoms), *_coordination(atoms), *_vacuum(atoms), *_lattice(atoms)]
+    atoms, bonds = structure.atoms, structure.bonds
+    findings = [*_distances(atoms), *_coordination(bonds), *_vacuum(bonds), *_lattice(bonds)]
     if structure.multiplicity > 1:
         text = f"{structure.electrons} electrons at charge {structure.charge}: odd, at least a doublet"
-        found.append(Finding(check="electrons", severity="warning", text=text))
+        findings.append(Finding(check="electrons", severity="warning", text=text))
     if segmentation is not None:
-        found += _species(atoms, segmentation)
+        findings += _species(atoms, segmentation)
     order = ("error", "warning", "note")
-    return tuple(sorted(found, key=lambda one: order.index(one.severity)))
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
 def _named(atoms: Atoms, which: list[int]) -> str:
@@ -75,11 +76,12 @@ def _named(atoms: Atoms, which: list[int]) -> str:
 
 def _distances(atoms: Atoms) -> Iterator[Finding]:
     radii = covalent_radii[atoms.numbers]
-    i, j, d = pairs_within(atoms, SHORT * radii)
-    once = i <= j
-    i, j, d = i[once], j[once], d[once]
-    clash = d < CLASHING * (radii[i] + radii[j])
-    for check, chosen, limit in (("close", clash, CLASHING), ("short", ~clash, SHORT)):
+    near = near_pairs(atoms, SHORT * radii)
+    i, j, d = near.i, near.j, near.lengths
+    sums = radii[i] + radii[j]
+    once = (i <= j) & (d < SHORT * sums - SLACK)
+    clash = d < CLASHING * sums - SLACK
+    for check, chosen, limit in (("close", once & clash, CLASHING), ("short", once & ~clash, SHORT)):
         if not chosen.any():
             continue
         pairs = sorted(zip(d[chosen].tolist(), i[chosen].tolist(), j[chosen].tolist(), strict=True))
@@ -91,8 +93,8 @@ def _distances(atoms: Atoms) -> Iterator[Finding]:
         )
 
 
-def _coordination(atoms: Atoms) -> Iterator[Finding]:
-    near = neighbours(atoms)
+def _coordination(bonds: Bonds) -> Iterator[Finding]:
+    atoms, near = bonds.atoms, bonds.neighbours
     counts = [len(n) for n in near]
     alone = [k for k, n in enumerate(counts) if n == 0]
     if alone and len(atoms) > 1:
@@ -115,29 +117,30 @@ def _coordination(atoms: Atoms) -> Iterator[Finding]:
 
 def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) -> Iterator[Finding]:
     """Pairs that would complete each other, a little too far apart to count as bonded; no second neighbours."""
-    i, j, d = pairs_within(atoms, LONG * covalent_radii[atoms.numbers])
+    wide = near_pairs(atoms, LONG * covalent_radii[atoms.numbers])
     apart = [
         (r, a, b)
-        for r, a, b in zip(d.tolist(), i.tolist(), j.tolist(), strict=True)
+        for r, a, b in zip(wide.lengths.tolist(), wide.i.tolist(), wide.j.tolist(), strict=True)
         if a < b and wanting[a] and wanting[b] and b not in near[a] and not set(near[a]) & set(near[b])
     ]
     if apart:
-        told = describe_pairs(atoms, sorted(apart))
-        text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {told}"
+        listed = describe_pairs(atoms, sorted(apart))
+        text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {listed}"
         yield Finding(
             check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))
         )
 
 
-def _vacuum(atoms: Atoms) -> Iterator[Finding]:
+def _vacuum(bonds: Bonds) -> Iterator[Finding]:
+    atoms = bonds.atoms
     if atoms.cell.rank < 3:
         return
     heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(atoms.cell)), axis=0)
     share = atoms.get_scaled_positions(wrap=False)
-    joined = bonded_across(atoms)  # no vacuum is wanted there
+    joined = bonds.repeats  # no vacuum is wanted there
     for axis in range(3):
         gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
-        if not joined[axis] and gap < LEAST_GAP:
+        if not joined[axis] and gap < LEAST_GAP - SLACK:
             text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, under {LEAST_GAP:g} Å: periodic engines feel the image"
             yield Finding(check="vacuum", severity="warning", text=text)
 
@@ -153,17 +156,16 @@ def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
         yield Finding(check="species", severity="warning", text=text, atoms=tuple(doubtful))
 
 
-def _lattice(atoms: Atoms) -> Iterator[Finding]:
+def _lattice(bonds: Bonds) -> Iterator[Finding]:
     """Sites of a honeycomb of carbon that are taken twice, or empty with all their neighbours there."""
+    atoms = bonds.atoms
     z = atoms.positions[:, 2]
     heavy = np.flatnonzero((atoms.numbers != 1) & (np.abs(z - np.median(z)) < IN_THE_SHEET))
     if (atoms.numbers == 6).sum() < SHEET:
         return
     # a cell that repeats, with its neighbours round it; what is wrong is told once, of the middle one
     cells = (
-        np.array([[i, j, 0] for i in (0, -1, 1) for j in (0, -1, 1)])
-        if bonded_across(atoms)[:2].all()
-        else np.zeros((1, 3))
+        np.array([[i, j, 0] for i in (0, -1, 1) for j in (0, -1, 1)]) if bonds.repeats[:2].all() else np.zeros((1, 3))
     )
     shifts = (cells @ np.asarray(atoms.cell))[:, :2]
     xy = (atoms.positions[heavy, :2] + shifts[:, None]).reshape(-1, 2)

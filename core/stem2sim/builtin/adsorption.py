@@ -1,4 +1,8 @@
-"""Adsorption energies, by one definition, all terms of which are computed alike."""
+"""Adsorption energies, by one definition, all terms of which are computed alike.
+
+The terms are told apart by `Structure.label`: `SURFACE` and `ADSORBATE` are the two references, any other label a site
+(see `stem2sim.structure`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pydantic import Field
 
 from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.structure import ADSORBATE, SURFACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,9 +25,6 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 log = logging.getLogger("stem2sim")
-
-SURFACE, ADSORBATE = "surface", "adsorbate"
-"""Labels of the two references."""
 
 CONVENTION = "E_ads = E_surface + E_adsorbate - E_total: positive binds"
 
@@ -51,7 +53,7 @@ class Adsorption(EngineSimulator):
         """Relax one member; the pipeline takes the differences once all are there.
 
         Raises:
-            BadInput: not a structure that `adsorb` made, or an engine without spin that is asked for it.
+            BadInput: a structure without a label, or an engine without spin that is asked for it.
         """
         _check_label(structure)
         engine, told = self._settled(structure, workdir)
@@ -99,8 +101,8 @@ class Adsorption(EngineSimulator):
 def _check_label(structure: Structure) -> None:
     if not structure.label:
         raise BadInput(
-            "adsorption follows the builder adsorb, which makes the surface, the free adsorbate and one structure "
-            "for each site"
+            f"adsorption needs labelled structures: '{SURFACE}', '{ADSORBATE}' and one for each site; end the build "
+            "with a builder that makes them, such as adsorb"
         )
 
 

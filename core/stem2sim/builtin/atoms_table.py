@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,7 +38,3 @@ class AtomsTableSegmenter(Segmenter):
         if self.path.suffix.lower() in TABLES or not self.path.is_file():
             return Segmentation(atoms=AtomsTable.from_csv(self.path))
         return Segmentation(atoms=AtomsTable.of(Structure.read(self.path).atoms))
-
-    def input_fingerprint(self) -> str:
-        """Return the hash of the table."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path.is_file() else ""

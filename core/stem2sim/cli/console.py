@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def print_json(value: Any) -> None:
@@ -48,3 +48,23 @@ def console(verbose: bool) -> Iterator[None]:
     finally:
         log.setLevel(before)
         log.removeHandler(handler)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], wide: bool = False) -> None:
+    """Print a table on standard output; every cell is plain text: a type such as [number, number] is no markup.
+
+    Args:
+        columns: their titles.
+        rows: cells of each; a pair is a text and its style.
+        wide: whether lines may be wider than the terminal, so that they do not wrap.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(*(Column(Text(title)) for title in columns), box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(Text(*cell) if isinstance(cell, tuple) else Text(cell) for cell in row))
+    table.columns[0].no_wrap, table.columns[0].overflow = True, "fold"
+    console = Console()
+    (Console(width=max(200, console.width)) if wide else console).print(table)

@@ -1,9 +1,10 @@
-"""What a command line asks for: its options, and the pipeline and folder that they mean."""
+"""Flags of the command line, and the pipeline and run folder that they mean."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,91 +14,121 @@ if TYPE_CHECKING:
     from stem2sim.config.config import Config
 
 Input = Annotated[Path, typer.Argument(help="A config (.toml), an image, an atoms table (.csv) or a run folder.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder; left out, runs/<input name>-<short hash>.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/<input name>-<short hash>.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option by its dotted key.")]
 SegmenterFlag = Annotated[str | None, typer.Option("--segmenter", help="Segmenter to use.")]
 BuilderFlag = Annotated[list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain.")]
-SimulatorFlag = Annotated[list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat in sequence.")]
+SimulatorFlag = Annotated[
+    list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat for a sequence.")
+]
 EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the simulators that take one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
-Allow = Annotated[list[str] | None, typer.Option("--allow", help="Check of the structure that may fail: close.")]
-Force = Annotated[bool, typer.Option("--force", help="Accept a frame that is foreign to the segmenter.")]
+Allow = Annotated[
+    list[str] | None, typer.Option("--allow", help="Check of the structure that may fail, such as close.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Segment an image even if it is out of distribution.")]
 WallLimit = Annotated[
     float | None, typer.Option("--wall-limit", help="Stop at a checkpoint before this wall-clock time is over [h].")
 ]
 PrepareOnly = Annotated[
-    bool, typer.Option("--prepare-only", help="Write what an engine that runs elsewhere needs, and stop before it.")
+    bool, typer.Option("--prepare-only", help="Write the inputs of external engines, and do not run them.")
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
 
 
-def forced(assignments: list[str] | None, force: bool, allow: list[str] | None = None) -> list[str]:
-    """Return assignments, with what the flags for them mean."""
-    more = ["segment.force=true"] if force else []
-    return [*(assignments or []), *more, *([f"allow={allow}"] if allow else [])]
+Verb = Literal["segment", "build", "simulate", "run"]
 
 
-def flags_of(segmenter: str | None, builder: list[str] | None, simulator: list[str] | None) -> dict[str, Any]:
-    """Return the part of a config that plugin flags mean."""
-    flags: dict[str, Any] = {}
-    if segmenter:
-        flags["segment"] = {"use": segmenter}
-    if builder:
-        flags["build"] = [{"use": name} for name in builder]
-    if simulator:
-        flags["simulate"] = [{"use": name} for name in simulator]
-    return flags
+@dataclass(frozen=True)
+class Flags:
+    """What was typed: an input, and what is to be changed in its config."""
 
+    input: Path
+    out: Path | None = None
+    segmenter: str | None = None
+    builders: list[str] | None = None
+    simulators: list[str] | None = None
+    engine: str | None = None
+    assignments: list[str] | None = field(default=None)
+    allow: list[str] | None = None
+    force: bool = False
 
-def configured_in(
-    input: Path, out: Path | None, flags: dict[str, Any], engine: str | None, assignments: list[str], until: str
-) -> tuple[Config, Path]:
-    """Return the pipeline that an input and flags ask for, and the folder to run it in."""
-    config, folder = configured(input, flags, engine, assignments, until)
-    target = out or folder or Path("runs") / f"{input.stem or input.name}-{config.fingerprint()[:8]}"
-    if target.exists() and not target.is_dir():
-        raise BadInput(f"--out {target} is a file; choose a folder")
-    return config, target
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections of a config that the flags replace."""
+        sections: dict[str, Any] = {}
+        if self.segmenter:
+            sections["segment"] = {"use": self.segmenter}
+        if self.builders:
+            sections["build"] = [{"use": name} for name in self.builders]
+        if self.simulators:
+            sections["simulate"] = [{"use": name} for name in self.simulators]
+        if self.allow:
+            sections["allow"] = list(self.allow)
+        return sections
 
+    def config_in(self, verb: Verb) -> tuple[Config, Path]:
+        """Return the pipeline, and the folder to run it in.
 
-def configured(
-    input: Path, flags: dict[str, Any], engine: str | None, assignments: list[str], until: str
-) -> tuple[Config, Path | None]:
-    """Return the pipeline that an input and flags ask for, and the run folder if the input is one."""
-    from stem2sim.config.config import parse
-    from stem2sim.imaging.readers import READABLE
-    from stem2sim.run.folder import CONFIG, RunFolder
+        Args:
+            verb: the command.
 
-    if not input.exists():
-        raise BadInput(f"no file or folder at {input}")
-    folder, file = None, None
-    path = str(input.resolve())
-    if input.is_dir():
-        folder, file = RunFolder.existing(input).path, input / CONFIG
-    elif input.suffix == ".toml":
-        file = input
-    elif input.suffix.lower() == ".csv":
-        flags = {"segment": {"use": "atoms-table", "path": path}, **flags}
-    elif until == "simulate":
-        flags = {"structure": path, "segment": None, "build": [], **flags}
-    elif input.suffix.lower() in READABLE:
-        flags = {"image": {"path": path}, **flags}
-    else:
-        known = " ".join(READABLE)
-        raise BadInput(f"cannot start from {input.name}: not a config (.toml), atoms table (.csv) or image ({known})")
-    if file is None:  # nothing may be asked of plugins that this command does not need
-        flags = {"build": [], **flags} if until == "segment" else flags
-        flags = {"simulate": [], **flags} if until in ("segment", "build") else flags
-    # `segment` leaves no builders in its folder, and `build` no simulators
-    if file is not None and folder and until in ("build", "simulate"):
-        flags = {**_unless_there(file, until), **flags}
-    return parse(file, flags, assignments, engine), folder
+        Raises:
+            BadInput: no such input, one that nothing can start from, or a config that cannot be used.
+        """
+        config = self.config(verb)
+        folder = self.input if self.input.is_dir() else None
+        target = self.out or folder or Path("runs") / f"{self.input.stem or self.input.name}-{config.fingerprint()[:8]}"
+        if target.exists() and not target.is_dir():
+            raise BadInput(f"--out {target} is a file; choose a folder")
+        return config, target
 
+    def config(self, verb: Verb) -> Config:
+        """Return the pipeline that the input and the flags mean.
 
-def _unless_there(file: Path, until: str) -> dict[str, Any]:
-    """Default steps for a run folder that was made by the verb before this one and so has none of its own."""
-    from stem2sim.config.config import DEFAULTS, read_toml
+        Raises:
+            BadInput: as `config_in`.
+        """
+        from stem2sim.config.config import Changes, parse
 
-    tree = read_toml(file)
-    needed = ("build", "simulate") if until == "simulate" else ("build",)
-    return {name: DEFAULTS[name] for name in needed if not tree.get(name) and "structure" not in tree}
+        if not self.input.exists():
+            raise BadInput(f"no file or folder at {self.input}")
+        tree = self._tree()
+        sections = {**self._start(tree, verb), **self.sections}
+        return parse(tree, Changes(sections, self.engine, self.assignments or (), self.force))
+
+    def _tree(self) -> dict[str, Any] | None:
+        """The config that the input is; None for another input."""
+        from stem2sim.config.tree import read_toml
+        from stem2sim.run.run import Run
+
+        if self.input.is_dir():
+            return Run(self.input).tree
+        return read_toml(self.input) if self.input.suffix == ".toml" else None
+
+    def _start(self, tree: dict[str, Any] | None, verb: Verb) -> dict[str, Any]:
+        """The sections that the input itself means: where to start, and what its config lacks."""
+        from stem2sim.config.defaults import DEFAULTS
+        from stem2sim.imaging.formats import READABLE
+
+        if tree is not None:
+            # `segment` leaves no builders in its folder, and `build` no simulators
+            needed = {"build": ("build",), "simulate": ("build", "simulate")}.get(verb, ())
+            needed = needed if self.input.is_dir() else ()
+            return {name: DEFAULTS[name] for name in needed if not tree.get(name) and "structure" not in tree}
+        path = str(self.input.resolve())
+        if self.input.suffix.lower() == ".csv":
+            start: dict[str, Any] = {"segment": {"use": "atoms-table", "path": path}}
+        elif verb == "simulate":
+            start = {"structure": path, "segment": None, "build": []}
+        elif self.input.suffix.lower() in READABLE:
+            start = {"image": {"path": path}}
+        else:
+            known = " ".join(READABLE)
+            raise BadInput(
+                f"cannot start from {self.input.name}: not a config (.toml), atoms table (.csv) or image ({known})"
+            )
+        # nothing may be asked of plugins that this command does not need
+        unneeded = {"segment": ("build", "simulate"), "build": ("simulate",)}.get(verb, ())
+        return {**start, **{name: [] for name in unneeded}}

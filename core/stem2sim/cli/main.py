@@ -4,37 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stem2sim import __version__
-from stem2sim.cli import looking
-from stem2sim.cli.console import console, print_json
-from stem2sim.cli.flags import (
-    Allow,
-    BuilderFlag,
-    EngineFlag,
-    Force,
-    Input,
-    Json,
-    Out,
-    PrepareOnly,
-    SegmenterFlag,
-    Set,
-    SimulatorFlag,
-    Verbose,
-    WallLimit,
-    configured_in,
-    flags_of,
-    forced,
-)
+from stem2sim.cli import installation, pipeline, runs
 from stem2sim.engines.deadline import interrupt
 from stem2sim.errors import BAD_INPUT, FAILED, INTERRUPTED, BadInput, StageFailed
-
-if TYPE_CHECKING:
-    from stem2sim.run.pipeline import Outcome
 
 app = typer.Typer(
     help="From a STEM image to an atomistic simulation of what was really seen.",
@@ -54,218 +31,37 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-@app.command()
-def run(
-    input: Input,
-    out: Out = None,
-    segmenter: SegmenterFlag = None,
-    builder: BuilderFlag = None,
-    simulator: SimulatorFlag = None,
-    engine: EngineFlag = None,
-    assignments: Set = None,
-    force: Force = False,
-    allow: Allow = None,
-    wall_limit: WallLimit = None,
-    prepare_only: PrepareOnly = False,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Run the whole pipeline: image to report. What is already done is skipped, what was cut off goes on."""
-    flags = flags_of(segmenter, builder, simulator)
-    _work(
-        input, out, flags, engine, forced(assignments, force, allow), "report", json, verbose, wall_limit, prepare_only
-    )
-
-
-@app.command()
-def segment(
-    input: Input,
-    out: Out = None,
-    segmenter: SegmenterFlag = None,
-    assignments: Set = None,
-    force: Force = False,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Find the atoms of an image."""
-    _work(input, out, flags_of(segmenter, None, None), None, forced(assignments, force), "segment", json, verbose)
-
-
-@app.command()
-def build(
-    input: Input,
-    out: Out = None,
-    segmenter: SegmenterFlag = None,
-    builder: BuilderFlag = None,
-    assignments: Set = None,
-    force: Force = False,
-    allow: Allow = None,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Build structures from an image or an atoms table."""
-    _work(
-        input, out, flags_of(segmenter, builder, None), None, forced(assignments, force, allow), "build", json, verbose
-    )
-
-
-@app.command()
-def simulate(
-    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
-    out: Out = None,
-    simulator: SimulatorFlag = None,
-    engine: EngineFlag = None,
-    assignments: Set = None,
-    allow: Allow = None,
-    wall_limit: WallLimit = None,
-    prepare_only: PrepareOnly = False,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Simulate the structures of a run folder, a config or a structure file. What was cut off goes on."""
-    options = forced(assignments, False, allow)
-    _work(
-        input,
-        out,
-        flags_of(None, None, simulator),
-        engine,
-        options,
-        "simulate",
-        json,
-        verbose,
-        wall_limit,
-        prepare_only,
-    )
-
-
-@app.command()
-def collect(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")], json: Json = False, verbose: Verbose = False
-) -> None:
-    """Read what simulations that run elsewhere have left so far, finished or not, and write the report."""
-    from stem2sim.run import pipeline
-
-    with console(verbose):
-        outcome = pipeline.collect(folder)
-    print_json(_summary(outcome)) if json else typer.echo(outcome.report)
-
-
-@app.command()
-def track(
-    input: Annotated[Path, typer.Argument(help="A stack of frames, or a config (.toml) or run folder with one.")],
-    out: Out = None,
-    segmenter: SegmenterFlag = None,
-    assignments: Set = None,
-    reach: Annotated[float, typer.Option(help="Furthest that an atom moves between frames, drift apart [Å].")] = 0.7,
-    gap: Annotated[int, typer.Option(help="Frames in a row in which an atom may be missed.")] = 2,
-    force: Force = False,
-    json: Json = False,
-    verbose: Verbose = False,
-) -> None:
-    """Find the atoms of every frame of a movie, and follow them. Frames that are done are skipped."""
-    from stem2sim.run import movie
-
-    with console(verbose):
-        flags, options = flags_of(segmenter, None, None), forced(assignments, force)
-        config, target = configured_in(input, out, flags, None, options, "segment")
-        outcome = movie.follow(config, target, reach, gap)
-    print_json(outcome.summary()) if json else typer.echo(outcome.folder)
-
-
-def _work(
-    input: Path,
-    out: Path | None,
-    flags: dict[str, Any],
-    engine: str | None,
-    assignments: list[str] | None,
-    until: str,
-    json: bool,
-    verbose: bool,
-    wall_limit: float | None = None,
-    prepare_only: bool = False,
-) -> None:
-    from stem2sim.engines.deadline import time_limit
-    from stem2sim.run import pipeline
-
-    with console(verbose), time_limit(wall_limit):
-        config, target = configured_in(input, out, flags, engine, assignments or [], until)
-        outcome = pipeline.run(config, target, until, prepare_only)
-    if json:
-        print_json(_summary(outcome))
-    else:
-        typer.echo(outcome.report or outcome.folder)
-
-
-def _summary(outcome: Outcome) -> dict[str, Any]:
-    from stem2sim.geometry.defects import defects
-
-    found = outcome.segmentation
-    return {
-        "folder": str(outcome.folder),
-        "steps": outcome.steps,
-        "atoms": found.atoms.counts() if found else {},
-        "lattice": found.lattice.model_dump() if found and found.lattice else None,
-        "warnings": outcome.warnings,
-        "structures": [
-            {
-                "path": str(path),
-                "label": structure.label,
-                "formula": structure.atoms.get_chemical_formula("hill"),
-                "defects": [vars(one) for one in defects(structure.atoms)],
-                "findings": structure.findings,
-                "checks": [check.model_dump(mode="json") for check in structure.checks],
-            }
-            for path, structure in outcome.structures
-        ],
-        "results": [
-            {
-                "path": str(path),
-                "label": result.label,
-                "energy_eV": result.energy,
-                "largest_force_eV_per_A": result.largest_force,
-                "converged": result.converged,
-                "reason": result.reason,
-                "warnings": result.warnings,
-                "defects": [vars(one) for one in defects(result.structure.atoms)],
-                **row.summary(),
-            }
-            for (path, result), row in zip(outcome.results, outcome.rows, strict=True)
-        ],
-        "waiting": outcome.waiting,
-        "report": str(outcome.report) if outcome.report else None,
-    }
-
-
-for _command in looking.COMMANDS:
+for _command in (*pipeline.COMMANDS, *runs.COMMANDS, *installation.COMMANDS):
     app.command()(_command)
+app.command(hidden=True)(pipeline.step)
 
 
-def _with_plugins(asked: str) -> typer.Typer:
-    """The commands, with the one that is asked for where a plugin brings it; listing the others imports nothing."""
+def _with_plugins(command: str) -> typer.Typer:
+    """The commands, with this one where a plugin brings it; listing the others imports nothing."""
     from importlib.metadata import entry_points
 
     offered = {point.name: point for point in entry_points(group=PLUGIN_COMMANDS)}
     if offered:
         app.info.epilog = f"Commands of plugins: {', '.join(sorted(offered))}"
-    point = offered.get(asked)
-    if point is None or asked in {
-        command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands
+    point = offered.get(command)
+    if point is None or command in {
+        own.name or getattr(own.callback, "__name__", "") for own in app.registered_commands
     }:
         return app
     try:
-        command = point.load()
+        loaded = point.load()
     except Exception as problem:  # a broken plugin must not break the others' commands
-        raise BadInput(f"command '{asked}' failed to load ({type(problem).__name__}: {problem})") from problem
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=asked)
+        raise BadInput(f"command '{command}' failed to load ({type(problem).__name__}: {problem})") from problem
+    if isinstance(loaded, typer.Typer):
+        app.add_typer(loaded, name=command)
     else:
-        app.command(asked)(command)
+        app.command(command)(loaded)
     return app
 
 
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
-    # what a batch system sends before it kills: the engines' processes must end, and the message be told
+    # what a batch system sends before it kills: the engines' processes must end, and the message must be printed
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background does not listen
         signal.signal(signal.SIGINT, interrupt)
@@ -286,7 +82,7 @@ def main() -> None:
             raise
         code = _complain(f"error: {complaint()}", BAD_INPUT)
     if code == INTERRUPTED:
-        _complain("interrupted; the same command goes on without repeating what was finished", INTERRUPTED)
+        _complain("interrupted; the same command resumes, and repeats nothing that was finished", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

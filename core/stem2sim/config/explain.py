@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import tomli_w
 from pydantic_core import PydanticUndefined
 
-from stem2sim.config.config import DEFAULTS, SECTIONS
+from stem2sim.config.defaults import DEFAULTS, ENGINE
+from stem2sim.config.tree import SECTIONS
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.engine_simulator import read_engine
 from stem2sim.imaging.readers import ImageSource
@@ -96,11 +97,11 @@ def commented_toml(
             stage = installed().find(SECTIONS[section], name)
             summary = (inspect.getdoc(stage) or "").partition("\n")[0]
             lines += ["", f"# {summary}", f"[{section}]" if section == "segment" else f"[[{section}]]"]
-            lines += [f"use = {_toml(name)}", *_options(stage, engine=engine or "xtb")]
+            lines += [f"use = {_toml(name)}", *_options(stage, engine=engine or ENGINE)]
     return "\n".join(lines) + "\n"
 
 
-def _options(stage: type[Stage] | type[ImageSource], skip: tuple[str, ...] = (), engine: str = "xtb") -> list[str]:
+def _options(stage: type[Stage] | type[ImageSource], skip: tuple[str, ...] = (), engine: str = ENGINE) -> list[str]:
     lines = []
     for option in options(stage):
         if option.name in skip:

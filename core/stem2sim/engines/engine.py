@@ -13,7 +13,7 @@ from stem2sim.engines.checkpoints import Claim
 from stem2sim.engines.relaxation import MARK, STEM, TRAJECTORY, Relaxation, free_strains
 from stem2sim.errors import BadInput
 from stem2sim.simulation import SimulationResult
-from stem2sim.stages import Simulator
+from stem2sim.stages import Simulator, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
     from stem2sim.engines.motion import Account, Bath, Mode, Motion
     from stem2sim.structure import Structure
+
+
+USUAL_STEPS = 100
+"""Steps of a relaxation that an estimate is made for: how many it takes is not known beforehand."""
 
 
 class Engine(Simulator):
@@ -61,6 +65,11 @@ class Engine(Simulator):
     def theory(self) -> str:
         """Return how forces are computed, with references, as in 'GFN1-xTB [grimme2017gfn1]'."""
         return f"the engine {self.name} ({self.distribution()})"
+
+    def workload(self) -> Workload:
+        """Return one evaluation for a single point, and a round number of steps for a relaxation."""
+        single = self.task == "single-point"
+        return Workload(self, 0 if single else USUAL_STEPS, 1, known=single)
 
     @abstractmethod
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
@@ -107,7 +116,7 @@ class Engine(Simulator):
         Raises:
             BadInput: it has no spin polarisation.
         """
-        raise BadInput(f"{self.name} has no spin polarisation; remove spin, or use an engine that has it, such as xtb")
+        raise BadInput(f"{self.name} has no spin polarisation; remove spin, or use an engine that has it")
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Relax (or evaluate) with ASE; constraints of the structure hold. An interrupted relaxation resumes."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from stem2sim.stages import Check
+    from stem2sim.stages import Check, Workload
     from stem2sim.structure import Structure
 
 
@@ -58,6 +58,10 @@ class EngineSimulator(Simulator):
     def external(self) -> bool:
         """Whether the engine is."""
         return self.engine.external
+
+    def workload(self) -> Workload | None:
+        """Return what the engine computes for one structure."""
+        return self.engine.workload()
 
     def prepare(self, structure: Structure, workdir: Path) -> str:
         """Refuse: this simulator needs every step of an external engine here."""

@@ -18,7 +18,7 @@ from stem2sim.engines.replay import Replay, StepsDiffer, recorded_frames
 from stem2sim.engines.trajectory import TrajectoryFile, disk_full_reported
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
-from stem2sim.geometry.bonds import bonded_across
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.progress import track
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def free_strains(atoms: Atoms) -> list[bool]:
     """
     if atoms.constraints:
         raise BadInput("relax_cell moves every atom, but some are fixed; use one or the other")
-    joined = bonded_across(atoms)
+    joined = Bonds.of(atoms).repeats
     if not joined.any():
         raise BadInput(
             "relax_cell has no cell to relax: bonds repeat along none of its vectors; add the builder periodic"

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.geometry.bonds import bonding_radii, through_another
+from stem2sim.geometry.bonds import bonding_radii
 from stem2sim.geometry.boundaries import boundaries, centres_of, compact, dislocations
-from stem2sim.geometry.pairs import near_pairs
-from stem2sim.geometry.rings import Ring, of_the_sheet, rings_of_bonds
+from stem2sim.geometry.pairs import Pairs, near_pairs
+from stem2sim.geometry.rings import Ring, of_the_sheet, rings_of_pairs
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+
+    from stem2sim.geometry.bonds import Bonds
 
 PERFECT = 6
 """Atoms in a ring of the perfect sheet."""
@@ -68,7 +70,7 @@ class Defect:
         return f"{self.name} at x = {self.centre[0]:.2f}, y = {self.centre[1]:.2f} Å"
 
 
-def defects(atoms: Atoms, host: str = "C") -> list[Defect]:
+def defects(bonds: Bonds, host: str = "C") -> list[Defect]:
     """Return what the sheet has that a perfect one of `host` has not, from left to right.
 
     Odd rings that share an atom are one defect. The rim of a flake is none. Pentagons and heptagons that follow each
@@ -76,21 +78,22 @@ def defects(atoms: Atoms, host: str = "C") -> list[Defect]:
     mostly of `host` has none that are known here.
 
     Args:
-        atoms: of a sheet in the x, y plane, rippled or not; hydrogen counts for nothing.
+        bonds: of a sheet in the x, y plane, rippled or not; hydrogen counts for nothing.
         host: its element.
     """
+    atoms = bonds.atoms
     if not sheet_of(atoms, host):
         return []
     symbols = np.array(atoms.get_chemical_symbols())
-    heavy = np.flatnonzero(of_the_sheet(atoms))
-    i, j, shift, vectors = _bonds(atoms[heavy], host)
-    odd = [ring for ring in rings_of_bonds(atoms, heavy, i, j, shift, vectors) if len(ring) != PERFECT]
-    found = [_named(atoms, group) for group in boundaries(atoms, _groups(odd))]
-    neighbours = np.bincount(i, minlength=len(heavy))
-    for k in np.flatnonzero((symbols[heavy] != host) & (neighbours >= 3)):
-        name = f"{symbols[heavy[k]]} with {neighbours[k]} neighbours"
-        found.append(Defect(name, _place(atoms.positions[heavy[k]]), (int(heavy[k]),)))
-    return sorted(found, key=lambda one: (one.centre[0], one.centre[1]))
+    sheet = np.flatnonzero(of_the_sheet(atoms))
+    pairs = _at_heat(bonds.among(sheet), host)
+    odd = [ring for ring in rings_of_pairs(atoms, sheet, pairs) if len(ring) != PERFECT]
+    named = [_named(atoms, group) for group in boundaries(atoms, _groups(odd))]
+    neighbours = np.bincount(pairs.i, minlength=len(sheet))
+    for k in np.flatnonzero((symbols[sheet] != host) & (neighbours >= 3)):
+        name = f"{symbols[sheet[k]]} with {neighbours[k]} neighbours"
+        named.append(Defect(name, _place(atoms.positions[sheet[k]]), (int(sheet[k]),)))
+    return sorted(named, key=lambda defect: (defect.centre[0], defect.centre[1]))
 
 
 def sheet_of(atoms: Atoms, host: str = "C") -> bool:
@@ -99,20 +102,23 @@ def sheet_of(atoms: Atoms, host: str = "C") -> bool:
     return bool(2 * (symbols == host).sum() >= (symbols != "H").sum())
 
 
-def _bonds(
-    atoms: Atoms, host: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """As `bond_vectors`, less what heat pushed together and with what it pulled apart.
+def _at_heat(bonds: Bonds, host: str) -> Pairs:
+    """The bonds, less what heat pushed together and with what it pulled apart.
 
     An atom of the host with more than three neighbours loses its longest bonds to others of the host; two atoms that
     lack a neighbour, and share none, are bonded, the closest first.
     """
-    radii = bonding_radii(atoms)
-    i, j, shift, vectors = near_pairs(atoms, STRETCHED * radii)
-    length = np.sqrt((vectors**2).sum(axis=1))
-    usual = np.flatnonzero(length < radii[i] + radii[j])
-    bonded = np.zeros(len(i), dtype=bool)
-    bonded[usual] = ~through_another(i[usual], j[usual], shift[usual], vectors[usual])
+    atoms, radii = bonds.atoms, bonding_radii(bonds.atoms)
+    few = np.flatnonzero(np.bincount(bonds.pairs.i, minlength=len(atoms)) < 3)
+    wide = near_pairs(atoms[few], STRETCHED * radii[few])
+    wide = wide._replace(i=few[wide.i], j=few[wide.j])
+    wide = wide.chosen(wide.lengths >= radii[wide.i] + radii[wide.j])
+    i, j, shift, vectors = (np.concatenate(columns) for columns in zip(bonds.pairs, wide, strict=True))
+    order = np.lexsort((j, i))
+    pairs = Pairs(i, j, shift, vectors).chosen(order)
+    i, j, shift, _ = pairs
+    length = pairs.lengths
+    bonded = order < len(bonds.pairs.i)
     count = np.bincount(i[bonded], minlength=len(atoms))
 
     def switch(k: int, on: bool) -> None:
@@ -121,7 +127,7 @@ def _bonds(
 
     of_host = (atoms.symbols[i] == host) & (atoms.symbols[j] == host)
     crowded = np.flatnonzero(bonded & of_host & (i < j) & (length > PUSHED * (radii[i] + radii[j])))
-    lacking = np.flatnonzero(~bonded & (count[i] < 3) & (count[j] < 3) & (length >= radii[i] + radii[j]) & (i < j))
+    lacking = np.flatnonzero(~bonded & (i < j))
     for k in crowded[np.argsort(-length[crowded])].tolist():
         if max(count[i[k]], count[j[k]]) > 3:
             switch(k, False)
@@ -129,7 +135,7 @@ def _bonds(
         shared = np.isin(j[bonded & (i == i[k])], j[bonded & (i == j[k])])  # at the rim, next but one
         if max(count[i[k]], count[j[k]]) < 3 and not shared.any():
             switch(k, True)
-    return i[bonded], j[bonded], shift[bonded], vectors[bonded]
+    return pairs.chosen(bonded)
 
 
 def _groups(odd: list[Ring]) -> list[list[Ring]]:

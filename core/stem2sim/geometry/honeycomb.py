@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from stem2sim.geometry.affine import fit_affine, span_plane
 from stem2sim.geometry.metric import metric_by_neighbours
 
 Floats = NDArray[np.float64]
@@ -94,20 +95,20 @@ def fit_honeycomb(xy: Floats, centre: Floats, lattice_constant: float) -> Honeyc
     vectors = lattice_constant * np.column_stack([np.cos(turn), np.sin(turn)]) @ np.linalg.inv(metric)
     start = seed[np.argsort(np.hypot(*(seed - centre).T))[:12]]
     step = vectors.sum(axis=0) / 3
-    guesses = [Honeycomb(one - s * step, vectors) for one in start for s in (0, 1)]
-    best = min(guesses, key=lambda one: float(np.minimum(one.sites(seed)[1], ON_SITE * bond).sum()))
+    guesses = [Honeycomb(atom - s * step, vectors) for atom in start for s in (0, 1)]
+    best = min(guesses, key=lambda guess: float(np.minimum(guess.sites(seed)[1], ON_SITE * bond).sum()))
     radius = SEED
     while True:
         part = xy[away <= radius]
         for _ in range(3):
             sites, off = best.sites(part)
             on = off < ON_SITE * best.bond_length
-            if on.sum() < 6:
-                return None
             i, j, s = sites[on].T
-            terms = np.column_stack([np.ones(on.sum()), i + s / 3, j + s / 3])
-            fitted, *_ = np.linalg.lstsq(terms, part[on], rcond=None)
-            best = Honeycomb(fitted[0], fitted[1:])
+            periods = np.column_stack([i + s / 3, j + s / 3])
+            if on.sum() < 6 or not span_plane(periods):
+                return None
+            lies = fit_affine(periods, part[on])
+            best = Honeycomb(lies.offset, lies.matrix.T)
         if radius >= away.max():
             return best
         radius *= GROWTH

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.geometry.bonds import bond_vectors, reverse
+from stem2sim.geometry.bonds import reverse
 from stem2sim.geometry.columns import topmost
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.bonds import Bonds
+    from stem2sim.geometry.pairs import Pairs
 
 LARGEST_RING = 8
 """Atoms; a wider ring is a hole."""
@@ -65,42 +67,32 @@ class Faces:
         return self.atoms[self.first[face] : self.first[face] + self.size[face]]
 
 
-def rings(atoms: Atoms) -> list[Ring]:
+def rings(bonds: Bonds) -> list[Ring]:
     """Return every face of the bond network in the x, y plane, holes too, but not what lies outside of it all.
 
-    Hydrogen is left out, and of a column all but its topmost atom.
+    Hydrogen does not count, and of a column only its topmost atom.
     """
-    heavy = np.flatnonzero(of_the_sheet(atoms))
-    return rings_of_bonds(atoms, heavy, *bond_vectors(atoms[heavy]))
+    sheet = np.flatnonzero(of_the_sheet(bonds.atoms))
+    return rings_of_pairs(bonds.atoms, sheet, bonds.among(sheet).pairs)
 
 
-def rings_of_bonds(
-    atoms: Atoms,
-    heavy: NDArray[np.int64],
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    vectors: NDArray[np.float64],
-) -> list[Ring]:
+def rings_of_pairs(atoms: Atoms, sheet: NDArray[np.int64], pairs: Pairs) -> list[Ring]:
     """Return the rings that given bonds enclose.
 
     Args:
         atoms: of the structure.
-        heavy: numbers of those that are of its sheet.
-        i: (bonds,) one atom of each, as counted among these.
-        j: (bonds,) the other.
-        shift: (bonds, 3) cells between them.
-        vectors: (bonds, 3) from the one to the other [Å].
+        sheet: numbers of those that are of its sheet.
+        pairs: the bonds between these, as counted among them.
     """
-    found = faces(atoms.positions[heavy], i, j, shift, vectors)
+    every = faces(atoms.positions[sheet], pairs)
     return [
         Ring(
-            tuple(heavy[found.members(k)].tolist()),
-            found.centre[k],
-            float(found.area[k]),
-            float(found.perimeter[k]),
+            tuple(sheet[every.members(k)].tolist()),
+            every.centre[k],
+            float(every.area[k]),
+            float(every.perimeter[k]),
         )
-        for k in np.flatnonzero(found.ring).tolist()
+        for k in np.flatnonzero(every.ring).tolist()
     ]
 
 
@@ -109,13 +101,7 @@ def of_the_sheet(atoms: Atoms) -> NDArray[np.bool_]:
     return np.asarray((atoms.numbers != 1) & topmost(atoms), dtype=bool)
 
 
-def faces(
-    positions: NDArray[np.float64],
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    vectors: NDArray[np.float64],
-) -> Faces:
+def faces(positions: NDArray[np.float64], pairs: Pairs) -> Faces:
     """Return the faces that bonds enclose in the x, y plane.
 
     Each bond has two sides, and each side one face: from a bond into an atom, the next bond round that atom goes on
@@ -124,14 +110,11 @@ def faces(
 
     Args:
         positions: (atoms, 3) [Å].
-        i: (bonds,) one atom of each; every bond is given both ways, as `bond_vectors` returns it.
-        j: (bonds,) the other.
-        shift: (bonds, 3) cells between them.
-        vectors: (bonds, 3) from the one to the other [Å].
+        pairs: the bonds between them.
     """
-    order = np.lexsort([np.arctan2(vectors[:, 1], vectors[:, 0]), i])
-    i, j, shift, vectors = i[order], j[order], shift[order], vectors[order]
-    back = reverse(i, j, shift)
+    pairs = pairs.chosen(np.lexsort([np.arctan2(pairs.vectors[:, 1], pairs.vectors[:, 0]), pairs.i]))
+    i, j, _, vectors = pairs
+    back = reverse(pairs)
     begin = np.searchsorted(i, np.arange(len(positions) + 1))
     low, high = begin[j], begin[j + 1]
     after = low + (back - low - 1) % np.maximum(high - low, 1)

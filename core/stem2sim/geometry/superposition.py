@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from stem2sim.geometry.affine import fit_affine
+
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
@@ -52,18 +54,17 @@ def superposed(
         moving: (atoms, 3) [Å].
         onto: (atoms, 3) [Å].
         fit: as for `moved`.
-        by: (atoms,) which of them count; the others go with them. All, if left out.
+        by: (atoms,) which of them count; the others go with them. Default: all.
     """
     chosen = np.ones(len(moving), dtype=bool) if by is None else by
+    if fit == "affine":
+        flat = fit_affine(moving[chosen, :2], onto[chosen, :2]).apply(moving[:, :2])
+        return np.column_stack([flat, moving[:, 2] + (onto[chosen, 2] - moving[chosen, 2]).mean()])
     middle, there = moving[chosen].mean(axis=0), onto[chosen].mean(axis=0)
     a, b = (moving - middle)[chosen], (onto - there)[chosen]
     axes = slice(0, 3 if fit == "rigid" else 2)
-    if fit == "affine":
-        turn = np.linalg.lstsq(a[:, axes], b[:, axes], rcond=None)[0]
-    else:
-        u, _, v = np.linalg.svd(a[:, axes].T @ b[:, axes])
-        u[:, -1] *= np.sign(np.linalg.det(u @ v))
-        turn = u @ v
+    u, _, v = np.linalg.svd(a[:, axes].T @ b[:, axes])
+    u[:, -1] *= np.sign(np.linalg.det(u @ v))
     out = moving - middle
-    out[:, axes] = out[:, axes] @ turn
+    out[:, axes] = out[:, axes] @ (u @ v)
     return np.asarray(out + there)

@@ -73,12 +73,12 @@ def drift(
     allowed = candidates(before, after, field)
     if not allowed:
         return None
-    best = max(allowed, key=lambda one: one.share)
-    allowed = [one for one in allowed if one.share >= best.share - best.tolerance]
-    smallest = min(allowed, key=lambda one: (np.hypot(*one.shift), one.shift))
+    best = max(allowed, key=lambda candidate: candidate.share)
+    allowed = [candidate for candidate in allowed if candidate.share >= best.share - best.tolerance]
+    smallest = min(allowed, key=lambda candidate: (np.hypot(*candidate.shift), candidate.shift))
     if frames is None or len(allowed) == 1:
         return smallest.shift
-    agreements, error = agreement(*frames, [one.shift for one in allowed])
+    agreements, error = agreement(*frames, [candidate.shift for candidate in allowed])
     clearest = int(np.argmax(agreements))
     better = agreements[clearest] - agreements[allowed.index(smallest)]
     return allowed[clearest].shift if better > STANDARD_ERRORS * error else smallest.shift
@@ -88,11 +88,11 @@ def candidates(before: AtomsTable, after: AtomsTable, field: tuple[float, float,
     """Return the drifts under which enough atoms are seen again; arguments as of `drift`."""
     if min(len(before), len(after)) < FEWEST:
         return []
-    one, two = before.positions, after.positions
-    trees = cKDTree(one), cKDTree(two)
+    first, second = before.positions, after.positions
+    trees = cKDTree(first), cKDTree(second)
     found: list[Candidate] = []
-    for start in _peaks(_displacements(one, two, trees)):
-        shift = _refined(one, two, trees[1], start)
+    for start in _peaks(_displacements(first, second, trees)):
+        shift = _refined(first, second, trees[1], start)
         if np.hypot(*shift) > FARTHEST or any(np.hypot(*(shift - other.shift)) < SAME for other in found):
             continue
         share, looked_for = _share(before, after, trees, shift, field)
@@ -103,12 +103,12 @@ def candidates(before: AtomsTable, after: AtomsTable, field: tuple[float, float,
     return found
 
 
-def _displacements(one: Floats, two: Floats, trees: tuple[cKDTree, cKDTree]) -> Floats:
+def _displacements(before: Floats, after: Floats, trees: tuple[cKDTree, cKDTree]) -> Floats:
     """Every vector from an atom of one frame to an atom of the next that a drift could be."""
     near = trees[0].query_ball_tree(trees[1], FARTHEST + SAME)
-    first = np.repeat(np.arange(len(one)), [len(row) for row in near])
+    first = np.repeat(np.arange(len(before)), [len(row) for row in near])
     second = np.array([number for row in near for number in row], dtype=int)
-    return np.asarray(two[second] - one[first])
+    return np.asarray(after[second] - before[first])
 
 
 def _peaks(vectors: Floats) -> list[Floats]:
@@ -124,13 +124,13 @@ def _peaks(vectors: Floats) -> list[Floats]:
     return [centres[places[k]] for k in order]
 
 
-def _refined(one: Floats, two: Floats, tree: cKDTree, shift: Floats) -> Floats:
+def _refined(before: Floats, after: Floats, tree: cKDTree, shift: Floats) -> Floats:
     for _ in range(3):
-        away, nearest = tree.query(one + shift, distance_upper_bound=SAME)
+        away, nearest = tree.query(before + shift, distance_upper_bound=SAME)
         matched = np.isfinite(away)
         if not matched.any():
             return shift
-        shift = np.median(two[nearest[matched]] - one[matched], axis=0)
+        shift = np.median(after[nearest[matched]] - before[matched], axis=0)
     return shift
 
 

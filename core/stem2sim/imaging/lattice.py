@@ -1,4 +1,4 @@
-"""What the lattice itself says about the pixel size, the stretch and the turn of a frame."""
+"""Pixel size, stretch and rotation of a frame, measured from its own lattice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FINE_ENOUGH = 6.0
 
 
 def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constant: float = GRAPHENE) -> Lattice | None:
-    """Find the hexagonal lattice of a frame by its three first-order spots; None where no lattice stands out.
+    """Find the hexagonal lattice of a frame by its three first-order spots; None if no lattice is found.
 
     Args:
         pixels: (rows, columns) frame.
@@ -44,16 +44,18 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
     frame = _flattened(pixels, 1 / ring)
     spots, relative = _spots(frame, ring)
     best: tuple[float, tuple[Floats, Floats]] | None = None
-    for (one, power_one), (two, power_two) in combinations(spots, 2):
-        two = two if one @ two > 0 else -two  # a spot and its opposite are one; 60 degrees apart is the pair we want
-        lengths = np.hypot(*one), np.hypot(*two)
-        angle = np.degrees(np.arccos(np.clip(one @ two / (lengths[0] * lengths[1]), -1, 1)))
+    for (first, power_first), (second, power_second) in combinations(spots, 2):
+        second = (
+            second if first @ second > 0 else -second
+        )  # a spot and its opposite are one; 60 degrees apart is the pair we want
+        lengths = np.hypot(*first), np.hypot(*second)
+        angle = np.degrees(np.arccos(np.clip(first @ second / (lengths[0] * lengths[1]), -1, 1)))
         if not (45 < angle < 75 and 0.75 < lengths[0] / lengths[1] < 1.33):
             continue
         # the third spot need not be within the range of the other two: a stretched lattice may put it outside
-        score = float(np.log(power_one * power_two * max(_near(relative, one - two), 1e-3)))
+        score = float(np.log(power_first * power_second * max(_near(relative, first - second), 1e-3)))
         if best is None or score > best[0]:
-            best = score, (one, two)
+            best = score, (first, second)
     if best is None:
         return None
     refined = _refine(frame, *best[1])
@@ -83,7 +85,7 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
 
 
 def measured_pixel_size(pixels: NDArray[np.float32], lattice_constant: float) -> float | None:
-    """Return the pixel size [Å] that the lattice of a frame calls for, whatever it is; None where none stands out.
+    """Return the pixel size [Å] that the lattice of a frame implies, without a first guess; None without one.
 
     Args:
         pixels: (rows, columns) frame.
@@ -103,8 +105,8 @@ def measured_pixel_size(pixels: NDArray[np.float32], lattice_constant: float) ->
     if not found:
         return None
     # a lattice has spots of second order too, often the brighter ones: the longest period is the lattice itself
-    strong = [one for one in found if one.strength > 0.05 * max(other.strength for other in found)]
-    return min(one.pixel_size for one in strong)
+    strongest = max(lattice.strength for lattice in found)
+    return min(lattice.pixel_size for lattice in found if lattice.strength > 0.05 * strongest)
 
 
 def _in_blocks(pixels: NDArray[np.float32], block: int) -> NDArray[np.float32]:
@@ -170,12 +172,12 @@ def _power(frame: Floats, g: Floats) -> float:
     return float(abs(down @ real + 1j * (down @ imaginary)) ** 2)
 
 
-def _refine(frame: Floats, one: Floats, two: Floats) -> tuple[Floats, Floats]:
+def _refine(frame: Floats, first: Floats, second: Floats) -> tuple[Floats, Floats]:
     def negative(v: Floats) -> float:
         a, b = v[:2], v[2:]
         return -float(np.log(_power(frame, a) * _power(frame, b) * _power(frame, a - b) + 1e-300))
 
-    start = np.concatenate([one, two])
+    start = np.concatenate([first, second])
     step = 0.25 / max(frame.shape)
     simplex = np.vstack([start, start + step * np.eye(4)])
     options = {"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-4, "maxiter": 400}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
+
+from stem2sim.imaging.gauss_newton import NormalEquations, Windows, correlation_factor, gauss_newton, standard_deviation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,8 @@ WANDER = 0.3
 OUTLIER = 3.0
 """Standard deviations beyond which a pixel loses weight (Huber): dirt and atoms nobody asked for must not pull."""
 
-Floats = "NDArray[np.float64]"
+MOST_CORRELATED = 10.0
+"""Upper limit of the correlation factor of the noise."""
 
 
 @dataclass(frozen=True)
@@ -66,107 +68,143 @@ def fit(
     free: NDArray[np.bool_] | None = None,
     settle: bool = False,
 ) -> Peaks:
-    """Fit peaks to a frame, all at once, by Gauss-Newton steps with weights that outliers lose.
-
-    One after the other would pull each atom towards its neighbours' tails.
+    """Fit peaks to a frame, all together; pixels far from the model lose weight.
 
     Args:
         frame: (rows, columns), any unit.
         pixel_size: [Å].
         positions: (atoms, 2) x, y to start from [Å].
         probe: shape of the peaks.
-        free: (atoms,) which may move; none if left out.
+        free: (atoms,) which may move; default: none.
         settle: fit the probe's width, tail and ellipticity as well.
     """
-    shape = (int(frame.shape[0]), int(frame.shape[1]))
-    count = len(positions)
     moving = np.flatnonzero(free) if free is not None else np.zeros(0, dtype=np.int64)
-    hats = _hats(shape, pixel_size)
-    flat = np.asarray(frame, dtype=float).ravel()
-    xy = np.array(positions, dtype=float)
-    heights = np.zeros(count)
-    weights = np.ones(flat.size)
-    rounds = STEPS if len(moving) or settle else 3
-    for _ in range(rounds):
-        pixels, atoms, dx, dy = _windows(shape, pixel_size, xy)
-        value, slope_x, slope_y = probe.profile(dx, dy)
-        shapes = sparse.csc_matrix((value, (pixels, atoms)), shape=(flat.size, count))
-        if not heights.any():  # the rest is linearised around heights, which must be known
-            heights, knots = _linear(shapes, hats, flat, weights)
-        columns = [shapes, hats]
-        if len(moving):
-            place = np.full(count, -1)
-            place[moving] = np.arange(len(moving))
-            kept = (place[atoms] >= 0) & (np.hypot(dx, dy) < SLOPES)
-            for slope in (slope_x, slope_y):
-                columns.append(
-                    sparse.csc_matrix(
-                        (-(heights[atoms] * slope)[kept], (pixels[kept], place[atoms[kept]])),
-                        shape=(flat.size, len(moving)),
-                    )
-                )
-        if settle:
-            columns.append(sparse.csc_matrix(_by_probe(probe, xy, heights, pixel_size, shape)))
-        jacobian = sparse.hstack(columns, format="csc")
-        model = probe.draw(xy, heights, pixel_size, shape).ravel().astype(float) + hats @ knots
-        left = flat - model
-        noise = _spread(left)
-        weights = 1 / np.maximum(np.abs(left) / (OUTLIER * noise), 1.0)
-        weighted = jacobian.T.multiply(weights)
-        normal = (weighted @ jacobian).tocsc()
-        right = jacobian.T @ (weights * left)
-        linear = count + hats.shape[1]
-        pull = np.full(normal.shape[0], 1e-9 * normal.diagonal().max())
-        if len(moving):
-            pull[linear : linear + 2 * len(moving)] += noise**2 / WANDER**2
-            right[linear : linear + 2 * len(moving)] -= (noise / WANDER) ** 2 * (xy - positions)[moving].T.ravel()
-        if settle:
-            for k, (name, (usual, std)) in enumerate(PRIOR.items()):
+    model = _ProbePeaks(frame, pixel_size, positions, probe, moving, settle)
+    gauss_newton(model, STEPS if len(moving) or settle else 3)
+    return model.peaks()
+
+
+class _ProbePeaks:
+    """Peaks of the probe's shape on a background that is linear between knots, with weights that outliers lose."""
+
+    def __init__(
+        self,
+        frame: NDArray[np.float64],
+        pixel_size: float,
+        positions: NDArray[np.float64],
+        probe: Probe,
+        moving: NDArray[np.int64],
+        settle: bool,
+    ) -> None:
+        self.shape = (int(frame.shape[0]), int(frame.shape[1]))
+        self.flat = np.asarray(frame, dtype=float).ravel()
+        self.pixel_size, self.probe, self.moving, self.settle = pixel_size, probe, moving, settle
+        self.start, self.xy = positions, np.array(positions, dtype=float)
+        self.heights = np.zeros(len(positions))
+        self.hats = _hats(self.shape, pixel_size)
+        self.knots = np.zeros(self.hats.shape[1])
+        self.weights = np.ones(self.flat.size)
+
+    def equations(self) -> NormalEquations:
+        windows = Windows.around(self.shape, self.xy, WINDOW, self.pixel_size)
+        dx, dy = windows.offsets(self.xy)
+        value, *slopes = self.probe.profile(dx, dy)
+        shapes = windows.columns(value)
+        if not self.heights.any():  # the rest is linearised around heights, which must be known
+            self._fit_heights(shapes)
+        columns = [shapes, self.hats]
+        if len(self.moving):
+            near = np.hypot(dx, dy) < SLOPES
+            heights = self.heights[windows.peaks]
+            columns += [windows.columns(-(heights * slope), near)[:, self.moving] for slope in slopes]
+        if self.settle:
+            columns.append(sparse.csc_matrix(self._by_probe()))
+        residual = self._residual()
+        noise = _spread(residual)
+        self.weights = 1 / np.maximum(np.abs(residual) / (OUTLIER * noise), 1.0)
+        equations = NormalEquations.of(sparse.hstack(columns, format="csc"), residual, self.weights)
+        self._add_priors(equations, noise)
+        return equations
+
+    def advance(self, change: NDArray[np.float64]) -> bool:
+        count, linear = len(self.xy), self._linear
+        self.heights = self.heights + change[:count]
+        self.knots = self.knots + change[count:linear]
+        if len(self.moving):
+            step = change[linear : linear + 2 * len(self.moving)].reshape(2, -1).T
+            self.xy[self.moving] += np.clip(step, -0.2, 0.2)
+        if self.settle:
+            self.probe = _changed(self.probe, change[-len(PRIOR) :])
+        settled = np.abs(change[linear:]).max(initial=0.0) < SETTLED
+        highest = np.abs(self.heights).max(initial=0.0)
+        return bool(settled and np.abs(change[:count]).max(initial=0.0) < SETTLED * highest)
+
+    def peaks(self) -> Peaks:
+        """Return the peaks as they are now, with their error bars."""
+        residual = self._residual()
+        windows = Windows.around(self.shape, self.xy, WINDOW, self.pixel_size)
+        dx, dy = windows.offsets(self.xy)
+        value, slope_x, _ = self.probe.profile(dx, dy)
+        noise = windows.noise(residual, np.hypot(dx, dy) < self.probe.fwhm)
+        noise *= correlation_factor(residual.reshape(self.shape), MOST_CORRELATED)
+        position_std = np.full(len(self.xy), np.inf)
+        steepness = windows.total((self.heights[windows.peaks] * slope_x) ** 2)
+        position_std[self.moving] = standard_deviation(noise, steepness)[self.moving]
+        return Peaks(
+            self.xy,
+            self.heights,
+            position_std,
+            standard_deviation(noise, windows.total(value**2)),
+            self.probe,
+            (self.hats @ self.knots).reshape(self.shape),
+            residual.reshape(self.shape),
+        )
+
+    @property
+    def _linear(self) -> int:
+        """How many of the parameters, heights and background, the model is linear in."""
+        return len(self.xy) + int(self.hats.shape[1])
+
+    def _residual(self) -> NDArray[np.float64]:
+        drawn = self.probe.draw(self.xy, self.heights, self.pixel_size, self.shape).ravel().astype(float)
+        return np.asarray(self.flat - (drawn + self.hats @ self.knots))
+
+    def _fit_heights(self, shapes: sparse.csc_matrix) -> None:
+        """Fit heights and background where positions and probe are as they are."""
+        equations = NormalEquations.of(sparse.hstack([shapes, self.hats], format="csc"), self.flat, self.weights)
+        equations.damping = 1e-9 * equations.diagonal.max()
+        solution = equations.solve()
+        self.heights, self.knots = solution[: len(self.xy)], solution[len(self.xy) :]
+
+    def _add_priors(self, equations: NormalEquations, noise: float) -> None:
+        """Draw positions towards their start and the probe towards the usual one, where the frame leaves them open."""
+        diagonal = equations.diagonal
+        pull = np.full(len(diagonal), 1e-9 * diagonal.max())
+        if len(self.moving):
+            places = slice(self._linear, self._linear + 2 * len(self.moving))
+            pull[places] += noise**2 / WANDER**2
+            equations.right[places] -= (noise / WANDER) ** 2 * (self.xy - self.start)[self.moving].T.ravel()
+        if self.settle:
+            for k, (name, (usual, std)) in enumerate(PRIOR.items(), start=-len(PRIOR)):
                 # as much weight as a hundredth of the pixels: a frame without contrast says nothing of its probe
-                strength = noise**2 / std**2 + 1e-4 * normal.diagonal()[-3 + k]
-                pull[-3 + k] += strength
-                right[-3 + k] -= strength * (getattr(probe, name) - usual)
-        change = _solver((normal + sparse.diags(pull)).tocsc()).solve(right)
-        heights = heights + change[:count]
-        knots = knots + change[count:linear]
-        if len(moving):
-            step = change[linear : linear + 2 * len(moving)].reshape(2, -1).T
-            xy[moving] += np.clip(step, -0.2, 0.2)
-        if settle:
-            probe = _changed(probe, change[-3:])
-        if np.abs(change[linear:]).max(initial=0.0) < SETTLED and np.abs(change[:count]).max(initial=0.0) < (
-            SETTLED * np.abs(heights).max(initial=0.0)
-        ):
-            break
-    left = flat - probe.draw(xy, heights, pixel_size, shape).ravel() - hats @ knots
-    pixels, atoms, dx, dy = _windows(shape, pixel_size, xy)
-    value, slope_x, _ = probe.profile(dx, dy)
-    near = np.hypot(dx, dy) < probe.fwhm
-    variance = np.bincount(atoms[near], left[pixels[near]] ** 2, count) / np.maximum(
-        np.bincount(atoms[near], minlength=count), 1
-    )
-    variance *= _together(left.reshape(shape))
-    height_std = np.sqrt(variance / np.maximum(np.bincount(atoms, value**2, count), 1e-12))
-    position_std = np.full(count, np.inf)
-    steep = np.bincount(atoms, (heights[atoms] * slope_x) ** 2, count)[moving]
-    position_std[moving] = np.sqrt(variance[moving] / np.maximum(steep, 1e-12))
-    return Peaks(xy, heights, position_std, height_std, probe, (hats @ knots).reshape(shape), left.reshape(shape))
+                strength = noise**2 / std**2 + 1e-4 * diagonal[k]
+                pull[k] += strength
+                equations.right[k] -= strength * (getattr(self.probe, name) - usual)
+        equations.damping = pull
 
-
-def _windows(
-    shape: tuple[int, int], pixel_size: float, xy: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Flat numbers of the pixels round each atom, the atom of each, and how far from it they are, x and y [Å]."""
-    radius = int(np.ceil(WINDOW / pixel_size))
-    steps = np.arange(-radius, radius + 1)
-    around = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    around = around[np.hypot(*around.T) * pixel_size <= WINDOW]
-    at = np.rint(xy / pixel_size).astype(np.int64)[:, None] + around
-    inside = ((at >= 0) & (at < np.array(shape[::-1]))).all(axis=2)
-    atoms = np.broadcast_to(np.arange(len(xy))[:, None], inside.shape)[inside]
-    at = at[inside]
-    away = at * pixel_size - xy[atoms]
-    return at[:, 1] * shape[1] + at[:, 0], atoms, away[:, 0], away[:, 1]
+    def _by_probe(self) -> NDArray[np.float64]:
+        """(pixels, 3) how the frame changes with the probe's width, tail and ellipticity."""
+        step = 1e-2
+        parts = []
+        for name in PRIOR:
+            more, less = (
+                self.probe.model_copy(update={name: getattr(self.probe, name) + sign * step}).draw(
+                    self.xy, self.heights, self.pixel_size, self.shape
+                )
+                for sign in (1, -1)
+            )
+            parts.append((more.astype(float) - less).ravel() / (2 * step))
+        return np.column_stack(parts)
 
 
 def _hats(shape: tuple[int, int], pixel_size: float) -> sparse.csc_matrix:
@@ -187,23 +225,6 @@ def _hats(shape: tuple[int, int], pixel_size: float) -> sparse.csc_matrix:
     return sparse.kron(*sides, format="csc")
 
 
-def _linear(
-    shapes: sparse.csc_matrix, hats: sparse.csc_matrix, flat: NDArray[np.float64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Heights and background where places and probe are as they are."""
-    both = sparse.hstack([shapes, hats], format="csc")
-    normal = (both.T.multiply(weights) @ both).tocsc()
-    normal = normal + sparse.identity(normal.shape[0], format="csc") * (1e-9 * normal.diagonal().max())
-    found = _solver(normal.tocsc()).solve(both.T @ (weights * flat))
-    return found[: shapes.shape[1]], found[shapes.shape[1] :]
-
-
-def _solver(normal: sparse.csc_matrix) -> Any:
-    """LU of a matrix that is symmetric and positive, which takes less time if it is told so."""
-    options = {"SymmetricMode": True}
-    return splu(normal, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
-
-
 def _changed(probe: Probe, by: NDArray[np.float64]) -> Probe:
     limits = {"fwhm": (0.4, 4.0), "tail_weight": (0.0, 0.6), "ellipticity": (0.5, 2.0)}
     values = {
@@ -213,32 +234,7 @@ def _changed(probe: Probe, by: NDArray[np.float64]) -> Probe:
     return probe.model_copy(update=values)
 
 
-def _by_probe(
-    probe: Probe, xy: NDArray[np.float64], heights: NDArray[np.float64], pixel_size: float, shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """(pixels, 3) how the frame changes with the probe's width, tail and ellipticity."""
-    step = 1e-2
-    parts = []
-    for name in PRIOR:
-        more, less = (
-            probe.model_copy(update={name: getattr(probe, name) + sign * step}).draw(xy, heights, pixel_size, shape)
-            for sign in (1, -1)
-        )
-        parts.append((more.astype(float) - less).ravel() / (2 * step))
-    return np.column_stack(parts)
-
-
 def _spread(left: NDArray[np.float64]) -> float:
     """Standard deviation, by the median where outliers would matter; not where most pixels hold no count at all."""
     usual, robust = float(left.std()), 1.4826 * float(np.median(np.abs(left - np.median(left))))
     return max(robust if robust > 0.3 * usual else usual, 1e-12)
-
-
-def _together(left: NDArray[np.float64]) -> float:
-    """How much more sums over neighbouring pixels vary than those of white noise would: 1 for white noise."""
-    total = float((left**2).mean())
-    if total <= 0:
-        return 1.0
-    lags = [(0, 1), (1, 0), (1, 1), (1, -1)]
-    shared = sum(float((left * np.roll(left, lag, (0, 1))).mean()) for lag in lags)
-    return float(np.clip(1 + 2 * shared / total, 1.0, 10.0))

@@ -1,59 +1,33 @@
-"""Image files to frames: .npy .npz .tif .png .h5 and Nion's here, other vendors' through RosettaSciIO if installed."""
+"""Image files to frames."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import xml.etree.ElementTree as ElementTree
-import zipfile
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim.errors import BadInput
-from stem2sim.image import Image, as_frame, not_a_frame
-from stem2sim.imaging import nion
-from stem2sim.imaging.stack_files import TiffFrames, mapped, npy_header, zipped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
-
-    from stem2sim.imaging.stack_files import Frames
-
-ANGSTROM = {
-    "å": 1.0, "a": 1.0, "ang": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "um": 1e4, "µm": 1e4,
-    "μm": 1e4, "micron": 1e4, "mm": 1e7, "cm": 1e8, "m": 1e10, "inch": 2.54e8,
-}  # fmt: skip
-"""Å in one of each unit of length that files use (lower case)."""
-
-LARGEST_PIXEL = 100.0
-"""[Å]; a larger one is a screen or print resolution, not a calibration of an atomic-resolution frame."""
-
-VENDOR = (".dm3", ".dm4", ".emd", ".ser", ".mrc")
+from stem2sim.image import Image, not_a_frame
+from stem2sim.imaging.formats import open_image, read_frame
+from stem2sim.imaging.pixel_size import settle_pixel_size
 
 
 class ImageSource(BaseModel):
-    """Where the frame is, and what to take from it."""
+    """An image file, and which frame of it to read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path = Field(description="image file: .npy .npz .tif .png .h5 .ndata1, or other vendors' with 'vendor'")
-    pixel_size: float | None = Field(None, gt=0, description="size of one pixel, where the file does not say [Å]")
+    path: Path = Field(description="image file: .npy .npz .tif .png .h5 .ndata1; others with the extra 'vendor'")
+    pixel_size: float | None = Field(None, gt=0, description="size of a pixel; default: as stated in the file [Å]")
     lattice_constant: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="of the material; where nothing states the pixel size, it is read off the frame's lattice [Å]",
+        description="of the material; to measure the pixel size from the frame's lattice where it is not stated [Å]",
     )
-    frame: int | None = Field(None, ge=0, description="which frame of a stack, counted from 0")
-    dataset: str | None = Field(None, description="which array of an .npz or .h5 file; the largest image if left out")
+    frame: int | None = Field(None, ge=0, description="number of the frame in a stack, counted from 0")
+    dataset: str | None = Field(None, description="name of the array in an .npz or .h5 file; default: the largest")
 
     def read(self) -> Image:
         """Read the frame.
@@ -62,18 +36,6 @@ class ImageSource(BaseModel):
             BadInput: no such file, unknown format, nothing in it that is a frame, no pixel size anywhere.
         """
         return read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
-
-
-@dataclass
-class Contents:
-    """What a file holds: one array, or frames still to be read, and what the file says about them."""
-
-    array: NDArray[Any] | Frames
-    pixel_sizes: tuple[float, float] | None = None
-    """Along rows and columns [Å]."""
-    metadata: dict[str, Any] = field(default_factory=dict)
-    no_stack: str = ""
-    """Why not all of the file is one stack of frames."""
 
 
 def read_image(
@@ -98,7 +60,7 @@ def read_image(
             _check_number(array.shape, frame)
         elif len(array.shape) != 2:
             raise BadInput(f"{path.name}: {not_a_frame(array.shape)}")
-        pixels = checked(path.name, array, frame)
+        pixels = read_frame(path.name, array, frame)
     size, origin, warnings = settle_pixel_size(
         path.name, contents.pixel_sizes, pixel_size, lattice_constant, lambda: iter([pixels])
     )
@@ -115,277 +77,8 @@ def read_image(
         raise BadInput(f"{path.name}: {problem.errors()[0]['ctx']['error']}") from problem
 
 
-def open_image(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    """Open an image file; it stays open until `opened` ends, and frames of a stack are read only when asked for.
-
-    Raises:
-        BadInput: no such file, unknown format, nothing in it that is an image.
-    """
-    if not path.is_file():
-        raise BadInput(f"no image file at {path}")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        known = " ".join(sorted(_READERS))
-        raise BadInput(f"cannot read {path.name}: unknown image format '{path.suffix}'; known: {known}")
-    with _readable(path.name):
-        return reader(path, dataset, opened)
-
-
-def checked(name: str, array: NDArray[Any] | Frames, frame: int | None) -> NDArray[np.float32]:
-    """Return the pixels of one frame of a stack (None: of the only one), `name` in front of whatever is wrong.
-
-    Raises:
-        BadInput: damaged, or no frame.
-    """
-    with _readable(name):
-        pixels = array if frame is None else array[frame]
-        try:
-            return as_frame(pixels)
-        except ValueError as problem:
-            raise BadInput(f"{name}: {problem}") from problem
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except BadInput:
-        raise
-    except Exception as problem:  # a damaged file can break its reader in any way
-        raise BadInput(f"cannot read {name}: {_one_line(problem)}") from problem
-
-
 def _check_number(shape: tuple[int, ...], frame: int) -> None:
     if len(shape) != 3:
         raise BadInput(f"image.frame = {frame} needs a stack of frames, this array has shape {shape}")
     if frame >= shape[0]:
         raise BadInput(f"image.frame = {frame} is outside the stack; it has frames 0 to {shape[0] - 1}")
-
-
-def settle_pixel_size(
-    name: str,
-    stated: tuple[float, float] | None,
-    given: float | None,
-    lattice_constant: float | None,
-    frames: Callable[[], Iterator[NDArray[np.float32]]],
-) -> tuple[float, str, tuple[str, ...]]:
-    """Return the pixel size [Å], what it rests on, and what to say about it: the user first, then file, then lattice.
-
-    Args:
-        name: of the file.
-        stated: what it says, along rows and columns [Å].
-        given: what the user says [Å].
-        lattice_constant: of the material [Å].
-        frames: gives the pixels to measure a lattice in.
-
-    Raises:
-        BadInput: nothing says it.
-    """
-    warnings = []
-    in_file = None
-    if stated is not None and all(0 < s < LARGEST_PIXEL for s in stated):
-        in_file = math.sqrt(stated[0] * stated[1])
-        if abs(stated[0] / stated[1] - 1) > 0.01:
-            warnings.append(
-                f"{name} states pixels of {stated[1]:.5g} Å along x and {stated[0]:.5g} Å along y; "
-                f"read as square pixels of {in_file:.5g} Å"
-            )
-    if given is not None:
-        if in_file is not None and abs(given / in_file - 1) > 0.05:
-            warnings.append(
-                f"image.pixel_size is {given:.5g} Å, but {name} states {in_file:.5g} Å "
-                f"({100 * (given / in_file - 1):+.0f} %); {given:.5g} Å is used"
-            )
-        return given, "config", tuple(warnings)
-    if in_file is not None:
-        return in_file, "file", tuple(warnings)
-    if lattice_constant is None:
-        raise BadInput(
-            f"{name} does not state its pixel size; give it with --set image.pixel_size=... [Å], or have it read off "
-            "the lattice with that of the material: --set image.lattice_constant=2.46 (graphene) [Å]"
-        )
-    from stem2sim.imaging.lattice import measured_pixel_size
-
-    found = [size for pixels in frames() if (size := measured_pixel_size(pixels, lattice_constant)) is not None]
-    if not found:
-        raise BadInput(
-            f"{name} does not state its pixel size, and no lattice of {lattice_constant:g} Å stands out in it; give "
-            "the pixel size with --set image.pixel_size=... [Å], or check image.lattice_constant"
-        )
-    return float(np.median(found)), "lattice", ()
-
-
-def _one_line(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
-
-
-def _npy(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    return Contents(mapped(np.lib.format.open_memmap(path, mode="r")))  # lazy, and never unpickles
-
-
-def _npz(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    archive = opened.enter_context(zipfile.ZipFile(path))
-    shapes = {m.removesuffix(".npy"): npy_header(archive, m)[0] for m in archive.namelist() if m.endswith(".npy")}
-    stated = None
-    if shapes.get("pixel_size", (0,)) in ((), (1,)):
-        size = np.asarray(zipped(archive, "pixel_size.npy")).item()
-        stated = float(size), float(size)
-    name = _pick(path, {name: shape for name, shape in shapes.items() if len(shape) >= 2}, dataset)
-    return Contents(zipped(archive, f"{name}.npy"), stated)
-
-
-def _ndata(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    archive = opened.enter_context(zipfile.ZipFile(path))
-    members = archive.namelist()
-    if "data.npy" not in members:
-        raise BadInput(f"{path.name} is not a Nion file: it holds no data.npy")
-    array = zipped(archive, "data.npy")
-    said = json.loads(archive.read("metadata.json")) if "metadata.json" in members else {}
-    return Contents(array, _nion_pixel_sizes(path, said if isinstance(said, dict) else {}, array.shape))
-
-
-def _nion_pixel_sizes(path: Path, said: dict[str, Any], shape: tuple[int, ...]) -> tuple[float, float] | None:
-    pixels = nion.pixel_calibrations(path.name, said, shape)
-    sizes = [size * ANGSTROM.get(unit.lower(), math.nan) for size, unit in pixels]
-    return (sizes[0], sizes[1]) if sizes and not math.isnan(sum(sizes)) else None
-
-
-def _pick(path: Path, shapes: dict[str, tuple[int, ...]], dataset: str | None) -> str:
-    if not shapes:
-        raise BadInput(f"{path.name} holds no array with rows and columns")
-    if dataset is None:
-        return max(shapes, key=lambda n: math.prod(shapes[n]))
-    if dataset.strip("/") not in shapes:
-        raise BadInput(f"{path.name} has no image '{dataset}'; it has: {', '.join(sorted(shapes))}")
-    return dataset.strip("/")
-
-
-def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    import h5py
-
-    file = opened.enter_context(h5py.File(path, "r"))
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim in (2, 3) and item.dtype.kind in "buif":
-            shapes[name] = item.shape
-
-    file.visititems(note)
-    chosen = file[_pick(path, shapes, dataset)]
-    attributes = {**dict(chosen.parent.attrs), **dict(chosen.attrs)}
-    size = attributes.get("pixel_size")
-    unit = attributes.get("pixel_size_unit", "Å")
-    unit = unit.decode() if isinstance(unit, bytes) else str(unit)
-    array = chosen if chosen.ndim == 3 else chosen[()]
-    said = nion.properties(attributes.get("properties"))
-    if size is None:
-        return Contents(array, None if said is None else _nion_pixel_sizes(path, said, chosen.shape))
-    try:
-        sizes = np.broadcast_to(np.asarray(size, dtype=float), 2) * ANGSTROM[unit.lower()]
-    except (KeyError, ValueError):
-        raise BadInput(f"{path.name} states a pixel size of {size} '{unit}', which is not one or two lengths") from None
-    return Contents(array, (float(sizes[0]), float(sizes[1])))
-
-
-def _png(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    from PIL import Image as Picture
-
-    with Picture.open(path) as picture:
-        grey = picture if picture.mode in ("L", "I", "F", "I;16") else picture.convert("L")
-        return Contents(np.asarray(grey))
-
-
-def _tiff(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    import tifffile
-
-    file = opened.enter_context(tifffile.TiffFile(path))
-    series = file.series[0]
-    pages: Any = file.pages
-    contents = Contents(np.empty(0), _tiff_pixel_sizes(file), {"axes": series.axes})
-    axes = series.axes.replace("S", "")
-    if len(axes) > 3:  # its pages differ in more than the time they were taken at
-        raise BadInput(f"{path.name}: {not_a_frame(series.shape)}")
-    if len(pages) == 1 and len(axes) == 3 and series.shape[0] > 1:  # written as one block under one page
-        contents.array = mapped(tifffile.memmap(path, mode="r"))
-        return contents
-    first = pages[0].shape
-    odd = next(((number, page.shape) for number, page in enumerate(pages) if page.shape != first), None)
-    if odd is not None:
-        contents.no_stack = f"page {odd[0]} has shape {odd[1]}, page 0 has {first}; a stack has frames of one size"
-        pages = series.pages
-    frames = TiffFrames(pages)
-    contents.array = frames if len(pages) > 1 else frames[0]
-    return contents
-
-
-def _tiff_pixel_sizes(file: Any) -> tuple[float, float] | None:
-    """OME first, then ImageJ, then the resolution tags with a unit of length."""
-    if file.ome_metadata:
-        pixels = next((e for e in ElementTree.fromstring(file.ome_metadata).iter() if e.tag.endswith("}Pixels")), None)
-        if pixels is not None and "PhysicalSizeX" in pixels.attrib:
-            x = float(pixels.attrib["PhysicalSizeX"]) * ANGSTROM.get(
-                pixels.attrib.get("PhysicalSizeXUnit", "µm").lower(), math.nan
-            )
-            y = float(pixels.attrib.get("PhysicalSizeY", "nan")) * ANGSTROM.get(
-                pixels.attrib.get("PhysicalSizeYUnit", "µm").lower(), math.nan
-            )
-            if not math.isnan(x):
-                return (x if math.isnan(y) else y), x
-    tags = file.pages[0].tags
-    if "XResolution" not in tags or "YResolution" not in tags:
-        return None
-    per_unit = []
-    for tag in ("YResolution", "XResolution"):
-        numerator, denominator = tags[tag].value
-        if not numerator or not denominator:
-            return None
-        per_unit.append(numerator / denominator)
-    if file.imagej_metadata:
-        text = str(file.imagej_metadata.get("unit", ""))
-        unit = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text).lower()
-    else:
-        unit = {2: "inch", 3: "cm"}.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 2, "")
-    length = ANGSTROM.get(unit)
-    return None if length is None else (length / per_unit[0], length / per_unit[1])
-
-
-def _vendor(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    try:
-        import rsciio
-    except ModuleNotFoundError as missing:
-        raise BadInput(f"{path.suffix} files need RosettaSciIO: pip install 'stem2sim[vendor]'") from missing
-    import importlib
-
-    suffix = path.suffix.lower().lstrip(".")
-    # a format whose own suffix this is comes first: .mrc is MRC before it is a compressed MRCZ
-    plugins = [p for p in rsciio.IO_PLUGINS if suffix in p["file_extensions"]]
-    plugin = min(plugins, key=lambda p: p["file_extensions"][p["default_extension"]] != suffix)
-    try:
-        signals = importlib.import_module(plugin["api"]).file_reader(str(path))
-    except Exception as problem:  # a foreign reader on a foreign file: whatever it raises, the file cannot be read
-        raise BadInput(f"cannot read {path.name}: {_one_line(problem)}") from problem
-    images = [s for s in signals if np.ndim(s["data"]) in (2, 3)]
-    if not images:
-        raise BadInput(f"{path.name} holds no image, only: {[np.shape(s['data']) for s in signals]}")
-    signal = max(images, key=lambda s: np.size(s["data"]))
-    sizes = [float(a["scale"]) * ANGSTROM.get(str(a.get("units", "")).lower(), math.nan) for a in signal["axes"][-2:]]
-    known = not any(math.isnan(s) for s in sizes)
-    return Contents(np.asarray(signal["data"]), (abs(sizes[0]), abs(sizes[1])) if known else None)
-
-
-_READERS: dict[str, Callable[[Path, str | None, ExitStack], Contents]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".tif": _tiff,
-    ".tiff": _tiff,
-    ".png": _png,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".nhdf": _hdf5,
-    ".ndata": _ndata,
-    ".ndata1": _ndata,
-    **dict.fromkeys(VENDOR, _vendor),
-}
-
-READABLE = tuple(_READERS)
-"""Suffixes of image files, lower case."""

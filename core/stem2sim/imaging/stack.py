@@ -9,7 +9,8 @@ import numpy as np
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, not_a_frame
-from stem2sim.imaging.readers import checked, open_image, settle_pixel_size
+from stem2sim.imaging.formats import open_image, read_frame
+from stem2sim.imaging.pixel_size import settle_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stem2sim.imaging.readers import ImageSource
-    from stem2sim.imaging.stack_files import Frames
+    from stem2sim.imaging.stack_files import FrameSource
 
 MEASURED_IN = 3
-"""Frames, spread over the stack, that a pixel size is read off where only the lattice tells it; their median counts."""
+"""Frames, spread over the stack, in whose lattice a pixel size is measured if it is not stated; the median is used."""
 
 
 class Stack:
@@ -30,14 +31,14 @@ class Stack:
     size. The file stays open until `close`, or the end of a `with` block.
 
     Raises:
-        BadInput: as `ImageSource.read`, except that a frame with bad pixels is refused only when it is asked for; also
+        BadInput: as `ImageSource.read`, except that a frame with bad pixels is refused only when it is read; also
             where `image.frame` is given, or the file holds frames of different sizes.
     """
 
     def __init__(self, source: ImageSource) -> None:
         name = source.path.name
         if source.frame is not None:
-            raise BadInput(f"image.frame = {source.frame} takes one frame of a stack; leave it out to read them all")
+            raise BadInput(f"image.frame = {source.frame} takes one frame of a stack; remove it to read all of them")
         self.path = source.path
         with ExitStack() as opened:
             contents = open_image(source.path, source.dataset, opened)
@@ -45,13 +46,13 @@ class Stack:
                 raise BadInput(f"{name} is not a stack: {contents.no_stack}")
             array = contents.array
             # one frame is a stack of one; what is neither, the check below names
-            frames: Frames = array[None] if isinstance(array, np.ndarray) and array.ndim == 2 else array
+            frames: FrameSource = array[None] if isinstance(array, np.ndarray) and array.ndim == 2 else array
             size = frames.shape
             if len(size) != 3 or size[0] == 0 or not_a_frame(size[1:]):
                 raise BadInput(f"{name}: {not_a_frame(size[1:] if len(size) == 3 and size[0] else size)}")
             self._frames, self._metadata = frames, contents.metadata
             self.pixel_size, self.pixel_size_source, self.warnings = settle_pixel_size(
-                name, contents.pixel_sizes, source.pixel_size, source.lattice_constant, self._some
+                name, contents.pixel_sizes, source.pixel_size, source.lattice_constant, self._sample
             )
             self._opened = opened.pop_all()
 
@@ -100,10 +101,10 @@ class Stack:
         self.close()
 
     def _pixels(self, number: int) -> NDArray[np.float32]:
-        return checked(f"{self.path.name}, frame {number}", self._frames, number)
+        return read_frame(f"{self.path.name}, frame {number}", self._frames, number)
 
-    def _some(self) -> Iterator[NDArray[np.float32]]:
+    def _sample(self) -> Iterator[NDArray[np.float32]]:
         last = len(self) - 1
         for number in sorted({round(place) for place in np.linspace(0, last, MEASURED_IN)}):
-            with suppress(BadInput):  # frames that cannot be read tell nothing; another one may
+            with suppress(BadInput):  # another frame may be readable
                 yield self._pixels(number)

@@ -1,4 +1,4 @@
-"""Stacks that stay in their file until a frame is asked for."""
+"""Stacks that stay in their file until a frame is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Frames(Protocol):
+class FrameSource(Protocol):
     """A stack as arrays, memory maps and HDF5 datasets are too: a shape, and one frame by its number."""
 
     @property

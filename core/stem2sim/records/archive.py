@@ -1,4 +1,4 @@
-"""A run in one file, to be sent or kept."""
+"""A run in one file, to send or to keep."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from stem2sim.files import write_atomically
-from stem2sim.records.crate import CRATE
-from stem2sim.run.folder import RunFolder
+from stem2sim.run.names import CRATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stem2sim.run.run import Run
 
-def archive(folder: Path, path: Path) -> int:
+
+def archive(run: Run, path: Path) -> int:
     """Write a zip of a run as it stands, and return the number of files in it.
 
-    What is licensed and may not be passed on (VASP's potentials) is left out, and so are checkpoints and what earlier
+    Files whose licence forbids passing them on (VASP's potentials) stay out, and so do checkpoints and what earlier
     configs left.
-
-    Raises:
-        BadInput: not a run folder.
     """
-    found = RunFolder.existing(folder).all_files() | {file for file in (folder / CRATE,) if file.is_file()}
+    files = run.files() | {file for file in (run.folder / CRATE,) if file.is_file()}
     with write_atomically(path) as part, ZipFile(part, "w", ZIP_DEFLATED) as zipped:
-        for file in sorted(found):
-            zipped.write(file, f"{folder.resolve().name}/{file.relative_to(folder)}")
-    return len(found)
+        for file in sorted(files):
+            zipped.write(file, f"{run.folder.resolve().name}/{file.relative_to(run.folder)}")
+    return len(files)

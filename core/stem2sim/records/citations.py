@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from stem2sim.analysis.evolution import TIME
-from stem2sim.config.config import parse
 from stem2sim.packages import references
-from stem2sim.run.folder import CONFIG, SEGMENTATION, RunFolder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from stem2sim.run.run import Run
     from stem2sim.stages import Stage
 
 
@@ -21,32 +17,31 @@ ALWAYS = ("ghosh2022", "larsen2017")
 """The paper whose pipeline this is, and ASE, which holds every structure."""
 
 
-def cited(folder: Path) -> dict[str, str]:
-    """Return the references, by key, for everything that ran in a run folder.
+def cited(run: Run) -> dict[str, str]:
+    """Return the BibTeX entries, by key, for everything that ran in a run folder.
 
     Raises:
-        BadInput: not a run folder, or a stage of it is not installed here.
+        BadInput: a stage of it is not installed here.
     """
     found = references("stem2sim", ALWAYS)
-    for stage in ran(folder):
+    for stage in ran(run):
         found |= stage.citations()
-    if any(TIME in json.loads(file.read_bytes())["observables"] for file in RunFolder(folder).simulations()):
+    if any(TIME in result.observables for result in run.results.values()):
         found |= references("stem2sim", ("flyvbjerg1989",))  # error bars of means along a trajectory
     return found
 
 
-def ran(folder: Path) -> list[Stage]:
+def ran(run: Run) -> list[Stage]:
     """Return the stages that ran in a run folder, in turn.
 
     Raises:
-        BadInput: not a run folder, or a stage of it is not installed here.
+        BadInput: a stage of it is not installed here.
     """
-    steps = RunFolder.existing(folder).current()
-    config = parse(folder / CONFIG, {})
-    found: list[Stage] = [config.segment] if config.segment is not None and (folder / SEGMENTATION).is_file() else []
-    built = [(f"build/{k:02d}-{one.name}", one) for k, one in enumerate(config.build, start=1)]
-    simulated = [(f"{k:02d}-{one.name}", one) for k, one in enumerate(config.simulate, start=1)]
-    return found + [one for name, one in (*built, *simulated) if any(s.startswith(name) for s in steps)]
+    config = run.config
+    found: list[Stage] = [config.segment] if config.segment is not None and run.segmentation is not None else []
+    numbers = {(name.kind, name.number) for name in run.steps}
+    found += [one for number, one in enumerate(config.build, start=1) if ("build", number) in numbers]
+    return found + [one for number, one in enumerate(config.simulate, start=1) if ("simulate", number) in numbers]
 
 
 def reference(entry: str) -> str:

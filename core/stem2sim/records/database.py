@@ -6,7 +6,6 @@ variable STEM2SIM_DATABASE may hold a whole address with one; it is recorded now
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -19,15 +18,16 @@ from stem2sim.analysis.comparison import engine_of
 from stem2sim.config.records import public_address
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically
+from stem2sim.run.names import DATABASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from ase import Atoms
 
-    from stem2sim.simulation import SimulationResult
+    from stem2sim.run.run import Run
 
-DATABASE = "results.db"
 
 IDENTITY = "run_id"
 """Key of what tells this run from all others, in the metadata of `results.db` and in each row on a server."""
@@ -36,35 +36,33 @@ LOCK = 7395
 """Of PostgreSQL, among those that stem2sim takes: the tables are made, and rows numbered, by one run at a time."""
 
 
-def write_database(folder: Path, results: Mapping[str, SimulationResult], address: str | None = None) -> None:
-    """Write one row per result to `results.db`, and to a server if one is given (see `share`)."""
-    identity = _identity(folder) or str(uuid4())
+def write_database(run: Run) -> None:
+    """Write one row per result to `results.db`."""
+    identity = _identity(run.folder) or str(uuid4())
     with (
-        write_atomically(folder / DATABASE) as part,
+        write_atomically(run.folder / DATABASE) as part,
         connect(part, type="db", append=False) as database,
     ):
-        database.metadata = {IDENTITY: identity, "title": f"stem2sim run {folder.resolve().name}"}
-        for atoms, keys, data in _rows(folder, results):
+        database.metadata = {IDENTITY: identity, "title": f"stem2sim run {run.folder.resolve().name}"}
+        for atoms, keys, data in _rows(run):
             database.write(atoms, data=data, **keys)
-    if address:
-        share(folder, results, address)
 
 
-def share(folder: Path, results: Mapping[str, SimulationResult], address: str) -> None:
+def share(run: Run, address: str) -> None:
     """Write the rows of a run to a server, in place of those that it wrote there before; `results.db` is there already.
 
     Either all of it happens or nothing; rows of other runs are not touched. A run is the same one as long as its folder
     keeps its name and its `results.db`: a copy of the folder under another name is another run.
 
     Args:
-        folder: of the run.
-        results: by their files, relative to the folder.
+        run: whose results.
         address: postgresql://user@host/database or mysql://user@host/database.
 
     Raises:
         BadInput: what talks to such a server is not installed.
         StageFailed: the server cannot be reached, or refuses.
     """
+    folder = run.folder
     mine = {IDENTITY: _identity(folder), "run": _word(folder.resolve().name)}
     postgresql = address.startswith("postgres")
     if postgresql and "connect_timeout=" not in address:
@@ -77,7 +75,7 @@ def share(folder: Path, results: Mapping[str, SimulationResult], address: str) -
             if postgresql:  # ASE reads the number of its last row back: nobody else may add one meanwhile
                 database.connection.cursor().execute("LOCK TABLE systems IN SHARE ROW EXCLUSIVE MODE")
             database.delete(before)
-            for atoms, keys, data in _rows(folder, results):
+            for atoms, keys, data in _rows(run):
                 database.write(atoms, data=data, **keys, **{IDENTITY: mine[IDENTITY]})
     except ImportError as problem:
         needed = "pip install 'stem2sim[postgresql]'"
@@ -95,11 +93,9 @@ def share(folder: Path, results: Mapping[str, SimulationResult], address: str) -
         ) from None
 
 
-def _rows(
-    folder: Path, results: Mapping[str, SimulationResult]
-) -> Iterator[tuple[Atoms, dict[str, Any], dict[str, Any]]]:
+def _rows(run: Run) -> Iterator[tuple[Atoms, dict[str, Any], dict[str, Any]]]:
     """Yield structure with energy [eV] and forces [eV/Å], what to select rows by, and what else is known."""
-    for path, result in results.items():
+    for name, result in run.results.items():
         atoms = result.structure.atoms.copy()
         held = atoms.constraints
         atoms.set_constraint()
@@ -108,8 +104,8 @@ def _rows(
         atoms.calc.name = str((inner if isinstance(inner, dict) else result.made_by).get("use", "unknown"))
         atoms.set_constraint(held)
         texts = {
-            "run": folder.resolve().name,
-            "step": str(Path(path).parent),
+            "run": run.folder.resolve().name,
+            "step": str(run.places[name].step),
             "simulator": str(result.made_by.get("use", "")),
             "engine": engine_of(result),
             "label": result.label,

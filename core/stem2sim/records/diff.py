@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.analysis.comparison import row
-from stem2sim.run.folder import CONFIG, RunFolder
-from stem2sim.simulation import SimulationResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stem2sim.run.run import Run
 
 SAME = 1e-9
 """Relative: numbers closer than this are the same."""
@@ -30,19 +28,14 @@ class Difference:
     second: Any
 
 
-def differences(one: Path, other: Path) -> list[Difference]:
-    """Return what differs, options first; wall-clock times are no difference.
-
-    Raises:
-        BadInput: not a run folder.
-    """
-    runs = [_Run(one), _Run(other)]
+def differences(first: Run, second: Run) -> list[Difference]:
+    """Return what differs, options first; wall-clock times are no difference."""
     found = []
-    for kind in ("option", "version", "result"):
-        first, second = (getattr(run, f"{kind}s")() for run in runs)
-        for key in [*first, *(key for key in second if key not in first)]:
-            if not _same(first.get(key), second.get(key)):
-                found.append(Difference(kind, key, first.get(key), second.get(key)))
+    for kind, values_of in (("option", _options), ("version", _versions), ("result", _results)):
+        before, after = values_of(first), values_of(second)
+        for key in [*before, *(key for key in after if key not in before)]:
+            if not _same(before.get(key), after.get(key)):
+                found.append(Difference(kind, key, before.get(key), after.get(key)))
     return found
 
 
@@ -52,40 +45,41 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-class _Run:
-    def __init__(self, folder: Path) -> None:
-        files = RunFolder.existing(folder).simulations()
-        self._folder = folder
-        self._config = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        self._results = {str(file.relative_to(folder).with_suffix("")): SimulationResult.read(file) for file in files}
+def _options(run: Run) -> dict[str, Any]:
+    """Every option by its dotted key, as `--set` takes it."""
+    return dict(_leaves(run.tree))
 
-    def options(self) -> dict[str, Any]:
-        """Every option by its dotted key, as `--set` takes it."""
-        return dict(_leaves(self._config))
 
-    def versions(self) -> dict[str, Any]:
-        """Of whatever made a result."""
-        found = {}
-        for name, result in self._results.items():
-            for key, value in _leaves(result.made_by):
-                last = key.rpartition(".")[2]
-                if last == "version" or (last == "engine" and isinstance(value, str)):
-                    found[f"{name}: {key}"] = value
-        return found
+def _versions(run: Run) -> dict[str, Any]:
+    """Versions of whatever made a result."""
+    found = {}
+    for name, result in run.results.items():
+        for key, value in _leaves(result.made_by):
+            last = key.rpartition(".")[2]
+            if last == "version" or (last == "engine" and isinstance(value, str)):
+                found[f"{_file(run, name)}: {key}"] = value
+    return found
 
-    def results(self) -> dict[str, Any]:
-        """Numbers of every result."""
-        found: dict[str, Any] = {}
-        for name, result in self._results.items():
-            numbers = row(name, result, None, self._folder / Path(name).parent)
-            found |= {
-                f"{name}: energy [eV]": result.energy,
-                f"{name}: largest force [eV/Å]": result.largest_force,
-                f"{name}: converged": result.converged,
-                f"{name}: rings": ", ".join(f"{count} of {size}" for size, count in numbers.rings.items()),
-                **{f"{name}: {kind} [Å]": value for kind, value in numbers.bonds.items()},
-            }
-        return found
+
+def _results(run: Run) -> dict[str, Any]:
+    """Numbers of every result."""
+    found: dict[str, Any] = {}
+    for name, result in run.results.items():
+        title = _file(run, name)
+        numbers = row(title, result, None, run.places[name].file.parent)
+        found |= {
+            f"{title}: energy [eV]": result.energy,
+            f"{title}: largest force [eV/Å]": result.largest_force,
+            f"{title}: converged": result.converged,
+            f"{title}: rings": ", ".join(f"{count} of {size}" for size, count in numbers.rings.items()),
+            **{f"{title}: {kind} [Å]": value for kind, value in numbers.bonds.items()},
+        }
+    return found
+
+
+def _file(run: Run, name: str) -> str:
+    """A result by its file, as scripts know it: 01-xtb/result."""
+    return str(run.places[name].file.relative_to(run.folder).with_suffix(""))
 
 
 def _leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from matplotlib.collections import EllipseCollection, LineCollection, PolyCollec
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from stem2sim.geometry.bonds import bonds
+from stem2sim.geometry.bonds import Bonds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
 
 
 def _draw(axis: Axes, flat: NDArray[np.float64], depth: NDArray[np.float64], atoms: Atoms) -> None:
-    i, j, _ = bonds(atoms)
+    i, j, _ = Bonds.of(atoms).once
     inside = np.linalg.norm(atoms.positions[i] - atoms.positions[j], axis=1) < 4  # not across a periodic boundary
     lines = [np.array([flat[a], flat[b]]) for a, b in zip(i[inside], j[inside], strict=True)]
     axis.add_collection(LineCollection(lines, colors="#444444", linewidths=1.6, zorder=1))

@@ -3,70 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stem2sim.analysis.displacement import Displacement, displacements, from_measured
 from stem2sim.analysis.evolution import SMALLEST, WIDEST
 from stem2sim.errors import BadInput
 from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
-from stem2sim.geometry.bonds import neighbours
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.report.blocks import Block, Section, Table, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ase import Atoms
-
-    from stem2sim.report.report import Report
+    from stem2sim.geometry.bonds import Bonds
+    from stem2sim.run.run import Run
     from stem2sim.structure import Structure
 
 
-def geometry(report: Report) -> Iterator[Section]:
+def geometry(run: Run) -> Iterator[Section]:
     """One part for each result."""
     parts: list[Section] = []
-    for name, result in report.results.items():
-        start = report.start(result)
-        named = ([("before", start.atoms)] if start else []) + [("after", result.structure.atoms)]
+    for name, result in run.results.items():
+        start = run.start(result)
+        named = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
         columns = ("quantity", *(title for title, _ in named))
-        measured = [dict(_measures(atoms)) for _, atoms in named]
+        measured = [dict(_measures(bonds)) for _, bonds in named]
         keys = dict.fromkeys(key for one in measured for key in one)
         rows = [[key, *(one.get(key, "") for one in measured)] for key in keys]
-        title = f"{Path(name).parent} {result.label}".strip()
+        title = name
         blocks: list[Block] = [
             Table(f"Angles, coordination and rings of {title}", columns, rows, "Mean ± standard deviation.")
         ]
-        blocks += [
-            table for table in (_displacements(report, title, report.built(result), result.structure),) if table.rows
-        ]
+        blocks += [table for table in (_displacements(run, title, run.built(result), result.structure),) if table.rows]
         parts.append(Section(title, blocks, f"geometry-{len(parts) + 1}"))
     if parts:
         yield Section(
             "Geometry",
-            [Text("Angles name the atom in the middle. Rings are faces of the sheet; wider ones are holes."), *parts],
+            [
+                Text("The middle atom of an angle is the vertex. Rings are faces of the sheet; larger ones are holes."),
+                *parts,
+            ],
         )
 
 
-def _measures(atoms: Atoms) -> Iterator[tuple[str, str]]:
-    for kind, found in angles(atoms).items():
+def _measures(bonds: Bonds) -> Iterator[tuple[str, str]]:
+    for kind, found in angles(bonds).items():
         yield f"{kind} [°]", f"{found.mean():.1f} ± {found.std():.1f} ({len(found)})"
-    near = neighbours(atoms)
-    for species in sorted(set(atoms.get_chemical_symbols())):
-        counts = Counter(len(near[k]) for k in range(len(atoms)) if atoms.symbols[k] == species)
-        told = ", ".join(f"{count} with {n}" for n, count in sorted(counts.items()))
-        yield f"neighbours of {species}", told
-    sizes = Counter(len(ring) for ring in rings(atoms))
+    for species, counts in bonds.coordination().items():
+        yield f"neighbours of {species}", ", ".join(f"{count} with {n}" for n, count in counts.items())
+    sizes = Counter(len(ring) for ring in rings(bonds))
     yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(SMALLEST, WIDEST + 1) if sizes[n]) or "none"
     if wide := sorted(size for size in sizes.elements() if size > WIDEST):
         yield "wider", ", ".join(map(str, wide))
-    inside, lengths = ring_angles(atoms), ring_bond_lengths(atoms)
+    inside, lengths = ring_angles(bonds), ring_bond_lengths(bonds)
     for size in (size for size in inside if size <= LARGEST_RING):
         yield f"angles in rings of {size} [°]", f"{inside[size].mean():.1f} ± {inside[size].std():.1f}"
         yield f"bonds round rings of {size} [Å]", f"{lengths[size].mean():.3f} ± {lengths[size].std():.3f}"
 
 
-def _displacements(report: Report, title: str, built: Structure | None, end: Structure) -> Table:
+def _displacements(run: Run, title: str, built: Structure | None, end: Structure) -> Table:
     rows: list[list[str]] = []
 
     def add_rows(what: str, made: Callable[[], list[Displacement]]) -> None:
@@ -79,18 +74,18 @@ def _displacements(report: Report, title: str, built: Structure | None, end: Str
             cells = [f"{v:.3f}" for v in values] + [f"{one.share(v):.1f}" for v in values]
             rows.append([what, one.axis, *cells, str(one.atom)])
 
-    found = report.segmentation
-    if found is not None and built is not None:
-        add_rows("measured to built", lambda: from_measured(found, built))
-        add_rows("measured to this result", lambda: from_measured(found, end))
+    segmentation = run.segmentation
+    if segmentation is not None and built is not None:
+        add_rows("measured to built", lambda: from_measured(segmentation, built))
+        add_rows("measured to this result", lambda: from_measured(segmentation, end))
     if built is not None:
         add_rows("built to this result", lambda: displacements(built.atoms, end.atoms))
     columns = (
-        "from where to where", "axis", "mean [Å]", "rms [Å]", "largest [Å]", "mean [%]", "rms [%]", "largest [%]",
+        "from, to", "axis", "mean [Å]", "rms [Å]", "largest [Å]", "mean [%]", "rms [%]", "largest [%]",
         "atom that moved most",
     )  # fmt: skip
     caption = (
-        "Rigid motion removed; from measured positions also the scale and stretch of the frame, for at least 8 "
-        "measured atoms. Hydrogen does not count. Percent of the mean length of the commonest bond."
+        "Rigid motion removed; from measured positions also the scale and stretch of the image, for at least 8 "
+        "measured atoms. Hydrogen does not count. Percent of the mean length of the most common bond."
     )
     return Table(f"Displacements of {title}", columns, rows, caption)

@@ -13,32 +13,35 @@ from stem2sim.report.blocks import Block, Code, Listed, Section, Text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.report.report import Report
+    from stem2sim.run.run import Run
 
 MOST = 3
 """Correlations that the paragraph gives."""
 
 
-def paper(report: Report) -> Iterator[Section]:
+def paper(run: Run) -> Iterator[Section]:
     """The paragraph, the references, and their BibTeX."""
-    if report.failure:  # a paper would say what a whole run did
+    if run.failure:  # a paper would say what a whole run did
         return
     try:
-        said = methods(report.folder, report.image, report.structures.values(), report.results.values())
-        entries = cited(report.folder)
+        paragraph = methods(run)
+        entries = cited(run)
     except BadInput as problem:
-        yield Section("Methods, for a paper", [Text(f"Not written, for want of a stage that ran: {problem}.")])
+        yield Section(
+            "Methods, for a paper", [Text(f"Not available, because a stage that ran is missing here: {problem}.")]
+        )
         return
-    held = {name: one for name, one in report.agreements.items() if isinstance(one, Agreement)}
-    if held:
-        told = ", ".join(f"{one.correlation:.3f} ({name})" for name, one in list(held.items())[:MOST])
-        said += (
-            " Structures were held against the frame by drawing them through a probe that was fitted to it (full "
-            f"width at half maximum {next(iter(held.values())).probe.fwhm:.2f} Å): normalised cross-correlation {told}."
+    compared = {name: one for name, one in run.agreements.items() if isinstance(one, Agreement)}
+    if compared:
+        correlations = ", ".join(f"{one.correlation:.3f} ({name})" for name, one in list(compared.items())[:MOST])
+        width = next(iter(compared.values())).probe.fwhm
+        paragraph += (
+            " Structures were compared with the image by rendering them with a probe fitted to it (full width at half "
+            f"maximum {width:.2f} Å); the normalised cross-correlation is {correlations}."
         )
     blocks: list[Block] = [
-        Text(said),
+        Text(paragraph),
         Listed([f"[{key}] {reference(entry)}" for key, entry in entries.items()]),
-        Code("BibTeX of all of these", "\n\n".join(entries.values()), "bibtex"),
+        Code("BibTeX", "\n\n".join(entries.values()), "bibtex"),
     ]
     yield Section("Methods, for a paper", blocks, "methods")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.options import without_none
@@ -12,23 +11,23 @@ from stem2sim.report.blocks import Code, Section, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.report.report import Report
+    from stem2sim.run.run import Run
 
 
-def provenance(report: Report) -> Iterator[Section]:
+def provenance(run: Run) -> Iterator[Section]:
     """The stages in a table, the config below it."""
     steps: list[tuple[str, dict[str, Any]]] = []
-    if report.segmentation:
-        steps.append(("segment", report.segmentation.made_by))
-    for name, structure in report.structures.items():
+    if run.segmentation:
+        steps.append(("segment", run.segmentation.made_by))
+    for name, structure in run.structures.items():
         steps += [(f"build {name}", made) for made in structure.history]
-    steps += [(f"simulate {Path(name).parent}", {**r.made_by, **r.details}) for name, r in report.results.items()]
+    steps += [(f"simulate {run.places[name].step}", {**r.made_by, **r.details}) for name, r in run.results.items()]
     rows = [[where, str(made.get("use", "")), str(made.get("version", "")), _options(made)] for where, made in steps]
     yield Section(
-        "What ran",
+        "Provenance",
         [
             Table("Stages that ran", ("step", "stage", "version", "options"), rows),
-            Code("Config of this run", report.config, "toml"),
+            Code("Config of this run", run.config_text, "toml"),
         ],
     )
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stem2sim.analysis.comparison import compared, displacement, engine_of, table
 from stem2sim.engines.trajectory import frames
-from stem2sim.geometry.bonds import bond_lengths
 from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.structureview import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
-    from stem2sim.report.report import Report
+    from stem2sim.geometry.bonds import Bonds
+    from stem2sim.run.run import Run
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -35,42 +34,43 @@ MOST_FILMS = 8_000_000
 """Bytes of trajectories in one page, about; of many simulations each shows fewer frames."""
 
 
-def simulations(report: Report) -> Iterator[Section]:
+def simulations(run: Run) -> Iterator[Section]:
     """One part for each result."""
     parts: list[Section] = []
-    most = min(MOST, MOST_FILMS // max(1, len(report.results)))
-    for name, result in report.results.items():
-        folder = Path(name).parent
-        start = report.start(result)
+    most = min(MOST, MOST_FILMS // max(1, len(run.results)))
+    for name, result in run.results.items():
+        folder = run.places[name].file.parent
+        start = run.start(result)
         named = [("before", start.atoms)] if start else []
         named.append(("after", result.structure.atoms))
-        lengths = [(title, bond_lengths(atoms)) for title, atoms in named]
-        title = f"{folder}" + (f", {result.label}" if result.label else "")
+        bonds = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
+        lengths = [(title, one.lengths()) for title, one in bonds]
+        title = ", ".join(filter(None, (str(run.places[name].step), result.label)))
         caption = "x to the right, y down, z into the page, as in the frame."
-        blocks: list[Block] = [Facts(dict(_facts(result, start, named, lengths)))]
+        blocks: list[Block] = [Facts(dict(_facts(result, start, bonds, lengths)))]
         if len(parts) < MOST_DRAWN:
-            blocks.append(StructureView(title, named, _film(report.folder / folder, result, most), caption))
+            blocks.append(StructureView(title, named, _film(folder, result, most), caption))
             blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
         else:
-            blocks.append(Text(f"Not drawn: of many simulations the first {MOST_DRAWN} are."))
+            blocks.append(Text(f"Not drawn: only the first {MOST_DRAWN} simulations are."))
         parts.append(Section(title, blocks, f"simulation-{len(parts) + 1}"))
     if parts:
         yield Section("Simulations" if len(parts) > 1 else "Simulation", parts, "simulations")
-    if len(report.results) > 1:
-        yield _side_by_side(report)
+    if len(run.results) > 1:
+        yield _side_by_side(run)
 
 
 def _facts(
     result: SimulationResult,
     start: Structure | None,
-    named: Sequence[tuple[str, Atoms]],
+    bonds: Sequence[tuple[str, Bonds]],
     lengths: Sequence[tuple[str, Lengths]],
 ) -> Iterator[tuple[str, str | list[str]]]:
     yield "engine", engine_of(result)
     yield "energy", f"{result.energy:.4f} eV"
     yield "largest force", f"{result.largest_force:.4f} eV/Å"
     yield "outcome", ("" if result.converged else "not converged: ") + result.reason
-    yield "defects", [f"{title}: {_defects(atoms)}" for title, atoms in named]
+    yield "defects", [f"{title}: {_defects(of)}" for title, of in bonds]
     for kind in sorted(lengths[-1][1]):
         yield (
             f"{kind} bonds",
@@ -85,10 +85,10 @@ def _facts(
         yield "displacement, root mean square", f"{moved:.3f} Å (rigid motion removed)"
 
 
-def _defects(atoms: Atoms) -> str:
-    if not sheet_of(atoms):
-        return "not looked for: known in sheets of C only"
-    return ", ".join(one.describe() for one in defects(atoms)) or "none with a name"
+def _defects(bonds: Bonds) -> str:
+    if not sheet_of(bonds.atoms):
+        return "not analysed: only sheets of carbon are"
+    return ", ".join(one.describe() for one in defects(bonds)) or "none of a known kind"
 
 
 def _film(folder: Path, result: SimulationResult, most: int) -> Film | None:
@@ -124,10 +124,10 @@ def _observables(result: SimulationResult) -> Iterator[Plot]:
             )
 
 
-def _side_by_side(report: Report) -> Section:
-    columns, cells = table(compared(report.rows()))
+def _side_by_side(run: Run) -> Section:
+    columns, cells = table(compared(run.rows()))
     note = (
-        "Bond lengths are means, over the second half of a trajectory at a temperature. Bonds and displacements are "
-        "counted from where each simulation started; energies of different engines do not compare."
+        "Bond lengths are means; for dynamics, over the second half of the trajectory. Bond changes and displacements "
+        "are relative to the start of each simulation. Energies of different engines cannot be compared."
     )
-    return Section("Side by side", [Text(note), Table("Simulations side by side", columns, cells)])
+    return Section("Comparison of the simulations", [Text(note), Table("Simulations side by side", columns, cells)])

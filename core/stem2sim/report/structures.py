@@ -9,14 +9,14 @@ from stem2sim.report.blocks import Block, Listed, Section, StructureView
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.report.report import Report
+    from stem2sim.run.run import Run
 
 
-def structures(report: Report) -> Iterator[Section]:
+def structures(run: Run) -> Iterator[Section]:
     """One part for each structure; those that were simulated are drawn there."""
-    simulated = {result.started_from for result in report.results.values()}
+    simulated = {result.started_from for result in run.results.values()}
     parts: list[Section] = []
-    for name, structure in report.structures.items():
+    for name, structure in run.structures.items():
         blocks: list[Block] = []
         if name not in simulated:
             formula = structure.atoms.get_chemical_formula("hill")

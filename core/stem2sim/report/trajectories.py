@@ -1,27 +1,23 @@
-"""What happened along the trajectories: bonds, rings, holes, how far atoms went, and means with error bars."""
+"""What happened along the trajectories: bonds, rings, holes, displacements, and means with error bars."""
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stem2sim.analysis.averages import averages
 from stem2sim.analysis.distribution import WIDTH
-from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
-from stem2sim.errors import BadInput
+from stem2sim.analysis.evolution import TIME, Evolution
 from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
-from stem2sim.report.together import alike
-from stem2sim.run.folder import analysis_of
+from stem2sim.report.groups import alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from stem2sim.report.report import Report
+    from stem2sim.run.run import Run
 
 DISPLACED = "mean square displacement of "
 
@@ -30,58 +26,29 @@ TELLING = (5, 7, 8)
 """
 
 
-def evolutions(report: Report) -> dict[str, Evolution]:
-    """What happened along each trajectory, by the name of its result; kept beside it, and read again from there.
-
-    Where the trajectory itself is gone, what was kept of it counts, if it covers as many frames as the result.
-    """
-    found = {}
-    for name, result in report.results.items():
-        if result.trajectory is None or TIME not in result.observables:
-            continue
-        folder = report.folder / Path(name).parent
-        kept = analysis_of(report.folder / name)
-        trajectory = folder / result.trajectory
-        with suppress(OSError, BadInput):  # made again below
-            if not trajectory.is_file():
-                one = Evolution.read(kept)
-                if one.frames == -(-len(result.observables[TIME]) // one.stride):
-                    found[name] = one
-                continue
-            if kept.stat().st_mtime_ns > trajectory.stat().st_mtime_ns:
-                found[name] = Evolution.read(kept)
-                continue
-        try:
-            found[name] = evolution_of(result, folder)
-        except BadInput:  # no frame of it is left to look at
-            continue
-        found[name].write(kept)
-    return found
-
-
-def trajectories(report: Report) -> Iterator[Section]:
+def trajectories(run: Run) -> Iterator[Section]:
     """One part for each simulation, its temperatures and replicas over each other; then the means."""
     folders: dict[str, dict[str, Evolution]] = {}
     gone: dict[str, list[str]] = {}
     atoms: dict[str, Counter[str]] = {}
-    for name, found in report.evolutions.items():
-        result, folder = report.results[name], str(Path(name).parent)
+    for name, found in run.evolutions.items():
+        result, folder = run.results[name], str(run.places[name].step)
         folders.setdefault(folder, {})[result.label or "trajectory"] = found
         atoms[folder] = Counter(result.structure.atoms.get_chemical_symbols())
-        if result.trajectory is None or not (report.folder / folder / result.trajectory).is_file():
+        if result.trajectory is None or not (run.places[name].file.parent / result.trajectory).is_file():
             gone.setdefault(folder, []).append(str(result.trajectory))
     parts = [
         Section(folder, [*_gone(gone.get(folder, [])), *_blocks(folder, named, atoms[folder])], f"trajectory-{k + 1}")
         for k, (folder, named) in enumerate(folders.items())
     ]
     if parts:
-        means = [table for table in (_means(report),) if table.rows]
-        yield Section("Along the trajectories", [*parts, *means], "trajectories")
+        means = [table for table in (_means(run),) if table.rows]
+        yield Section("Trajectories", [*parts, *means], "trajectories")
 
 
 def _gone(files: list[str]) -> Iterator[Block]:
     if files:
-        yield Text(f"{', '.join(files)}: not there any more; what is told is what was kept of it.")
+        yield Text(f"{', '.join(files)}: no longer in the run folder; shown is what was saved from it.")
 
 
 def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Block]:
@@ -94,7 +61,9 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     ]  # fmt: skip
     if events:
         columns = ("trajectory", "time [fs]", "bond", "kind", "atoms", "lasted [fs]", "")
-        caption = "A bond forms within 1.25 of the sum of covalent radii, and breaks beyond 1.15 times that."
+        caption = (
+            "A bond forms within 1.25 times the sum of covalent radii, and breaks beyond 1.15 times that distance."
+        )
         yield Table(f"Bonds broken and formed in {folder}", columns, events, caption)
     holes = [
         [label, " ".join(f"{v:.2f}" for v in hole.centre[:2]), str(len(hole.atoms)), f"{hole.area:.1f}",
@@ -103,7 +72,9 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     ]  # fmt: skip
     if holes:
         columns = ("trajectory", "x, y [Å]", "atoms", "area [Å²]", "perimeter [Å]", "area at the end [Å²]", "verdict")
-        caption = "Areas and perimeters of the polygon through the atoms; at the end: mean over the last tenth."
+        caption = (
+            "Areas and perimeters of the polygon through the atoms; at the end: mean over the last tenth of the frames."
+        )
         yield Table(f"Holes in {folder}", columns, holes, caption)
     yield Beside(list(_plots(folder, named, atoms)))
 
@@ -113,7 +84,7 @@ def _describe(found: Evolution) -> Iterator[str]:
     rings = (f"{n}: {found.rings_start.get(n, 0)} to {found.rings_end.get(n, 0)}" for n in sizes)
     yield f"{found.frames} frames; rings by size, from start to end {', '.join(rings) or 'none'}"
     kept = [one for one in found.events if one.to_end]
-    yield f"{len(found.events)} bonds broken or formed, {len(kept)} of them to the end"
+    yield f"{len(found.events)} bonds broken or formed, {len(kept)} of them permanently"
     yield from (hole.verdict for hole in found.holes)
 
 
@@ -132,7 +103,7 @@ def _plots(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> 
     if any(any(e.series["holes"]) for e in named.values()):
         yield from _over_time(folder, named, ["area of holes [Å²]"], "Area of holes", "[Å²]")
     radial = {label: one.radial for label, one in named.items()}
-    caption = "Over the second half: 4πr²ρg(r), which needs no volume."
+    caption = "Over the second half of the trajectory: 4πr²ρg(r), which needs no volume."
     yield from _distributions(
         folder, radial, atoms, WIDTH, "Radial distribution", "distance [Å]", "neighbours per atom and Å", caption
     )
@@ -178,20 +149,18 @@ def _distributions(
         yield Plot(f"{title} in {folder}", x_label, series, y_label=y_label, caption=caption)
 
 
-def _means(report: Report) -> Table:
+def _means(run: Run) -> Table:
     rows = []
-    for step, several in alike(report):
-        by_result = {
-            id(result): found for name, found in report.evolutions.items() for result in [report.results[name]]
-        }
+    for step, several in alike(run):
+        by_result = {id(result): found for name, found in run.evolutions.items() for result in [run.results[name]]}
         for group, means in averages((name, one, by_result.get(id(one))) for name, one in several).items():
             for one in means:
                 error = "" if one.error is None else f"{one.error:.3g}"
                 rows.append([f"{step} {group}", one.quantity, f"{one.mean:.6g}", error, one.unit, str(one.n), one.of])
     columns = ("simulation", "quantity", "mean", "standard error", "unit", "n", "error from")
     caption = (
-        "Over the second half of each trajectory; where several replicas or samples ran, the error is that of the mean "
-        "over them, else it is by block averaging (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, 1989), and left "
-        "out where the second half is too short to tell it, below 64 frames in any case."
+        "Over the second half of each trajectory. With several replicas or samples, the error is the standard error of "
+        "the mean over them; otherwise it comes from block averaging (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, "
+        "1989), and is not given where the second half is too short for it (always below 64 frames)."
     )
     return Table("Means with error bars", columns, rows, caption)

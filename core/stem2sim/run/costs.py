@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.engines.engine import Engine
-from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.errors import BadInput
-from stem2sim.run.estimate import RELAXATION, Estimate, duration, estimate
+from stem2sim.run.estimate import Estimate, duration, estimate
+from stem2sim.run.names import StepName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from stem2sim.config.config import Config
-    from stem2sim.stages import Simulator
     from stem2sim.structure import Structure
 
 
@@ -71,25 +70,13 @@ def costs(config: Config, structures: Sequence[tuple[Path, Structure]]) -> list[
     # variants differ by an atom or two: one of them is measured for all
     path, structure = max(structures, key=lambda one: len(one[1].atoms))
     for number, simulator in enumerate(config.simulate, start=1):
-        engine = simulator.engine if isinstance(simulator, EngineSimulator) else simulator
-        if isinstance(engine, Engine):
-            steps, starts, known = _steps(simulator)
-            measured = estimate(engine, engine.adopt(structure))
+        workload = simulator.workload()
+        if workload is not None and isinstance(workload.engine, Engine):
+            measured = estimate(workload.engine, workload.engine.adopt(structure))
             several = f"{len(structures)} structures like {path.name}" if len(structures) > 1 else path.name
+            step = StepName("simulate", number, simulator.name).short
             count = len(structures)
-            step = f"{number:02d}-{simulator.name}"
-            found.append(Cost(step, several, measured, steps * count, starts * count, known))
+            found.append(Cost(step, several, measured, workload.steps * count, workload.starts * count, workload.known))
     if not found:
         raise BadInput("no simulation of this config runs an engine; there is nothing to estimate")
     return found
-
-
-def _steps(simulator: Simulator) -> tuple[int, int, bool]:
-    steps = getattr(simulator, "steps", None)
-    if not isinstance(steps, int):
-        single = getattr(simulator, "task", "relax") == "single-point"
-        return (0, 1, True) if single else (RELAXATION, 1, False)
-    temperature = getattr(simulator, "temperature", None)
-    several = len(temperature) if isinstance(temperature, tuple) else 1
-    starts = several * int(getattr(simulator, "replicas", 1))
-    return steps * starts, starts, True

@@ -1,4 +1,4 @@
-"""What a config needs, what of it is there, and what mends the rest."""
+"""What a config needs, what of it is there, and what would fix the rest."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING, Literal
 from stem2sim import __version__
 from stem2sim.registry import installed
 from stem2sim.stages import Check
-from stem2sim.structure import ELEMENTS, Structure
+from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from stem2sim.config.config import Config
+    from stem2sim.run.run import Run
 
 USUAL = ("C", "H", "Si")
-"""Elements of the reference case: what is looked at where a config does not tell yet which there will be."""
+"""Elements of the reference case: checked where a config does not say yet which there will be."""
 
 LEAST_DISK = 2.0
 """[GB]; a trajectory of the paper's frame takes 0.5 GB for 10 ps kept every 5 fs."""
 
 
-def examine(config: Config, elements: Sequence[str], folder: Path) -> Iterator[Check]:
-    """Yield what was looked at: this machine, and every stage of the config.
+def checks_of(config: Config, elements: Sequence[str], folder: Path) -> Iterator[Check]:
+    """Yield what is there and what is missing: on this machine, and for every stage of the config.
 
     Args:
         config: whose stages count.
@@ -37,18 +38,18 @@ def examine(config: Config, elements: Sequence[str], folder: Path) -> Iterator[C
     yield from machine(folder)
     yield Check("elements", "ok", ", ".join(elements))
     stages = [config.segment, *config.build, *config.simulate]
-    seen = set()
+    known = set()
     for stage in stages:
         if stage is None:
             continue
         version = Check(stage.name, "ok", f"{stage.kind}, {stage.distribution()}")
         try:
-            found = [version, *stage.diagnose(elements)]
+            checks = [version, *stage.diagnose(elements)]
         except Exception as problem:  # foreign code: what it raises is a finding too
-            found = [version, Check(stage.name, "missing", f"{type(problem).__name__}: {problem}")]
-        for check in found:
-            if check not in seen:
-                seen.add(check)
+            checks = [version, Check(stage.name, "missing", f"{type(problem).__name__}: {problem}")]
+        for check in checks:
+            if check not in known:
+                known.add(check)
                 yield check
 
 
@@ -66,7 +67,7 @@ def machine(folder: Path) -> Iterator[Check]:
     there = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(there).free / 1e9
     state: Literal["ok", "note"] = "ok" if free > LEAST_DISK else "note"
-    fix = "" if state == "ok" else "choose another --out, or free some room"
+    fix = "" if state == "ok" else "choose another --out, or free some space"
     yield Check("disk", state, f"{free:.1f} GB free at {there}", fix)
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
     if stack != resource.RLIM_INFINITY:
@@ -76,16 +77,13 @@ def machine(folder: Path) -> Iterator[Check]:
         )  # fmt: skip
 
 
-def elements_of(config: Config, folder: Path | None) -> list[str]:
-    """Return the elements of the structures in a run folder, or of the start and the ad-atoms; else the usual ones."""
-    from stem2sim.run.folder import RunFolder
-
-    files = RunFolder(folder).structures() if folder is not None else []
+def elements_of(config: Config, run: Run | None) -> list[str]:
+    """Return the elements of a run's structures, or of its start, and those that builders add; else the usual ones."""
+    structures = list(run.structures.values()) if run is not None else []
     if config.structure is not None:
-        files = [*files, config.structure]
-    found = {symbol for file in files for symbol in Structure.read(file).atoms.get_chemical_symbols()}
-    adsorbed = {getattr(builder, "what", None) for builder in config.build}
-    found |= {what for what in adsorbed if isinstance(what, str) and what in ELEMENTS}
-    if not files:
+        structures.append(Structure.read(config.structure))
+    found = {symbol for structure in structures for symbol in structure.atoms.get_chemical_symbols()}
+    found |= {element for builder in config.build for element in builder.elements()}
+    if not structures:
         found |= set(USUAL)
     return sorted(found)

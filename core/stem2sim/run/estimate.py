@@ -32,12 +32,9 @@ SIZES = (100, 200)
 WRONG = 2
 """Exit code of a measurement that could not begin."""
 
-RELAXATION = 100
-"""Steps that a relaxation is told for; how many it takes is not known before."""
-
 
 @dataclass(frozen=True)
-class Probe:
+class Measurement:
     """What one part cost."""
 
     atoms: int
@@ -54,7 +51,7 @@ class Estimate:
     """What a structure will cost."""
 
     atoms: int
-    probes: tuple[Probe, ...]
+    probes: tuple[Measurement, ...]
     first: float
     step: float
     """[s]; the most likely."""
@@ -125,7 +122,7 @@ def part(structure: Structure, size: int) -> Structure:
     return structure.model_copy(update={"atoms": cut, "charge": 0})
 
 
-def measure(engine: Engine, structure: Structure) -> Probe:
+def measure(engine: Engine, structure: Structure) -> Measurement:
     """Measure one structure in a process of its own, whose memory is the engine's.
 
     Raises:
@@ -145,7 +142,7 @@ def measure(engine: Engine, structure: Structure) -> Probe:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         kind = BadInput if done.returncode == WRONG else StageFailed
         raise kind(f"{engine.name} on {len(structure.atoms)} atoms: {last.partition(': ')[2] or last}")
-    return Probe(atoms=len(structure.atoms), **json.loads(done.stdout.splitlines()[-1]))
+    return Measurement(atoms=len(structure.atoms), **json.loads(done.stdout.splitlines()[-1]))
 
 
 def _measured(folder: Path, options: dict[str, Any]) -> dict[str, float]:

@@ -19,7 +19,8 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
 from stem2sim.progress import track
-from stem2sim.run.folder import CONFIG, RunFolder
+from stem2sim.run.names import CONFIG
+from stem2sim.run.state import State
 from stem2sim.segmentation import AtomsTable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ FRAMES, STATE = "frames", "state.json"
 TRACKS, EVENTS, DRIFT, SUMMARY = "tracks.csv", "events.csv", "drift.csv", "tracks.json"
 
 SAVED_EVERY = 1.0
-"""[s]; a movie that is cut off loses at most this, and the frame it was at."""
+"""[s]; an interrupted movie loses at most this, and the frame it was at."""
 
 
 class _Frame(BaseModel):
@@ -45,7 +46,7 @@ class _Frame(BaseModel):
     inputs: str
     """Hash of its pixels, the segmenter and its options."""
     file: str
-    """Hash of its table: a movie may be cut off between a table and this record of it."""
+    """Hash of its table: a movie may be interrupted between a table and this record of it."""
     atoms: int
     problem: str = ""
     """Why it has no atoms."""
@@ -58,7 +59,7 @@ class _State(BaseModel):
 
 @dataclass
 class Outcome:
-    """What following a movie left, for the command line to print."""
+    """What tracking a movie left, for the command line to print."""
 
     folder: Path
     frames: int
@@ -73,7 +74,7 @@ class Outcome:
     events: dict[str, int] = field(default_factory=dict)
     """By kind."""
     drift_measured: int = 0
-    """Frames whose drift something told."""
+    """Frames whose drift could be measured."""
 
     def summary(self) -> dict[str, Any]:
         """Return it all as a tree that JSON can say."""
@@ -81,7 +82,7 @@ class Outcome:
 
 
 def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> Outcome:
-    """Find the atoms of every frame of a movie and follow them; what is done already is not done again.
+    """Find the atoms of every frame of a movie and follow them; finished frames are skipped.
 
     Writes `frames/atoms-00000.csv` and so on, `tracks.csv`, `events.csv`, `drift.csv` and `tracks.json` to the folder
     `out`. A frame that cannot be read, or in which no atoms are found, is a warning.
@@ -94,9 +95,9 @@ def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> O
         raise BadInput("tracking starts from a stack of frames: give an image file, or a config with [image]")
     if reach <= 0 or gap < 0:
         raise BadInput(f"reach must be positive and gap not negative, got {reach} Å and {gap} frames")
-    with Stack(config.image) as stack, RunFolder(out).locked():
+    with Stack(config.image) as stack, State(out).locked():
         write_text(out / CONFIG, config.to_toml())
-        for name in (TRACKS, EVENTS, DRIFT, SUMMARY):  # cut off from here on, they would not be of these frames
+        for name in (TRACKS, EVENTS, DRIFT, SUMMARY):  # if it is interrupted, they must not stay beside other frames
             (out / name).unlink(missing_ok=True)
         outcome = Outcome(out, len(stack), warnings=list(stack.warnings))
         for warning in stack.warnings:
@@ -117,7 +118,7 @@ def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: Outcome)
     options = fingerprint(json.dumps(segmenter.provenance(), sort_keys=True), segmenter.input_fingerprint())
     before = {number: one for number, one in _read(folder / STATE).frames.items() if number < len(stack)}
     known: dict[int, _Frame] = {}
-    said = _Said(outcome)
+    notices = _Notices(outcome)
     _clear(folder, len(stack))
     saved = time.monotonic()
     started, fresh = 0.0, 0
@@ -127,7 +128,7 @@ def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: Outcome)
                 try:
                     image = stack.frame(number)
                 except BadInput as problem:
-                    said.failed(number, str(problem))
+                    notices.failed(number, str(problem))
                     advance()
                     continue
                 inputs = fingerprint(options, image.fingerprint())
@@ -141,9 +142,9 @@ def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: Outcome)
                 known[number] = done
                 outcome.atoms += done.atoms
                 if done.problem:
-                    said.failed(number, done.problem)
+                    notices.failed(number, done.problem)
                 for warning in done.warnings:
-                    said.warned(number, warning)
+                    notices.warned(number, warning)
                 now = time.monotonic()
                 if now - saved > SAVED_EVERY:
                     saved = now
@@ -152,7 +153,7 @@ def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: Outcome)
                 advance(note=f"{rate:.2f} frames/s" if fresh else "already done")
     finally:
         _save(folder, {**before, **known})
-    said.summed_up()
+    notices.summarise()
     return known
 
 
@@ -179,8 +180,8 @@ def _hash(file: Path) -> str:
     return sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
-class _Said:
-    """Warnings of many frames: the same one, whatever its numbers, is said once, and how often in the end."""
+class _Notices:
+    """Warnings of many frames: the same one, whatever its numbers, is logged once, and counted at the end."""
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -200,7 +201,7 @@ class _Said:
             log.warning("frame %d: %s", number, text)
         self._frames.setdefault(kind, []).append(number)
 
-    def summed_up(self) -> None:
+    def summarise(self) -> None:
         """Put every kind of warning into the outcome, with the number of frames it is about."""
         for kind, numbers in self._frames.items():
             more = len(numbers) - 1
@@ -236,7 +237,7 @@ def _save(folder: Path, frames: dict[int, _Frame]) -> None:
 
 
 def _table(folder: Path, number: int, known: _Frame | None) -> AtomsTable | None:
-    """The atoms of a frame as its file says: those of frames done today and long ago go through the same rounding."""
+    """The atoms of a frame from its file: those of old and new frames went through the same rounding."""
     if known is None or not known.atoms:
         return None
     table = AtomsTable.from_csv(folder / _name(number))

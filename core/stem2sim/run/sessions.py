@@ -1,4 +1,4 @@
-"""When a run was worked on, and how each time ended: what was cut off shows by having no end."""
+"""When a run was worked on, and how each session ended; one that stopped abruptly has no end."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stem2sim import __version__
 from stem2sim.files import write_text
+from stem2sim.run.names import REPORT, SESSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SESSIONS = "sessions.json"
+DONE, STOPPED = "done", "interrupted"
 
-LAST = "report.html"
-"""Name of the step that ends a run."""
-
-NOW = "under way"
-"""Outcome of the session that asks; it is never written."""
+UNDER_WAY = "under way"
+"""Outcome of the session that is asking; it is never written."""
 
 
 class Session(BaseModel):
-    """One command that did some of the work; one that finds all done leaves no trace."""
+    """One command that did some of the work; one that finds everything done leaves no trace."""
 
     begun: str
     """UTC, to the second."""
@@ -32,67 +30,72 @@ class Session(BaseModel):
     steps: list[str] = []
     """That it began, in turn; the last is the one that it ended in."""
     ended: str = ""
-    """UTC; '' where it was cut off without a chance to say so."""
+    """UTC; '' where the process stopped before it could write this."""
     outcome: str = ""
     """done, interrupted, or what failed."""
 
     @property
     def failure(self) -> str:
         """Why it did not reach its end; '' where it did."""
-        if self.outcome in ("done", NOW) or self.steps[-1:] == [LAST]:  # the report can be had again by itself
+        if self.outcome in (DONE, UNDER_WAY) or self.steps[-1:] == [
+            REPORT
+        ]:  # the report can be written again by itself
             return ""
-        if self.outcome not in ("", "interrupted"):
+        if self.outcome not in ("", STOPPED):
             return self.outcome
-        return ("interrupted" if self.ended else "cut off") + (f" in {self.steps[-1]}" if self.steps else "")
+        return ("interrupted" if self.ended else "stopped abruptly") + self._where
+
+    @property
+    def _where(self) -> str:
+        return f" in {self.steps[-1]}" if self.steps else ""
 
     def describe(self) -> str:
         """Return it in words."""
-        if self.outcome == "done":
-            return f"begun {self.begun}, done {self.ended}"
-        if self.outcome == NOW:
-            return f"begun {self.begun}, which led to this report"
-        where = f" in {self.steps[-1]}" if self.steps else ""
+        if self.outcome == DONE:
+            return f"started {self.begun}, finished {self.ended}"
+        if self.outcome == UNDER_WAY:
+            return f"started {self.begun}, which wrote this report"
         if not self.ended:
-            return f"begun {self.begun}, cut off{where}"
-        what = "interrupted" + where if self.outcome == "interrupted" else f"failed: {self.outcome}"
-        return f"begun {self.begun}, ended {self.ended}: {what}"
+            return f"started {self.begun}, stopped abruptly{self._where}"
+        what = f"interrupted{self._where}" if self.outcome == STOPPED else f"failed: {self.outcome}"
+        return f"started {self.begun}, ended {self.ended}: {what}"
 
 
 _SESSIONS = TypeAdapter(list[Session])
 
 
-def sessions(folder: Path) -> list[Session]:
-    """Return the sessions of a run folder, the first one first; none where they are not known."""
-    try:
-        return _SESSIONS.validate_json((folder / SESSIONS).read_bytes())
-    except (OSError, ValidationError):
-        return []
-
-
-class Log:
-    """Writes the session that is under way, from its first step on."""
+class SessionLog:
+    """The sessions of a run folder, read once; the one under way is written from its first step on."""
 
     def __init__(self, folder: Path) -> None:
+        """Read `sessions.json`; a damaged one counts as none."""
         self._folder = folder
-        self._before = sessions(folder)
+        try:
+            self._before = _SESSIONS.validate_json((folder / SESSIONS).read_bytes())
+        except (OSError, ValidationError):
+            self._before = []
         self._now: Session | None = None
 
-    def begins(self, step: str) -> None:
-        """Say that a step begins."""
+    @property
+    def sessions(self) -> list[Session]:
+        """All sessions, the first one first, the one under way last."""
+        return [*self._before, self._now] if self._now else list(self._before)
+
+    def begin(self, step: str) -> None:
+        """Record that a step begins."""
         if self._now is None:
             self._now = Session(begun=_now(), version=__version__)
         self._now.steps.append(step)
         self._write()
 
-    def ends(self, outcome: str) -> None:
-        """Say how it ended, if it did anything."""
+    def end(self, outcome: str) -> None:
+        """Record how the session ended, if it did anything."""
         if self._now is not None:
             self._now.ended, self._now.outcome = _now(), outcome
             self._write()
 
     def _write(self) -> None:
-        assert self._now is not None
-        write_text(self._folder / SESSIONS, _SESSIONS.dump_json([*self._before, self._now], indent=1).decode())
+        write_text(self._folder / SESSIONS, _SESSIONS.dump_json(self.sessions, indent=1).decode())
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.engines.motion import Bath
 from stem2sim.errors import NotRun, OutOfTime, StageFailed
+from stem2sim.stages import Workload
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves
 from stem2sim_aimd.trajectory import Trajectory
 
@@ -128,6 +129,11 @@ class Aimd(EngineSimulator):
         of = {"nose-hoover": ("nose1984", "hoover1985", *chain), "csvr": ("bussi2007csvr",),
               "langevin": ("bussi2007langevin",)}  # fmt: skip
         return of[self.thermostat]
+
+    def workload(self) -> Workload:
+        """Return the steps of all trajectories; each starts with an evaluation of its own."""
+        starts = len(self._temperatures) * self.replicas
+        return Workload(self.engine, self.steps * starts, starts)
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
         """Yield the end of each trajectory; its frames are in `dynamics*.traj`. Each resumes where it was interrupted.

@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stem2sim.analysis.placement import check_within, in_frame
-from stem2sim.builtin.adsorption import ADSORBATE, SURFACE
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import REACH, bonds, neighbours
-from stem2sim.geometry.columns import topmost
-from stem2sim.geometry.rings import LARGEST_RING, rings
+from stem2sim.geometry.bonds import REACH
+from stem2sim.geometry.rings import LARGEST_RING, of_the_sheet, rings
 from stem2sim.stages import Builder
-from stem2sim.structure import ELEMENTS, VACUUM, Structure, extended
+from stem2sim.structure import ADSORBATE, ELEMENTS, SURFACE, VACUUM, Structure, extended
 from stem2sim_hterm.edges import edge_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
 
 Floats = NDArray[np.float64]
@@ -79,6 +78,10 @@ class Adsorb(Builder):
             )
         return self
 
+    def elements(self) -> frozenset[str]:
+        """Return the elements of the adsorbate."""
+        return frozenset(self._guest().get_chemical_symbols())
+
     def methods(self) -> str:
         """Return it for a methods section."""
         what = self.path.name if self.path else self.what
@@ -92,7 +95,7 @@ class Adsorb(Builder):
         # an ad-atom, or what stands upright, is the same whichever way it is turned
         turns = 1 if np.allclose(guest.positions[:, :2], 0, atol=1e-3) else self.turns
         sites = [
-            (site, turn * 360 / turns) for site in self._sites(structure.atoms, segmentation) for turn in range(turns)
+            (site, turn * 360 / turns) for site in self._sites(structure.bonds, segmentation) for turn in range(turns)
         ]
         whole = [self._placed(structure.atoms, guest, *site) for site in sites]
         surface = structure.atoms.copy()
@@ -151,31 +154,32 @@ class Adsorb(Builder):
                 guest.rotate(np.linalg.svd(rest)[2][-1], "z", center=(0, 0, 0))
         return guest
 
-    def _sites(self, atoms: Atoms, segmentation: Segmentation) -> list[Site]:
+    def _sites(self, bonds: Bonds, segmentation: Segmentation) -> list[Site]:
         """Sites of the kinds asked for within the region, nearest its centre first, each kind of surroundings once."""
+        atoms = bonds.atoms
         positions = atoms.positions[atoms.numbers != 1]
         lies = in_frame(atoms, segmentation)
         if self.center is not None:
-            check_within(self.center, lies.to_frame(positions[:, :2]))
-            centre = lies.to_structure(np.array(self.center)[None])[0]
+            check_within(self.center, lies.apply(positions[:, :2]))
+            centre = lies.undo(np.array(self.center)[None])[0]
         else:
             centre = (positions.min(axis=0) + positions.max(axis=0))[:2] / 2
-        words = _kinds(atoms)
+        kinds = _kinds(bonds)
 
         def away(site: Site) -> float:
             across = np.append(site.at[:2] - centre, 0.0)
             return round(float(np.linalg.norm(find_mic(across, atoms.cell, atoms.pbc)[0])), 6)
 
-        found = [site for site in _every_site(atoms) if site.kind in self.sites and away(site) <= self.radius]
+        found = [site for site in _every_site(bonds) if site.kind in self.sites and away(site) <= self.radius]
         kept: list[Site] = []
         seen: set[tuple[Kind, tuple[str, ...]]] = set()
         for site in sorted(found, key=lambda site: (self.sites.index(site.kind), away(site), site.atoms)):
-            around = tuple(sorted(words[k] for k in site.atoms))
+            around = tuple(sorted(kinds[k] for k in site.atoms))
             if (site.kind, around) not in seen:
                 seen.add((site.kind, around))
                 kept.append(site)
         if not kept:
-            x, y = lies.to_frame(centre[None])[0]
+            x, y = lies.apply(centre[None])[0]
             raise BadInput(
                 f"no {' or '.join(self.sites)} site within {self.radius:g} Å of x = {x:.1f}, y = {y:.1f} Å; another "
                 "center, or a larger radius, would do"
@@ -201,30 +205,29 @@ class Adsorb(Builder):
         return extended(atoms, added), lift
 
 
-def _every_site(atoms: Atoms) -> Iterator[Site]:
-    heavy = (atoms.numbers != 1) & topmost(atoms)
-    at_edge = edge_atoms(atoms)
+def _every_site(bonds: Bonds) -> Iterator[Site]:
+    atoms, heavy, at_edge = bonds.atoms, of_the_sheet(bonds.atoms), edge_atoms(bonds)
     for k in np.flatnonzero(heavy):
         yield Site("edge" if at_edge[k] else "top", (int(k),), atoms.positions[k])
-    i, j, _ = bonds(atoms)
+    i, j, _ = bonds.once
     for a, b in zip(i.tolist(), j.tolist(), strict=True):
         if heavy[a] and heavy[b]:
             across = get_distances(atoms.positions[a], atoms.positions[b], atoms.cell, atoms.pbc)[0][0, 0]
             yield Site("bridge", (a, b), atoms.positions[a] + across / 2)
-    for ring in rings(atoms):
+    for ring in rings(bonds):
         yield Site("hollow" if len(ring) <= LARGEST_RING else "hole", ring.atoms, ring.centre)
 
 
-def _kinds(atoms: Atoms) -> list[str]:
+def _kinds(bonds: Bonds) -> list[str]:
     """What each atom is: its species and neighbours, theirs, and so on, in words that are equal for like atoms."""
-    near = neighbours(atoms)
-    kinds = [f"{symbol}{len(bonded)}" for symbol, bonded in zip(atoms.symbols, near, strict=True)]
+    near = bonds.neighbours
+    kinds = [f"{symbol}{len(bonded)}" for symbol, bonded in zip(bonds.atoms.symbols, near, strict=True)]
     for _ in range(SHELLS - 1):
-        told = [
+        longer = [
             f"{kind}({','.join(sorted(kinds[k] for k in bonded))})" for kind, bonded in zip(kinds, near, strict=True)
         ]
-        number = {one: str(k) for k, one in enumerate(sorted(set(told)))}  # a name for each, or they grow without end
-        kinds = [number[one] for one in told]
+        number = {kind: str(k) for k, kind in enumerate(sorted(set(longer)))}  # or they grow without end
+        kinds = [number[kind] for kind in longer]
     return kinds
 
 

@@ -9,6 +9,7 @@ from ase.cell import Cell as AseCell
 from pydantic import Field, model_validator
 
 from stem2sim.errors import BadInput
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
 from stem2sim.structure import CLOSEST, VACUUM
 
@@ -96,7 +97,7 @@ class Cell(Builder):
         if self.edge is not None:
             return np.eye(3) * self.edge
         box = extent + 2 * np.array(self._vacuum)
-        if box.min() < CLOSEST:
+        if box.min() < CLOSEST - SLACK:
             axis = "xyz"[int(box.argmin())]
             raise BadInput(f"the box is {box.min():.2f} Å along {axis}: it needs vacuum there, the structure is flat")
         return np.eye(3) * float(box.max()) if self.cubic else np.diag(box)

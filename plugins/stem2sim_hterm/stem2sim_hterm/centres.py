@@ -11,12 +11,14 @@ from scipy.spatial import cKDTree
 
 from stem2sim.geometry.bonds import two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim_hterm.edges import outer_edge
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
 
 Floats = NDArray[np.float64]
@@ -44,21 +46,21 @@ class Centre:
     """To where the frame ends [Å]."""
 
 
-def centres_of(
-    kind: str, atoms: Atoms, near: list[list[int]], frame: Floats, segmentation: Segmentation
-) -> list[Centre]:
+def centres_of(kind: str, bonds: Bonds, frame: Floats, segmentation: Segmentation) -> list[Centre]:
     """Return every place of a kind (a species, hole, edge or any), whether or not a patch fits there."""
+    atoms = bonds.atoms
     xy, symbols = atoms.positions[:, :2], atoms.get_chemical_symbols()
     if kind == "hole":
-        core = np.array(sorted(two_core(near, set(range(len(atoms))))), dtype=int)  # what hangs into a hole is no rim
-        holes = [ring for ring in rings(atoms[core]) if len(ring) > LARGEST_RING]
+        # what hangs into a hole is no rim
+        core = np.array(sorted(two_core(bonds.neighbours, set(range(len(atoms))))), dtype=int)
+        holes = [ring for ring in rings(bonds.among(core)) if len(ring) > LARGEST_RING]
         rims = [tuple(int(k) for k in core[list(hole.atoms)]) for hole in holes]
         named = [f"a hole with {len(set(rim))} atoms round it" for rim in rims]
         return [Centre(h.centre[:2], rim, n) for h, rim, n in zip(holes, rims, named, strict=True)]
     if kind == "edge":
         low, high = _extent(frame, segmentation)
         room = np.minimum(frame - low, high - frame).min(axis=1)
-        chosen = np.flatnonzero(outer_edge(atoms) & (room > BORDER))
+        chosen = np.flatnonzero(outer_edge(bonds) & (room > BORDER - SLACK))
         return [Centre(xy[k], (int(k),), f"the edge of the sheet ({symbols[k]} {k})", float(room[k])) for k in chosen]
     return [Centre(xy[k], (k,), symbols[k]) for k in range(len(atoms)) if kind in ("any", symbols[k])]
 
@@ -87,13 +89,13 @@ def _entropy(atoms: Atoms, segmentation: Segmentation) -> Floats:
 
 def scores(
     centres: list[Centre],
-    atoms: Atoms,
-    near: list[list[int]],
+    bonds: Bonds,
     segmentation: Segmentation,
     size: int,
     by: Literal["certainty", "uncertainty"],
 ) -> Floats:
     """Return how good the surroundings of each centre are, of `size` atoms: probable and whole, or doubtful."""
+    atoms = bonds.atoms
     xy, at = atoms.positions[:, :2], np.array([centre.at for centre in centres])
     tree = cKDTree(xy)
     away, around = tree.query(at, k=size)
@@ -107,7 +109,7 @@ def scores(
         off = np.hypot(*(xy[around].mean(axis=1) - at).T)
         missing = np.clip(off - WHOLE, 0, None) + 0.01 * off
         # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
-        worth = worth - 1.1 * np.clip(3 - np.array([len(n) for n in near]), 0, None)
+        worth = worth - 1.1 * np.clip(3 - np.array([len(near) for near in bonds.neighbours]), 0, None)
     if by == "uncertainty":
         doubt = -log_probability(atoms) + _entropy(atoms, segmentation)
         return np.asarray(doubt[around[:, : min(NEARBY, size)]].mean(axis=1) - 0.1 * missing)

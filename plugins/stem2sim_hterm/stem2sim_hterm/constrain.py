@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from stem2sim.analysis.placement import in_frame
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import neighbours
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.edges import outer_edge
@@ -19,9 +18,9 @@ from stem2sim_hterm.region import Region
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
@@ -61,7 +60,7 @@ class Constrain(Region, Builder):
             return
         if len(atoms) == 0:
             raise BadInput("there are no atoms to hold; put place before constrain")
-        held = np.flatnonzero(self._held(atoms, segmentation))
+        held = np.flatnonzero(self._held(structure.bonds, segmentation))
         if len(held) == 0:
             raise BadInput(f"nothing to hold: none of {len(atoms)} atoms is {self._described()}")
         mask = [axis in self.axes for axis in "xyz"]
@@ -71,15 +70,16 @@ class Constrain(Region, Builder):
         said = f"held in place{along}: {len(held)} of {len(atoms)} atoms ({self._described()})"
         yield structure.after(self.provenance(), atoms, said)
 
-    def _held(self, atoms: Atoms, segmentation: Segmentation) -> NDArray[np.bool_]:
+    def _held(self, bonds: Bonds, segmentation: Segmentation) -> NDArray[np.bool_]:
+        atoms = bonds.atoms
         held = np.ones(len(atoms), dtype=bool)
         if self.hold == "hydrogen":
             held = atoms.numbers == 1
         elif self.hold == "perimeter":
-            held = perimeter(atoms)
+            held = perimeter(bonds)
         if self.species is not None:
             held &= np.isin(atoms.get_chemical_symbols(), self.species)
-        held &= self.inside(in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2]))
+        held &= self.inside(in_frame(atoms, segmentation).apply(atoms.positions[:, :2]))
         if self.least_probability is not None:
             held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
         return held
@@ -92,10 +92,10 @@ class Constrain(Region, Builder):
         return ", ".join(said)
 
 
-def perimeter(atoms: Atoms) -> NDArray[np.bool_]:
+def perimeter(bonds: Bonds) -> NDArray[np.bool_]:
     """Return (atoms,) which make up the rim of the sheet: its edge atoms and the hydrogen on them."""
-    rim = outer_edge(atoms)
-    near = neighbours(atoms)
-    hydrogen = np.flatnonzero(atoms.numbers == 1)
+    rim = outer_edge(bonds)
+    near = bonds.neighbours
+    hydrogen = np.flatnonzero(bonds.atoms.numbers == 1)
     rim[[k for k in hydrogen if rim[near[k]].any()]] = True
     return rim

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import REACH, neighbours, two_core
+from stem2sim.geometry.bonds import REACH, two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
 from stem2sim.structure import Structure, extended
 from stem2sim_hterm.edges import outer_edge
@@ -22,6 +23,7 @@ from stem2sim_hterm.edges import outer_edge
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
 
 Floats = NDArray[np.float64]
@@ -87,6 +89,10 @@ class Hterm(Builder):
 
     charge: int | None = Field(None, description="total charge; left out, the structure's own [e]")
 
+    def elements(self) -> frozenset[str]:
+        """Return hydrogen."""
+        return frozenset({"H"})
+
     def methods(self) -> str:
         """Return it for a methods section."""
         return f"Dangling bonds were terminated with hydrogen (C-H {self.bond_length:g} Å)."
@@ -96,17 +102,19 @@ class Hterm(Builder):
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to terminate; put place before hterm")
         whole = structure.atoms
-        around = neighbours(whole)
+        around = structure.bonds.neighbours
         # what a step put there is no stray, and hydrogen has one neighbour by nature
         there = _added(whole) | (whole.numbers == 1)
         core = set(range(len(whole))) if self.onefold == "keep" else two_core(around, set(range(len(whole))))
         kept = [k for k, near in enumerate(around) if there[k] or (k in core and near)]
-        atoms, removed = whole[kept], len(whole) - len(kept)
-        if len(atoms) == 0:
+        removed = len(whole) - len(kept)
+        if not kept:
             raise BadInput("no atom has two bonded neighbours; check the pixel size (bonded C-C is under 1.9 Å)")
         fewest = "two neighbours" if self.onefold == "remove" else "one neighbour"
         findings = [f"stray atoms (fewer than {fewest}) removed: {removed}"] if removed else []
-        wanting, bare, holes = self._wanting(atoms)
+        part = structure.part(kept)
+        atoms = part.atoms
+        wanting, bare, holes = self._wanting(part.bonds)
         _make_room(wanting, atoms)
         shared, dropped = _settle(wanting, atoms)
         tilted = [f"{atoms[one.atom].symbol} {one.atom} by {one.tilt:+.0f}°" for one in wanting if one.tilt]
@@ -137,12 +145,13 @@ class Hterm(Builder):
         )
         yield made.model_copy(update={"findings": (*made.findings, counted)})
 
-    def _wanting(self, atoms: Atoms) -> tuple[list[_Dangling], list[int], list[int]]:
+    def _wanting(self, bonds: Bonds) -> tuple[list[_Dangling], list[int], list[int]]:
         """Atoms that lack hydrogen; edge atoms of species that take none; and those of holes, where they stay bare."""
-        rim = outer_edge(atoms) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
+        atoms = bonds.atoms
+        rim = outer_edge(bonds) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
         wanting, bare, holes = [], [], []
         added = _added(atoms)  # an ad-atom is as it was asked for
-        for k, bonded in enumerate(neighbours(atoms)):
+        for k, bonded in enumerate(bonds.neighbours):
             symbol = atoms[k].symbol
             if symbol == "H" or added[k] or len(bonded) > 2 or not bonded:
                 continue
@@ -212,12 +221,12 @@ def _room(one: _Dangling, places: Floats, wanting: list[_Dangling], atoms: Atoms
 def _make_room(wanting: list[_Dangling], atoms: Atoms) -> None:
     """Tilt hydrogens that are crowded, first come first tilted, until none is or nothing helps."""
     for _ in range(SWEEPS):
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < -SLACK]
         if not crowded:
             return
         for one in crowded:
             rooms = [_room(one, places, wanting, atoms) for _, places in one.ways]
-            enough = [k for k, room in enumerate(rooms) if room >= 0]
+            enough = [k for k, room in enumerate(rooms) if room >= -SLACK]
             one.way = enough[0] if enough else int(np.argmax(rooms))
 
 
@@ -226,7 +235,7 @@ def _settle(wanting: list[_Dangling], atoms: Atoms) -> tuple[list[tuple[list[int
     shared: list[tuple[list[int], Floats]] = []
     dropped: list[int] = []
     while True:
-        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < 0]
+        crowded = [one for one in wanting if _room(one, one.places, wanting, atoms) < -SLACK]
         if not crowded:
             return shared, dropped
         one = min(crowded, key=lambda c: _room(c, c.places, wanting, atoms))
@@ -261,7 +270,7 @@ def _bridge(one: _Dangling, other: _Dangling, wanting: list[_Dangling], atoms: A
     numbers = np.ones(len(standing), dtype=int)
     numbers[: len(rest)] = np.delete(atoms.numbers, [one.atom, other.atom])
     near = get_distances(place, standing, atoms.cell, atoms.pbc)[1][0] - _needed(numbers)
-    return np.asarray(place) if near.min(initial=0.0) >= 0 else None
+    return np.asarray(place) if near.min(initial=0.0) >= -SLACK else None
 
 
 def _named(atoms: Atoms, which: list[int]) -> str:

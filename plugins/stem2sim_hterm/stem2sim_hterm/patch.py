@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import neighbours, two_core
+from stem2sim.geometry.bonds import two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import LARGEST_RING
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from stem2sim.geometry.bonds import Bonds
     from stem2sim.segmentation import Segmentation
     from stem2sim.structure import Structure
 
@@ -111,14 +113,14 @@ class Patch(Region, Builder):
             raise BadInput("a patch is cut out of a sheet that does not repeat; put patch before periodic and cell")
         if self.size is not None and self.size > len(atoms):
             raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; a smaller size would do")
-        near = neighbours(atoms)
-        frame = in_frame(atoms, segmentation).to_frame(atoms.positions[:, :2])
+        near = structure.bonds.neighbours
+        frame = in_frame(atoms, segmentation).apply(atoms.positions[:, :2])
         if self.shape:
             cuts = [self._region(atoms, near, frame / self._unit(segmentation))]
         elif self.center is not None:
             cuts = [self._around(point, near, frame) for point in self._points(segmentation)]
         else:
-            cuts = self._sought(atoms, near, frame, segmentation)
+            cuts = self._sought(structure.bonds, frame, segmentation)
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))
         for number, cut in enumerate(cuts, start=1):
             kept = _whole_columns(atoms, cut.kept)
@@ -130,7 +132,8 @@ class Patch(Region, Builder):
             least, joint = probability[kept].min(), np.prod(probability[kept])
             sure = f"least probability {least:.3f}, joint {joint:.2g}"
             told = f"patch {cut.where}: {len(kept)} of {len(atoms)} atoms, {sure}"
-            made = structure.after(self.provenance(), atoms[kept], *cut.told, told)
+            part = structure.part(kept)
+            made = part.after(self.provenance(), part.atoms, *cut.told, told)
             yield made.model_copy(update={"label": f"patch-{number}"}) if len(cuts) > 1 else made
 
     def _unit(self, segmentation: Segmentation) -> float:
@@ -165,24 +168,24 @@ class Patch(Region, Builder):
     def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> _Cut:
         check_within(at, frame)
         nearest = float(np.hypot(*(frame - at).T).min())
-        if nearest > WITHIN_REACH:
+        if nearest > WITHIN_REACH + SLACK:
             raise BadInput(
                 f"center ({at[0]:.1f}, {at[1]:.1f}) Å is {nearest:.1f} Å from the nearest atom; choose one on the "
                 "sheet, or contains = 'hole'"
             )
         return _Cut(_cut(frame, near, at, self.size or USUAL), f"around x = {at[0]:.2f}, y = {at[1]:.2f} Å")
 
-    def _sought(self, atoms: Atoms, near: list[list[int]], frame: Floats, segmentation: Segmentation) -> list[_Cut]:
+    def _sought(self, bonds: Bonds, frame: Floats, segmentation: Segmentation) -> list[_Cut]:
         """As many patches as asked for, the best first, and where each lies."""
-        kind = self._kind(atoms)
+        kind = self._kind(bonds.atoms)
         found: list[_Cut] = []
         used: set[int] = set()
         while len(found) < self.count:
             more: tuple[str, ...] = ()
-            best = self._best(kind, atoms, near, frame, segmentation, used)
+            best = self._best(kind, bonds, frame, segmentation, used)
             if best is None and self.contains == "impurity" and kind != "any":
                 more = (f"no {kind} has two bonded neighbours: the patch is centred on another atom",)
-                best = self._best("any", atoms, near, frame, segmentation, used)
+                best = self._best("any", bonds, frame, segmentation, used)
             if best is None and not found:
                 raise BadInput(self._nothing(kind))
             if best is None:
@@ -227,20 +230,20 @@ class Patch(Region, Builder):
     def _best(
         self,
         kind: str,
-        atoms: Atoms,
-        near: list[list[int]],
+        bonds: Bonds,
         frame: Floats,
         segmentation: Segmentation,
         used: set[int],
     ) -> tuple[Centre, list[int]] | None:
         """The centre of this kind with the best surroundings, and the patch around it, without the atoms used."""
+        atoms, near = bonds.atoms, bonds.neighbours
         free = two_core(near, set(range(len(atoms))) - used)
         left = [[n for n in bonded if n in free] if k in free else [] for k, bonded in enumerate(near)]
-        centres = [c for c in centres_of(kind, atoms, near, frame, segmentation) if free.issuperset(c.must)]
+        centres = [c for c in centres_of(kind, bonds, frame, segmentation) if free.issuperset(c.must)]
         if not centres:
             return None
         size, xy = min(self.size or USUAL, len(atoms)), atoms.positions[:, :2]
-        ranked = scores(centres, atoms, near, segmentation, size, self.by)
+        ranked = scores(centres, bonds, segmentation, size, self.by)
         certain = log_probability(atoms)
         most = TRIED if self.by == "certainty" else 1
         tried: list[tuple[Centre, list[int]]] = []

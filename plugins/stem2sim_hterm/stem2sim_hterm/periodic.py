@@ -77,7 +77,7 @@ class Periodic(Builder):
         whole = {(int(i), int(j), int(s)): k for k, (i, j, s) in enumerate(sites) if on[k]}
         first = self._first(lattice, centre, whole)
         corner = lattice.origin + (first - 1 / 3) @ lattice.vectors
-        centre = in_frame(atoms, segmentation).to_frame((corner + np.array([n, m]) / 2 @ lattice.vectors)[None])[0]
+        centre = in_frame(atoms, segmentation).apply((corner + np.array([n, m]) / 2 @ lattice.vectors)[None])[0]
         # an atom on a site belongs to that site's period, wherever it strays; others to the period they lie in
         period = np.where(on[:, None], sites[:, :2], np.floor(lattice.periods(xy) + 1 / 3))
         within = ((period >= first) & (period < first + np.array([n, m]))).all(axis=1)
@@ -112,9 +112,9 @@ class Periodic(Builder):
         if self.center is None:
             return np.asarray((xy.min(axis=0) + xy.max(axis=0)) / 2)
         lies = in_frame(structure.atoms, segmentation)
-        frame = lies.to_frame(xy)
+        frame = lies.apply(xy)
         check_within(self.center, frame)
-        return np.asarray(lies.to_structure(np.array(self.center)[None])[0])
+        return np.asarray(lies.undo(np.array(self.center)[None])[0])
 
     def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[Site, int]) -> NDArray[np.int64]:
         """The first period of the cell along both vectors: round the centre asked for, or as near as has no seam."""

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.path import Path as Outline
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stem2sim.geometry.pairs import SLACK
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,9 +47,9 @@ class Region(BaseModel):
         """Return (points,) which of them (points, 2) are within the region; all of them where none was given."""
         if self.box is not None:
             low, high = np.array(self.box).reshape(2, 2).T
-            return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
+            return np.asarray(((xy > low - SLACK) & (xy < high + SLACK)).all(axis=1))
         if self.circle is not None:
-            return np.asarray(np.hypot(*(xy - self.circle[:2]).T) <= self.circle[2])
+            return np.asarray(np.hypot(*(xy - self.circle[:2]).T) < self.circle[2] + SLACK)
         if self.polygon is not None:
             return np.asarray(Outline([*self.polygon, self.polygon[0]], closed=True).contains_points(xy))
         return np.ones(len(xy), dtype=bool)

@@ -10,9 +10,10 @@ from pydantic import Field, field_validator
 from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds, groups
+from stem2sim.geometry.bonds import groups
 from stem2sim.geometry.columns import topmost
 from stem2sim.geometry.honeycomb import occupation
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS, extended
@@ -40,7 +41,7 @@ class Merge(Builder):
         column = _columns(atoms)
         first = np.unique(column, return_index=True)[1]
         xy = atoms.positions[first, :2]
-        pairs = cKDTree(xy).query_pairs(self.distance, output_type="ndarray")
+        pairs = cKDTree(xy).query_pairs(max(self.distance - SLACK, 0.0), output_type="ndarray")
         group = groups(len(xy), *pairs.T)
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))[first]
         made, gone, told = atoms.copy(), np.zeros(len(xy), dtype=bool), []
@@ -69,7 +70,7 @@ class Drop(Builder):
             BadInput: nothing would be left.
         """
         atoms = structure.atoms
-        i, j, _ = bonds(atoms)
+        i, j, _ = structure.bonds.once
         group = groups(len(atoms), i, j)
         kept = np.bincount(group)[group] >= self.smallest
         if not kept.any():
@@ -89,6 +90,10 @@ class Fill(Builder):
 
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
     species: str = Field("C", description="of the atoms put in")
+
+    def elements(self) -> frozenset[str]:
+        """Return the species of the atoms put in."""
+        return frozenset({self.species})
 
     @field_validator("species")
     @classmethod

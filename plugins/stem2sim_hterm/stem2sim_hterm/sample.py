@@ -15,8 +15,9 @@ from stem2sim.analysis.placement import in_frame
 from stem2sim.analysis.validation import CLASHING
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import apart
+from stem2sim.geometry.pairs import SLACK
 from stem2sim.stages import Builder
-from stem2sim.structure import CLOSEST
+from stem2sim.structure import CLOSEST, SAMPLE
 from stem2sim_hterm.columns import standing
 from stem2sim_hterm.place import Place
 
@@ -103,7 +104,7 @@ class Sample(Builder):
             told = _differences(atoms, drawn)
             made = structure.after(self.provenance(), drawn, f"sample {number}: {told}")
             made.check_distances()
-            yield made.model_copy(update={"label": f"sample-{number}"})
+            yield made.model_copy(update={"label": f"{SAMPLE}{number}"})
 
     def _candidates(
         self, atoms: Atoms, segmentation: Segmentation, placed: float
@@ -116,7 +117,7 @@ class Sample(Builder):
         first = np.sort(np.unique(atoms.arrays["source"], return_index=True)[1])  # a column is one row
         source = atoms.arrays["source"][first]
         here, frame = atoms.positions[first, :2], in_frame(atoms, segmentation)
-        places = frame.to_structure(table.positions)  # place took out the scan's stretch: doubtful atoms follow
+        places = frame.undo(table.positions)  # place took out the scan's stretch: doubtful atoms follow
         places[source] = here
         likely = (table.probability >= self.least_probability) & (table.probability < placed)
         other = np.setdiff1d(np.flatnonzero(likely), source)
@@ -130,7 +131,7 @@ def _no_clash(xy: Floats, species: NDArray[np.str_], likely: Floats) -> NDArray[
     radii = covalent_radii[[atomic_numbers[str(name).rstrip("0123456789")] for name in species]]
     pairs = cKDTree(xy).query_pairs(2 * CLASHING * float(radii.max()), output_type="ndarray")
     one, two = pairs.T
-    close = np.hypot(*(xy[one] - xy[two]).T) < CLASHING * (radii[one] + radii[two])
+    close = np.hypot(*(xy[one] - xy[two]).T) < CLASHING * (radii[one] + radii[two]) - SLACK
     gone = np.where(likely[one[close]] < likely[two[close]], one[close], two[close])
     return np.setdiff1d(np.arange(len(xy)), gone)
 

@@ -53,7 +53,7 @@ class Xtb(ElectronicEngine):
 
     @model_validator(mode="after")
     def _accurate_enough(self) -> Self:
-        if FORCE_NOISE * self.settled_accuracy > self.fmax / 10:
+        if FORCE_NOISE * self.settled_accuracy > 1.01 * self.fmax / 10:  # the advice below, rounded, is accepted
             raise ValueError(
                 f"accuracy {self.accuracy} gives a force noise of {FORCE_NOISE * self.settled_accuracy:.1e} eV/Å, too "
                 f"high for fmax = {self.fmax} eV/Å; use accuracy <= {self.fmax / 10 / FORCE_NOISE:.3g}"

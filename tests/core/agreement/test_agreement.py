@@ -11,8 +11,9 @@ from ase import Atom, Atoms
 
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.agreement.sites import BRIGHTER
-from stem2sim.config.config import parse
+from stem2sim.config.config import read_config
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
@@ -47,13 +48,11 @@ def seen() -> tuple[Image, Segmentation]:
 def patch(segmentation: Segmentation, *more: str) -> Atoms:
     """Return a terminated patch of what was found."""
     names = ["place", "patch", "hterm", *more]
-    config = parse(
-        None,
+    config = read_config(
         {
             "image": {"path": "none.npy"},
             "build": [{"use": name} | ({"size": 36} if name == "patch" else {}) for name in names],
-            "simulate": [],
-        },
+        }
     )
     structure = Structure.empty()
     for builder in config.build:
@@ -79,7 +78,7 @@ def more(atoms: Atoms) -> tuple[Atoms, str, tuple[int, ...]]:
     changed = atoms.copy()
     flat = atoms.positions
     # beside Si a place is brighter by its tail: there a carbon too many is called unclear
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     changed.append(Atom("C", min(faces, key=lambda c: np.linalg.norm((c - flat.mean(axis=0))[:2]))))
     changed.arrays["source"][-1] = -1
     return changed, "extra", (len(atoms),)
@@ -125,7 +124,7 @@ def test_what_is_wrong_is_found_and_nothing_else(seen: tuple[Image, Segmentation
 @pytest.fixture(scope="module", params=["graphene_si_2nm.npy", "graphene_grain_boundary_4nm.npy"])
 def real(request: pytest.FixtureRequest, stem: Path) -> tuple[Image, Segmentation, Atoms]:
     """Return a real frame, what the networks found in it, and a terminated patch of 60 atoms."""
-    config = parse(None, {"image": {"path": str(stem / request.param), "pixel_size": 0.0781}})
+    config = read_config({"image": {"path": str(stem / request.param), "pixel_size": 0.0781}})
     assert config.image is not None
     assert config.segment is not None
     image = config.image.read()
@@ -200,7 +199,7 @@ def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentati
 
 
 def test_atoms_that_no_frame_shows_are_refused(seen: tuple[Image, Segmentation]) -> None:
-    with pytest.raises(BadInput, match="nothing says where in the frame"):
+    with pytest.raises(BadInput, match="place in the frame is not known"):
         agreement(*seen, Atoms("C2", positions=[[0, 0, 0], [1.4, 0, 0]]))
 
 
@@ -267,7 +266,7 @@ def test_columns_of_several_atoms_are_as_bright_as_all_of_them() -> None:
 
 def test_a_cell_that_repeats_lacks_none_of_its_images(seen: tuple[Image, Segmentation]) -> None:
     build = [{"use": "place"}, {"use": "periodic", "repeats": [5, 5]}]
-    config = parse(None, {"image": {"path": "none.npy"}, "build": build, "simulate": []})
+    config = read_config({"image": {"path": "none.npy"}, "build": build})
     structure = Structure.empty()
     for builder in config.build:
         (structure,) = builder.build(structure, seen[1])
@@ -299,14 +298,14 @@ def test_what_the_frame_does_not_show_is_not_judged(seen: tuple[Image, Segmentat
 
 
 def faces_centre(atoms: Atoms) -> np.ndarray:
-    faces = [ring.centre for ring in rings(atoms) if "Si" not in atoms.symbols[list(ring.atoms)]]
+    faces = [ring.centre for ring in rings(Bonds.of(atoms)) if "Si" not in atoms.symbols[list(ring.atoms)]]
     return np.asarray(faces[0])
 
 
 def test_nothing_to_judge_is_an_error_for_people(seen: tuple[Image, Segmentation]) -> None:
     hydrogen = Atoms("H2", positions=[[10, 10, 0], [11, 10, 0]])
     hydrogen.set_array("source", np.array([0, 1]))
-    with pytest.raises(BadInput, match="no atom to judge"):
+    with pytest.raises(BadInput, match="no atom to compare with the image"):
         agreement(*seen, hydrogen)
     beyond = Atoms("C6", positions=[[300 + k, 300 + k * k, 0] for k in range(6)])
     beyond.set_array("source", np.full(6, -1))

@@ -10,6 +10,7 @@ from tests.core.sheets import sheet
 
 from stem2sim.analysis.averages import averages, block_error, temperature_of
 from stem2sim.analysis.evolution import Evolution, evolution
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
@@ -111,4 +112,4 @@ def test_results_that_did_not_converge_do_not_count() -> None:
 def test_rings_of_a_defect_are_counted() -> None:
     atoms = sheet()
     del atoms[20]
-    assert Counter(len(r) for r in rings(atoms)) == {6: 22, 12: 1}
+    assert Counter(len(r) for r in rings(Bonds.of(atoms))) == {6: 22, 12: 1}

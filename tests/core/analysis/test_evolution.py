@@ -16,7 +16,7 @@ from stem2sim.analysis.distribution import WIDTH
 from stem2sim.analysis.evolution import Evolution, evolution, evolution_of
 from stem2sim.engines.trajectory import TrajectoryFile
 from stem2sim.errors import BadInput
-from stem2sim.geometry.bonds import bonds
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
@@ -48,7 +48,7 @@ def script(atoms: Atoms, count: int, change: Callable[[int, Atoms], None], step:
 
 
 def codes(atoms: Atoms) -> set[tuple[int, int]]:
-    i, j, _ = bonds(atoms)
+    i, j, _ = Bonds.of(atoms).once
     return set(zip(i.tolist(), j.tolist(), strict=True))
 
 
@@ -231,7 +231,7 @@ def test_a_hole_that_is_filled_is_healed_at_that_time(periodic: bool) -> None:
 
     found = script(atoms, 80, fill)
     (one,) = found.holes
-    size = next(r for r in rings(atoms) if len(r) > 8)
+    size = next(r for r in rings(Bonds.of(atoms)) if len(r) > 8)
     assert one.healed
     assert (one.first, one.last, one.area_end) == (0.0, 58.0, 0.0)
     assert set(one.atoms) == set(size.atoms)

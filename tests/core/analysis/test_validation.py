@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.geometry import find_mic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import built, flake, stem2sim, table_of
 
-from stem2sim.analysis.validation import CHECKS, validate
+from stem2sim.analysis.placement import check_within
+from stem2sim.analysis.validation import CHECKS, CLASHING, LEAST_GAP, SHORT, validate
+from stem2sim.geometry.affine import fit_affine
+from stem2sim.geometry.bonds import apart
 from stem2sim.segmentation import Segmentation
-from stem2sim.structure import Finding, Structure
+from stem2sim.structure import CLOSEST, Finding, Structure
 from stem2sim_hterm.cell import Cell
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
@@ -73,6 +77,29 @@ def test_two_atoms_too_close_are_an_error_across_borders_too(distance: float, ac
         assert one.atoms == (0, 1)
         assert "C 0 - C 1 " in one.text
         assert one.severity == ("error" if one in close else "warning")
+
+
+@given(seed=st.integers(0, 10**6))
+def test_a_distance_at_its_limit_is_not_an_error(seed: int) -> None:
+    """Whichever way the pair is turned, and whatever the processor makes of the last bit."""
+    rng = np.random.default_rng(seed)
+    way = rng.normal(size=3)
+    way /= np.linalg.norm(way)
+    place = rng.uniform(-50, 50, 3)
+    sums = 2 * covalent_radii[6]
+    for limit, check in ((CLASHING * sums, "close"), (SHORT * sums, "short")):
+        assert not found(Structure(atoms=Atoms("C2", [place, place + limit * way])), check)
+        assert found(Structure(atoms=Atoms("C2", [place, place + (limit - 1e-5) * way])), check)
+    closest = Structure(atoms=Atoms("C2", [place, place + CLOSEST * way]))
+    closest.check_distances()
+    assert len(apart(closest.atoms.positions, np.ones(2), CLOSEST)) == 2
+    sheet = flake(14, float(rng.uniform(0, 60)))
+    tight = built(sheet, Cell(vacuum=(10, 10, LEAST_GAP / 2)))
+    tight.atoms.rotate(float(rng.uniform(0, 360)), "z", rotate_cell=True)
+    assert not found(tight, "vacuum")
+    corner = sheet.atoms.positions[:, :2].min(axis=0)
+    turned = fit_affine(rng.uniform(0, 9, (9, 2)), rng.uniform(0, 9, (9, 2)))
+    check_within(turned.undo(turned.apply(corner[None]))[0], sheet.atoms.positions[:, :2])
 
 
 def test_every_kind_of_fault_is_named() -> None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from stem2sim.config.config import DEFAULTS, parse, read_config, read_toml, schema, set_option
+from stem2sim.config.config import Changes, parse, read_config
+from stem2sim.config.defaults import DEFAULTS
 from stem2sim.config.explain import commented_toml, options
+from stem2sim.config.schema import schema
+from stem2sim.config.tree import read_toml, set_option
 from stem2sim.errors import BadInput
 from stem2sim.registry import installed
 
@@ -95,7 +98,7 @@ def test_relative_paths_count_from_the_config(tmp_path: Path) -> None:
 
 def test_engine_flag_reaches_the_simulators_that_take_one() -> None:
     flags = {**IMAGE, "simulate": [{"use": "xtb"}, {"use": "aimd"}]}
-    config = parse(None, flags, engine="xtb")
+    config = parse(None, Changes(flags, engine="xtb"))
     assert config.simulate[1].engine.name == "xtb"  # type: ignore[attr-defined]
 
 

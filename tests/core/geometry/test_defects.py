@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
-from stem2sim.geometry.bonds import bonds, neighbours
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.defects import Defect, defects
 from stem2sim.geometry.pairs import near_pairs
 from stem2sim.geometry.rings import rings
@@ -46,7 +46,7 @@ def middle(atoms: Atoms) -> int:
 def stone_wales(atoms: Atoms) -> np.ndarray:
     """Turn one bond by a right angle; return where."""
     one = middle(atoms)
-    other = neighbours(atoms)[one][0]
+    other = Bonds.of(atoms).neighbours[one][0]
     centre = atoms.positions[[one, other]].mean(axis=0)
     for k in (one, other):
         x, y, _ = atoms.positions[k] - centre
@@ -75,7 +75,7 @@ def relax(atoms: Atoms, more: Sequence[tuple[int, int]] = ()) -> None:
 def remove(atoms: Atoms, count: int) -> np.ndarray:
     """Take an atom out, or two that are bonded; return where."""
     one = middle(atoms)
-    gone = [one, neighbours(atoms)[one][0]][:count]
+    gone = [one, Bonds.of(atoms).neighbours[one][0]][:count]
     centre = atoms.positions[gone].mean(axis=0)
     del atoms[gone]
     return centre
@@ -83,7 +83,7 @@ def remove(atoms: Atoms, count: int) -> np.ndarray:
 
 def close(atoms: Atoms, centre: np.ndarray, pairs: int) -> None:
     """Bond atoms with two neighbours, pair by pair along the rim, as a vacancy reconstructs."""
-    loose = [k for k, near in enumerate(neighbours(atoms)) if len(near) == 2]
+    loose = [k for k, near in enumerate(Bonds.of(atoms).neighbours) if len(near) == 2]
     loose = [k for k in loose if np.linalg.norm(atoms.positions[k] - centre) < 4]
     bonded = []
     for _ in range(pairs):
@@ -105,7 +105,7 @@ def shaken(atoms: Atoms, angle: float, seed: int, heat: float = WARM) -> None:
 
 
 def found_at(atoms: Atoms, centre: np.ndarray, angle: float) -> Defect:
-    (one,) = defects(atoms)
+    (one,) = defects(Bonds.of(atoms))
     turn = np.radians(angle)
     there = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ centre[:2]
     assert np.linalg.norm(np.array(one.centre[:2]) - there) < 0.8
@@ -141,7 +141,7 @@ def test_each_is_found_where_it_is(name: str, angle: float, seed: int, periodic:
 def test_perfect_sheets_have_none(angle: float, seed: int, periodic: bool, heat: float) -> None:
     atoms = sheet(periodic)
     shaken(atoms, angle, seed, heat)
-    assert defects(atoms) == []
+    assert defects(Bonds.of(atoms)) == []
 
 
 @settings(max_examples=20, phases=(Phase.generate,))
@@ -152,14 +152,14 @@ def test_silicon_in_the_place_of_carbon_is_told_with_its_neighbours(angle: float
     place = middle(atoms)
     atoms.symbols[place] = "Si"
     shaken(atoms, angle, seed, heat)
-    (one,) = defects(atoms)
+    (one,) = defects(Bonds.of(atoms))
     assert one.name == "Si with 3 neighbours"
     assert one.atoms == (place,)
     atoms = sheet()
     atoms.append("Si")
     atoms.positions[-1] = remove(atoms, 2)
-    shaken(atoms, angle, seed, heat)
-    (four,) = [one for one in defects(atoms) if "Si" in one.name]
+    shaken(atoms, angle, seed, min(heat, WARM))  # at 0.08 Å along each axis one in a hundred comes near a fifth
+    (four,) = [one for one in defects(Bonds.of(atoms)) if "Si" in one.name]
     assert four.name == "Si with 4 neighbours"
     assert np.allclose(four.centre, atoms.positions[-1])
 
@@ -172,7 +172,7 @@ def test_a_wide_hole_is_a_hole_and_swallows_nothing() -> None:
     centre = stone_wales(atoms)
     gone = np.flatnonzero(np.linalg.norm(atoms.positions - far, axis=1) < 3.5)
     del atoms[gone]
-    names = {one.name.split(" of")[0]: one for one in defects(atoms)}
+    names = {one.name.split(" of")[0]: one for one in defects(Bonds.of(atoms))}
     assert set(names) == {"hole", "Stone-Wales 5-7-7-5"}
     assert np.linalg.norm(np.array(names["Stone-Wales 5-7-7-5"].centre) - centre) < 0.3
     assert np.linalg.norm(np.array(names["hole"].centre) - far) < 1.0
@@ -234,7 +234,7 @@ def test_a_grain_boundary_is_found_where_it_is(half_angle: float, angle: float, 
     """From one end to the other, of grains turned by 21.8° (Σ7) and 32.2° (Σ13): a line of pentagons and heptagons."""
     atoms = grain_boundary(half_angle).copy()
     shaken(atoms, angle, seed, heat)
-    (one,) = defects(atoms)
+    (one,) = defects(Bonds.of(atoms))
     assert one.name.startswith("grain boundary, or chain of ")
     assert set(one.rings) == {5, 7}
     turn = np.radians(-angle)
@@ -248,8 +248,8 @@ def test_a_grain_boundary_is_found_where_it_is(half_angle: float, angle: float, 
 
 def turned(atoms: Atoms, sizes: tuple[int, ...]) -> Atoms:
     """Turn the first bond that leaves odd rings of these sizes."""
-    i, j, _ = bonds(atoms)
-    near = neighbours(atoms)
+    i, j, _ = Bonds.of(atoms).once
+    near = Bonds.of(atoms).neighbours
     centre = atoms.positions.mean(axis=0)
     order = np.argsort(
         np.linalg.norm(atoms.positions[i] - centre, axis=1) + np.linalg.norm(atoms.positions[j] - centre, axis=1)
@@ -270,7 +270,7 @@ def turned(atoms: Atoms, sizes: tuple[int, ...]) -> Atoms:
         start[u], start[v] = (middle + 0.7 * (start[ns].mean(axis=0) - middle) for ns in ([a, c], [b, d]))
         made = atoms.copy()
         made.positions[:, :2] = relaxed(start, np.array([sorted(pair) for pair in pairs]))
-        if tuple(sorted(len(r) for r in rings(made) if len(r) != 6)) == sizes:
+        if tuple(sorted(len(r) for r in rings(Bonds.of(made)) if len(r) != 6)) == sizes:
             return made
     raise AssertionError(f"no bond gives {sizes}")
 
@@ -290,7 +290,7 @@ def test_divacancies_with_turned_bonds_have_names(turns: int, name: str, angle: 
     """Three pentagons and three heptagons round an atom, or four of each round a hexagon, are no chain."""
     atoms = divacancy(turns).copy()
     shaken(atoms, angle, seed, heat)
-    (one,) = defects(atoms)
+    (one,) = defects(Bonds.of(atoms))
     assert one.name == name
 
 
@@ -300,7 +300,7 @@ def test_a_defect_across_a_border_has_its_middle_there() -> None:
     moved = atoms.copy()
     moved.positions += np.asarray(atoms.cell)[0] / 2 + np.asarray(atoms.cell)[1] / 2
     moved.wrap()
-    (one,) = defects(moved)
+    (one,) = defects(Bonds.of(moved))
     apart = np.array(one.centre) - centre - np.asarray(atoms.cell)[0] / 2 - np.asarray(atoms.cell)[1] / 2
     cells = np.linalg.solve(np.asarray(atoms.cell).T, apart)
     assert np.allclose(cells[:2], np.round(cells[:2]), atol=0.03)
@@ -312,6 +312,7 @@ def test_two_that_are_apart_are_two() -> None:
     centre = stone_wales(atoms)
     far = int(np.linalg.norm(atoms.positions - np.asarray(atoms.cell)[0] * 0.2 - [0, 0, 8], axis=1).argmin())
     del atoms[far]
-    assert {one.name for one in defects(atoms)} == {"Stone-Wales 5-7-7-5", "monovacancy"}
-    assert "Stone-Wales 5-7-7-5 at x = " in next(one for one in defects(atoms) if len(one.rings) == 4).describe()
+    both = defects(Bonds.of(atoms))
+    assert {one.name for one in both} == {"Stone-Wales 5-7-7-5", "monovacancy"}
+    assert "Stone-Wales 5-7-7-5 at x = " in next(one for one in both if len(one.rings) == 4).describe()
     assert centre is not None

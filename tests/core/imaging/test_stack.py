@@ -183,7 +183,7 @@ def test_what_is_no_stack_is_refused(tmp_path: Path, array: np.ndarray, message:
 
 def test_one_frame_is_not_asked_for(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FRAMES)
-    with pytest.raises(BadInput, match=r"image\.frame = 2 takes one frame of a stack; leave it out"):
+    with pytest.raises(BadInput, match=r"image\.frame = 2 takes one frame of a stack; remove it"):
         Stack(source(tmp_path / "a.npy", frame=2))
     with pytest.raises(BadInput, match="no image file at"):
         Stack(source(tmp_path / "b.npy"))
@@ -213,7 +213,7 @@ def test_without_any_pixel_size_both_ways_out_are_named(tmp_path: Path, monkeypa
     with pytest.raises(BadInput, match=ways):
         ImageSource(path=tmp_path / "a.npy").read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: None)
-    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å stands out in it; give .*--set image\.pixel_size="):
+    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å was found in it; give .*--set image\.pixel_size="):
         ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: 0.105)
     image = ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()

@@ -24,6 +24,7 @@ import pytest
 from ase.build import molecule
 from ase.db import connect
 from tests.conftest import stem2sim
+from tests.made_runs import run, run_with
 
 from stem2sim.config.config import read_config
 from stem2sim.config.records import server_address
@@ -35,9 +36,8 @@ from stem2sim.records.crate import write_crate
 from stem2sim.records.database import share, write_database
 from stem2sim.records.diff import differences
 from stem2sim.registry import installed
-from stem2sim.report import Report
-from stem2sim.run.folder import RunFolder
-from stem2sim.run.pipeline import run
+from stem2sim.report.report import write_report
+from stem2sim.run.run import Run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
@@ -103,13 +103,13 @@ def test_every_stage_cites_what_its_package_has() -> None:
 
 
 def test_equal_runs_do_not_differ(runs: list[Path]) -> None:
-    assert differences(runs[0], runs[1]) == []
+    assert differences(Run(runs[0]), Run(runs[1])) == []
     assert stem2sim("diff", runs[0], runs[1]).stdout == "no difference\n"
 
 
 def test_a_changed_option_and_the_numbers_it_changed_are_named(runs: list[Path]) -> None:
     """The only option is fmax; the relaxation's numbers changed, and those of the dynamics that start from its end."""
-    found = differences(runs[0], runs[2])
+    found = differences(Run(runs[0]), Run(runs[2]))
     assert [(one.kind, one.what, one.first, one.second) for one in found if one.kind == "option"] == [
         ("option", "simulate.0.fmax", 0.05, 0.005)
     ]
@@ -134,13 +134,13 @@ def test_an_archive_holds_the_run_and_nothing_licensed(runs: list[Path], tmp_pat
     with ZipFile(tmp_path / "run.zip") as zipped:
         names = set(zipped.namelist())
         assert zipped.read("a/report.html") == (runs[0] / "report.html").read_bytes()
-    expected = {f"a/{file.relative_to(runs[0])}" for file in RunFolder(runs[0]).all_files()}
+    expected = {f"a/{file.relative_to(runs[0])}" for file in Run(runs[0]).files()}
     assert names == expected | {"a/ro-crate-metadata.json"}
     assert not [name for name in names if "POTCAR" in name]
     again = stem2sim("export", runs[0], tmp_path / "run.zip")
     assert again.returncode == 2
     with pytest.raises(BadInput, match="is not a run folder"):
-        archive(tmp_path, tmp_path / "other.zip")
+        archive(Run(tmp_path), tmp_path / "other.zip")
     for command in (("cite", tmp_path), ("diff", runs[0], tmp_path)):
         refused = stem2sim(*command)
         assert refused.returncode == 2
@@ -254,7 +254,8 @@ def test_writing_the_crate_adds_nothing_else(runs: list[Path], tmp_path: Path) -
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     texts = []
     for _ in range(2):
-        write_crate(tmp_path / "run", "benzene", "2026-01-02 03:04 UTC", RunFolder(tmp_path / "run").all_files())
+        again = Run(tmp_path / "run")
+        write_crate(again, again.files())
         texts.append((tmp_path / "run" / "ro-crate-metadata.json").read_bytes())
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     assert {file.name for file, time in after.items() if before.get(file) != time} <= {"run", "ro-crate-metadata.json"}
@@ -274,9 +275,9 @@ def test_a_failure_is_told_with_the_step_that_failed(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(runs[0], folder)
-    run = RunFolder(folder)
-    run.forget("02-aimd")
-    write_crate(folder, "benzene", "2026-01-02", run.all_files(), failure=failure)
+    Run(folder).state.forget("02-aimd")
+    stopped = Run(folder).under_way(failure)
+    write_crate(stopped, stopped.files())
     must(folder)
     ran = actions(folder)
     failed = [name for name, one in ran.items() if one["actionStatus"].endswith("/FailedActionStatus")]
@@ -292,7 +293,7 @@ def test_a_record_of_an_earlier_version_has_a_crate_too(runs: list[Path], tmp_pa
     state = json.loads((copy / "state.json").read_text())
     old = {step: {key: value for key, value in record.items() if key != "partial"} for step, record in state.items()}
     (copy / "state.json").write_text(json.dumps(old))
-    Report.of(copy).write(copy)
+    write_report(Run(copy))
     assert (copy / "ro-crate-metadata.json").read_text()
 
 
@@ -366,13 +367,13 @@ def test_ase_lists_the_rows(runs: list[Path]) -> None:
 @pytest.mark.parametrize("name", ["42", "1e5", "true", "tips & tricks"])
 def test_any_folder_and_label_can_be_rows(tmp_path: Path, name: str) -> None:
     """ASE refuses text that reads as a number; people name folders so."""
-    write_database(tmp_path / name, {"01-xtb/result.json": RESULT.model_copy(update={"label": name})})
+    write_database(run_with(tmp_path / name, {"01-xtb/result.json": RESULT.model_copy(update={"label": name})}))
     (row,) = connect(tmp_path / name / "results.db").select()
     assert (row.step, row.data["label"], name in row.label, name in row.run) == ("01-xtb", name, True, True)
 
 
 def test_no_results_make_an_empty_database(tmp_path: Path) -> None:
-    write_database(tmp_path, {})
+    write_database(run_with(tmp_path))
     assert len(connect(tmp_path / "results.db")) == 0
 
 
@@ -394,6 +395,12 @@ def test_passwords_stay_out_of_configs_and_messages(monkeypatch: pytest.MonkeyPa
         assert "s3cret" not in str(refused.value)
 
 
+def _written(run: Run, address: str) -> None:
+    """Write the database of a run, and its rows on a server."""
+    write_database(run)
+    share(run, address)
+
+
 def test_a_server_that_is_not_there_costs_no_results(tmp_path: Path) -> None:
     """One line, without the password; results.db is written."""
     pytest.importorskip("ase_db_backends", reason="needs ase-db-backends")
@@ -401,7 +408,7 @@ def test_a_server_that_is_not_there_costs_no_results(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"postgresql://me:s3cret@127.0.0.1:{free.getsockname()[1]}/db"
     with pytest.raises(StageFailed, match=r"results\.db holds them") as failed:
-        write_database(tmp_path, {"01-xtb/result.json": RESULT}, address)
+        _written(run_with(tmp_path, {"01-xtb/result.json": RESULT}), address)
     assert "s3cret" not in str(failed.value)
     assert "\n" not in str(failed.value)
     assert len(connect(tmp_path / "results.db")) == 1
@@ -442,32 +449,30 @@ def test_a_server_holds_each_run_once(postgresql: str, tmp_path: Path) -> None:
     """Written again, a run's rows are replaced; another run's, and foreign ones, stay as they are."""
     connect(postgresql).write(molecule("H2O"), name="foreign")
     first, second = tmp_path / "first", tmp_path / "second"
-    write_database(first, {"01-xtb/result.json": RESULT, "02-aimd/result.json": RESULT}, postgresql)
-    write_database(second, {"01-xtb/result.json": RESULT}, postgresql)
+    _written(run_with(first, {"01-xtb/result.json": RESULT, "02-aimd/result.json": RESULT}), postgresql)
+    _written(run_with(second, {"01-xtb/result.json": RESULT}), postgresql)
     kept = {row.id for row in connect(postgresql).select() if row.get("run") != "first"}
     changed = RESULT.model_copy(update={"energy": -2.0})
     for _ in range(2):
-        write_database(first, {"01-xtb/result.json": changed}, postgresql)
+        _written(run_with(first, {"01-xtb/result.json": changed}), postgresql)
     rows = list(connect(postgresql).select())
     assert [row.energy for row in rows if row.get("run") == "first"] == [-2.0]
     assert {row.id for row in rows if row.get("run") != "first"} == kept
     assert rows[-1].forces == pytest.approx(np.zeros((12, 3)))
     copied = tmp_path / "copied"
     shutil.copytree(first, copied)
-    write_database(copied, {}, postgresql)
+    _written(run_with(copied), postgresql)
     assert connect(postgresql).count(run="first") == 1, "a copy is another run"
 
 
 def test_a_write_to_a_server_that_fails_changes_nothing(postgresql: str, tmp_path: Path) -> None:
     """All of a run's rows or none: the old ones are still there when the second of the new ones cannot be written."""
-    write_database(tmp_path, {"01-xtb/result.json": RESULT}, postgresql)
+    _written(run_with(tmp_path, {"01-xtb/result.json": RESULT}), postgresql)
     broken = RESULT.model_copy(update={"made_by": {"use": "xtb", "odd": object()}})
+    changed = RESULT.model_copy(update={"energy": -3.0})
+    now = run_with(tmp_path, {"01-xtb/result.json": changed, "02-xtb/result.json": broken})
     with pytest.raises(StageFailed):
-        share(
-            tmp_path,
-            {"01-xtb/result.json": RESULT.model_copy(update={"energy": -3.0}), "02/r.json": broken},
-            postgresql,
-        )
+        share(now, postgresql)
     assert [row.energy for row in connect(postgresql).select()] == [-1.0]
 
 
@@ -476,7 +481,8 @@ def test_runs_that_end_together_do_not_mix(postgresql: str, tmp_path: Path) -> N
     with ThreadPoolExecutor(8) as pool:
         list(
             pool.map(
-                lambda k: write_database(tmp_path / f"run-{k}", {f"{k:02d}-xtb/r.json": RESULT}, postgresql), range(8)
+                lambda k: _written(run_with(tmp_path / f"run-{k}", {f"{k:02d}-xtb/result.json": RESULT}), postgresql),
+                range(8),
             )
         )
     database = connect(postgresql)

@@ -15,11 +15,12 @@ from ase.db import connect
 from ase.io import read
 from PIL import Image as PillowImage
 from tests.conftest import flake, small_run, table_of
+from tests.made_runs import run_with
 
 from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
-from stem2sim.report import Report, figures
+from stem2sim.report import figures
 from stem2sim.report.blocks import (
     Beside,
     Code,
@@ -39,12 +40,14 @@ from stem2sim.report.blocks import (
     Text,
     Warnings,
 )
+from stem2sim.report.groups import adsorption, samples
 from stem2sim.report.page import Page
+from stem2sim.report.report import Report, write_report
 from stem2sim.report.simulations import _defects
 from stem2sim.report.structureview import MOST
-from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import _plots
-from stem2sim.run.sessions import NOW, Log, Session
+from stem2sim.run.run import Run
+from stem2sim.run.sessions import Session, SessionLog
 from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
 
 if TYPE_CHECKING:
@@ -205,7 +208,7 @@ def test_pictures_of_an_earlier_report_go(folder: Path, tmp_path: Path) -> None:
     (copy / "figures" / "99-earlier.png").touch()
     (copy / "figures" / "100-earlier.png").touch()
     (copy / "figures" / "mine.png").touch()
-    Report.of(copy).write(copy)
+    write_report(Run(copy))
     names = {file.name for file in (copy / "figures").iterdir()}
     assert not {"99-earlier.png", "100-earlier.png"} & names
     assert "mine.png" in names
@@ -214,16 +217,18 @@ def test_pictures_of_an_earlier_report_go(folder: Path, tmp_path: Path) -> None:
 def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
     """With what there is, or with nothing; and a run that was resumed says so."""
     cut = Session(begun="2026-11-23 02:14:00 UTC", version="0.1.0", steps=["01-xtb", "02-aimd"])
-    again = Session(begun="2026-11-23 03:00:00 UTC", version="0.1.0", steps=["02-aimd"], outcome=NOW)
-    report = Report.of(folder, failure="the disk is full").model_copy(update={"sessions": (cut, again)})
-    text = Reader(report.page("now").html()).text
+    again = Session(begun="2026-11-23 03:00:00 UTC", version="0.1.0", steps=["02-aimd"])
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    sessions = [one.model_dump() for one in (cut, again)]
+    (copy / "sessions.json").write_text(json.dumps(sessions))
+    text = Reader(Report(Run(copy).under_way("the disk is full")).page().html()).text
     assert "This run did not finish: the disk is full" in text
-    assert text.index("did not finish") < text.index("imaged")
-    assert "This run was resumed: begun 2026-11-23 02:14:00 UTC, cut off in 02-aimd; begun 2026-11-23 03:00:00" in text
+    assert text.index("did not finish") < text.index("pixel size")
+    assert "This run was resumed: started 2026-11-23 02:14:00 UTC, stopped abruptly in 02-aimd; started 2026" in text
     (tmp_path / "run.toml").write_text('[image]\npath = "frame.npy"\n[segment]\nuse = "peaks"\n')
     with pytest.raises(BadInput, match="nothing to report"):
-        Report.of(tmp_path)
-    page = Report.of(tmp_path, failure="no lattice").write(tmp_path).read_text()
+        Report(Run(tmp_path))
+    page = write_report(Run(tmp_path).under_way("no lattice")).read_text()
     for words in ("This run did not finish: no lattice", "nothing was found", "no structure was built"):
         assert words in Reader(page).text
 
@@ -232,61 +237,53 @@ def test_a_run_that_was_cut_off_and_not_gone_on_with_says_so(folder: Path, tmp_p
     """Whoever asks for the report in between is told where it stopped."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    log = Log(copy)
-    log.begins("02-aimd")
-    text = Reader(Report.of(copy).page("now").html()).text
-    assert "This run did not finish: cut off in 02-aimd" in text
-    log.ends("interrupted")
-    assert "This run did not finish: interrupted in 02-aimd" in Reader(Report.of(copy).page("now").html()).text
+    log = SessionLog(copy)
+    log.begin("02-aimd")
+    text = Reader(Report(Run(copy)).page().html()).text
+    assert "This run did not finish: stopped abruptly in 02-aimd" in text
+    log.end("interrupted")
+    assert "This run did not finish: interrupted in 02-aimd" in Reader(Report(Run(copy)).page().html()).text
 
 
-def test_an_atoms_table_is_shown_without_a_frame(folder: Path) -> None:
+def test_an_atoms_table_is_shown_without_a_frame(tmp_path: Path) -> None:
     """The atoms, with what is doubted; the page has no picture of a frame."""
     atoms = table_of(flake(12).atoms.positions[:, :2])
     doubt = Doubt(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
     found = Segmentation(atoms=atoms, doubts=(doubt,))
-    report = Report(folder=folder, title="atoms.csv", config="", segmentation=found, structures={}, results={})
-    page = report.page("now").html()
+    page = Report(run_with(tmp_path, segmentation=found)).page().html()
     assert "<image" not in page
     assert page.count("<circle") == 3 * len(atoms) + 1
     assert "x = 1.00, y = 2.00 Å: C (0.60) or nothing (0.40)" in Reader(page).data[0]["places"][0]
     assert "Places with two readings" in page
 
 
-def test_a_frame_in_which_nothing_was_found_is_shown(folder: Path) -> None:
+def test_a_frame_in_which_nothing_was_found_is_shown(tmp_path: Path) -> None:
     """With a frame, and without: zero atoms break nothing, in HTML or Markdown."""
     for image in (Image(pixels=np.eye(32, dtype=np.float32), pixel_size=0.1), None):
-        report = Report(
-            folder=folder, title="empty", config="", image=image,
-            segmentation=Segmentation(atoms=AtomsTable.empty()), structures={}, results={},
-        )  # fmt: skip
-        page = report.page("now")
+        page = Report(run_with(tmp_path, segmentation=Segmentation(atoms=AtomsTable.empty()), image=image)).page()
         assert "no atom" in Reader(page.html()).text
         assert "no atom" in page.markdown()[0]
 
 
 def test_structures_of_the_same_atoms_share_a_layer(folder: Path) -> None:
     """Ten samples of one patch are one layer of the frame, which says how many they are."""
-    report = Report.of(folder)
-    (structure,) = report.structures.values()
+    run = Run(folder)
+    (structure,) = run.structures.values()
     source = structure.atoms.arrays["source"]
     other = structure.model_copy(update={"atoms": structure.atoms[source != source.max()]})
-    more = report.model_copy(update={"structures": {"a": structure, "b": structure, "c": structure, "d": other}})
-    text = Reader(more.page("now").html()).text
+    run.__dict__["structures"] = {"a": structure, "b": structure, "c": structure, "d": other}
+    text = Reader(Report(run).page().html()).text
     assert "in a and 2 more" in text
     assert "in d" in text
 
 
-def test_a_large_frame_is_a_small_page(folder: Path) -> None:
+def test_a_large_frame_is_a_small_page(tmp_path: Path) -> None:
     """896 × 896 pixels and 2000 atoms: what a point says is in the page once, however many layers show it."""
     x, y = (one.ravel() for one in np.meshgrid(np.arange(45) * 2.0, np.arange(45) * 2.0))
     pixels = np.random.default_rng(0).poisson(20, (896, 896)).astype(np.float32)
     atoms = table_of(np.column_stack([x, y]))
-    report = Report(
-        folder=folder, title="large", config="", image=Image(pixels=pixels, pixel_size=0.1),
-        segmentation=Segmentation(atoms=atoms), structures={}, results={},
-    )  # fmt: skip
-    page = report.page("now").html()
+    image = Image(pixels=pixels, pixel_size=0.1)
+    page = Report(run_with(tmp_path, segmentation=Segmentation(atoms=atoms), image=image)).page().html()
     assert len(page) < 3e6
     (data,) = Reader(page).data
     assert len(data["places"]) == len(atoms)
@@ -344,9 +341,9 @@ def test_markdown_keeps_pictures_in_order() -> None:
 
 def test_the_methods_claim_no_convergence_that_was_not_reached(folder: Path) -> None:
     """Two steps are too few to relax in; the dynamics, which ran, are not blamed."""
-    said = Reader(Report.of(folder).page("now").html()).text
-    (told,) = re.findall(r"Of 2 results, 1 did not reach what was asked for: xtb \((.*?)\)\.", said)
-    assert "max_steps = 2 reached before fmax" in told
+    text = Reader(Report(Run(folder)).page().html()).text
+    (reason,) = re.findall(r"1 of 2 calculations did not converge: xtb \((.*?)\)\.", text)
+    assert "max_steps = 2 reached before fmax" in reason
 
 
 @pytest.mark.parametrize("file", ["segmentation.npz", "01-xtb/result.json", "01-xtb/result.extxyz"])
@@ -357,7 +354,7 @@ def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, file: str, sha
     whole = (copy / file).read_bytes()
     (copy / file).write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(BadInput, match=r"delete (it|that), and its step runs again") as told:
-        Report.of(copy)
+        Report(Run(copy)).page()
     assert "\n" not in str(told.value)
 
 
@@ -373,16 +370,16 @@ def test_what_was_kept_of_a_trajectory_that_is_gone_is_told(folder: Path, tmp_pa
     """Trajectories are large, and are thrown away first; what covers another number of frames is of another one."""
     copy = shutil.copytree(folder, tmp_path / "run")
     (file,) = (copy / "02-aimd").glob("dynamics*.traj")
-    Report.of(copy).write(copy)
+    write_report(Run(copy))
     file.unlink()
-    report = Report.of(copy)
-    assert list(report.evolutions) == ["02-aimd/result.json"]
-    said = Reader(report.page("now").html()).text
-    assert f"{file.name}: not there any more" in said
-    assert "Mean square displacement in 02-aimd" in said
+    run = Run(copy)
+    assert list(run.evolutions) == ["02-aimd"]
+    text = Reader(Report(run).page().html()).text
+    assert f"{file.name}: no longer in the run folder" in text
+    assert "Mean square displacement in 02-aimd" in text
     kept = copy / "02-aimd" / "analysis.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"frames": 3}))
-    assert Report.of(copy).evolutions == {}
+    assert Run(copy).evolutions == {}
 
 
 def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
@@ -408,9 +405,9 @@ def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
     ]
 
 
-def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path) -> None:
+def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path, tmp_path: Path) -> None:
     """Samples that were relaxed by two engines, and adsorption energies from both."""
-    one = next(iter(Report.of(folder).results.values()))
+    one = next(iter(Run(folder).results.values()))
 
     def made(use: str, label: str, energy: float) -> SimulationResult:
         structure = one.structure.model_copy(update={"label": label})
@@ -424,9 +421,9 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path) ->
         for step in ("01-xtb", "02-xtb", "03-hterm")
         for k, label in enumerate(labels)
     }
-    report = Report.of(folder).model_copy(update={"results": results})
+    run = run_with(tmp_path, results)
     for section in (samples, adsorption):
-        found = list(section(report))
+        found = list(section(run))
         assert len(found) == len({one.id for one in found}) == len({one.title for one in found}) == 3
         assert [step in one.title for one, step in zip(found, ("01-xtb", "02-xtb", "03-hterm"), strict=True)] == [
             True
@@ -435,5 +432,5 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path) ->
 
 def test_defects_are_not_denied_where_none_were_looked_for() -> None:
     """Named defects are those of carbon."""
-    assert _defects(mx2("MoS2", size=(4, 4, 1))) == "not looked for: known in sheets of C only"
-    assert _defects(flake(12).atoms) == "none with a name"
+    assert _defects(mx2("MoS2", size=(4, 4, 1))) == "not analysed: only sheets of carbon are"
+    assert _defects(flake(12).atoms) == "none of a known kind"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from tests.conftest import Emt, flake, stem2sim
+from tests.made_runs import run
 
 from stem2sim.analysis.comparison import compared, displacement, row
 from stem2sim.config.config import Config
 from stem2sim.run import estimate as estimates
-from stem2sim.run.doctor import elements_of, examine
-from stem2sim.run.estimate import Probe, duration, part
-from stem2sim.run.pipeline import run
+from stem2sim.run.doctor import checks_of, elements_of
+from stem2sim.run.estimate import Measurement, duration, part
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def costing(monkeypatch: pytest.MonkeyPatch, power: float) -> None:
     """Let an engine take n to that power nanoseconds, and 8 n² bytes beside 50 MB."""
 
-    def measure(engine: object, structure: Structure) -> Probe:
+    def measure(engine: object, structure: Structure) -> Measurement:
         n = len(structure.atoms)
-        return Probe(atoms=n, first=2e-9 * n**power, step=1e-9 * n**power, memory=5e7 + 8.0 * n**2)
+        return Measurement(atoms=n, first=2e-9 * n**power, step=1e-9 * n**power, memory=5e7 + 8.0 * n**2)
 
     monkeypatch.setattr(estimates, "measure", measure)
 
@@ -135,7 +135,7 @@ def test_the_doctor_looks_at_the_elements_of_the_structure(tmp_path: Path) -> No
     Structure(atoms=Atoms("UO", positions=[[0, 0, 0], [0, 0, 2]])).write(file)
     config = Config(structure=file, simulate=(Xtb(),))
     assert elements_of(config, None) == ["O", "U"]
-    (missing,) = [one for one in examine(config, ["O", "U"], tmp_path) if one.state == "missing"]
+    (missing,) = [one for one in checks_of(config, ["O", "U"], tmp_path) if one.state == "missing"]
     assert missing.found == "GFN1-xTB has no parameters for U"
 
 

@@ -15,14 +15,15 @@ import pytest
 from ase.constraints import FixAtoms
 from pydantic import Field
 from tests.conftest import flake, table_of
+from tests.made_runs import run
 
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.imaging.readers import ImageSource
-from stem2sim.report import Report
-from stem2sim.run.folder import RunFolder
-from stem2sim.run.pipeline import run
+from stem2sim.report.report import Report
+from stem2sim.run.run import Run
+from stem2sim.run.state import State
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Builder, Segmenter, Simulator
@@ -115,12 +116,12 @@ def test_what_was_cut_off_is_not_taken_for_done(table: Path, tmp_path: Path) -> 
 def test_a_report_holds_only_what_belongs_together(table: Path, tmp_path: Path) -> None:
     """After new atoms, the old structure and its energies are not shown beside them."""
     run(config(table), tmp_path / "run")
-    assert len(Report.of(tmp_path / "run").results) == 2
+    assert len(Run(tmp_path / "run").results) == 2
     table.write_text(table_of(flake(9).atoms.positions[:, :2]).to_csv())
     run(config(table), tmp_path / "run", until="segment")
-    report = Report.of(tmp_path / "run")
-    assert (report.structures, report.results) == ({}, {})
-    report.write(tmp_path / "run")
+    again = Run(tmp_path / "run")
+    assert (again.structures, again.results) == ({}, {})
+    Report(again).write()
 
 
 def test_a_constraint_in_a_structure_file_counts(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_bad_input_never_loses_earlier_results(table: Path, tmp_path: Path) -> N
 
 
 def test_one_run_at_a_time_in_a_folder(table: Path, tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "run").locked(), pytest.raises(BadInput, match="another run is under way"):
+    with State(tmp_path / "run").locked(), pytest.raises(BadInput, match="another run is under way"):
         run(config(table), tmp_path / "run")
 
 
@@ -303,11 +304,11 @@ def test_a_run_that_was_cut_off_goes_on(table: Path, tmp_path: Path, how: signal
     assert not (out / "02-aimd" / "result.json").exists()
     if how is signal.SIGINT:
         assert process.returncode == 130
-        assert b"without repeating what was finished" in said
+        assert b"repeats nothing that was finished" in said
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment)
     assert '"01-xtb": "already done"' in again.stdout
     assert '"segment": "already done"' in again.stdout
     assert '"02-aimd": "done"' in again.stdout
     page = (out / "report.html").read_text()
     assert "This run was resumed" in page
-    assert ("cut off in 02-aimd" if how is signal.SIGKILL else "interrupted in 02-aimd") in page
+    assert ("stopped abruptly in 02-aimd" if how is signal.SIGKILL else "interrupted in 02-aimd") in page

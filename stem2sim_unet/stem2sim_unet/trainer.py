@@ -1,4 +1,4 @@
-"""Networks that are trained together: one by itself, or several whose weights lie stacked."""
+"""Training steps of one network, or of several in parallel with their weights stacked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Stacked(nn.Module):
+class StackedNetworks(nn.Module):
     """Networks of one shape as one: every layer of all of them is a single operation, which keeps a GPU busy.
 
     Maps (networks, batch, 1, rows, columns) to (networks, batch, classes, rows, columns).
@@ -35,19 +35,19 @@ class Stacked(nn.Module):
             self.register_parameter(self._names[name], nn.Parameter(values.detach()))
         for name, values in buffers.items():
             self.register_buffer(self._names[name], values)
-        self._one = (copy.deepcopy(networks[0]),)  # in a tuple, so that its own weights are not taken for ours
+        self._skeleton = (copy.deepcopy(networks[0]),)  # in a tuple, to keep its weights out of this module's
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look at each network's own frames."""
+        """Map each network's own frames."""
         state = {name: getattr(self, kept) for name, kept in self._names.items()}
 
-        def one(own: dict[str, Tensor], frames: Tensor) -> Tensor:
-            scores: Tensor = functional_call(self._one[0], own, (frames,))
+        def network_scores(weights: dict[str, Tensor], frames: Tensor) -> Tensor:
+            scores: Tensor = functional_call(self._skeleton[0], weights, (frames,))
             return scores
 
         # frames change nothing but the running means, which are each network's own
-        self._one[0].train(self.training)
-        scores: Tensor = vmap(one)(state, x)
+        self._skeleton[0].train(self.training)
+        scores: Tensor = vmap(network_scores)(state, x)
         return scores
 
     def networks(self) -> list[nn.Module]:
@@ -55,22 +55,22 @@ class Stacked(nn.Module):
         state = {name: getattr(self, kept).detach() for name, kept in self._names.items()}
         apart = []
         for k in range(self.count):
-            network = copy.deepcopy(self._one[0])
+            network = copy.deepcopy(self._skeleton[0])
             network.load_state_dict({name: values[k] for name, values in state.items()})
             apart.append(network)
         return apart
 
 
-class Cohort:
+class Trainer:
     """Networks, their optimiser, and the average of their weights over part of a cycle."""
 
     def __init__(self, networks: Sequence[nn.Module], learning_rate: float, class_weights: Tensor) -> None:
-        self.module = networks[0] if len(networks) == 1 else Stacked(networks)
+        self.module = networks[0] if len(networks) == 1 else StackedNetworks(networks)
         self.optimiser = torch.optim.AdamW(self.module.parameters(), lr=learning_rate)
         self.class_weights = class_weights
         self.start_averaging()
 
-    def descend(self, x: Tensor, y: Tensor, rate: float) -> list[float]:
+    def step(self, x: Tensor, y: Tensor, rate: float) -> list[float]:
         """Take one step of every network, and return their losses.
 
         Args:
@@ -80,7 +80,7 @@ class Cohort:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        if not isinstance(self.module, Stacked):
+        if not isinstance(self.module, StackedNetworks):
             return [descend(self.module, self.optimiser, x[0], y[0], self.class_weights)]
         self.module.train()
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -93,16 +93,16 @@ class Cohort:
         return values
 
     def start_averaging(self) -> None:
-        """Forget the average so far."""
+        """Start a new average of the weights."""
         self.average = AveragedModel(self.module)
 
-    def count_in(self) -> None:
-        """Let the weights as they are now count towards the average."""
+    def add_to_average(self) -> None:
+        """Add the current weights to the average."""
         self.average.update_parameters(self.module)
 
     def networks(self) -> list[nn.Module]:
         """Return each network by itself."""
-        return self.module.networks() if isinstance(self.module, Stacked) else [self.module]
+        return self.module.networks() if isinstance(self.module, StackedNetworks) else [self.module]
 
     def averaged(self, frames: Sequence[Sequence[Tensor]]) -> list[nn.Module]:
         """Return the average of each network by itself.
@@ -111,13 +111,13 @@ class Cohort:
             frames: for each network, batches to measure the means and variances of its batch norms on.
         """
         module = self.average.module
-        apart = module.networks() if isinstance(module, Stacked) else [module]
+        apart = module.networks() if isinstance(module, StackedNetworks) else [module]
         for network, batches in zip(apart, frames, strict=True):
             update_bn(batches, network)
         return apart
 
     def save(self, path: Path, step: int) -> None:
-        """Write all that training goes on from, atomically."""
+        """Write a checkpoint, atomically."""
         part = path.with_suffix(".part")
         network, average = self.module.state_dict(), self.average.state_dict()
         states = {"network": network, "optimiser": self.optimiser.state_dict(), "average": average, "step": step}
@@ -125,7 +125,7 @@ class Cohort:
         os.replace(part, path)
 
     def load(self, path: Path, device: str) -> int:
-        """Take on what was saved; return its step.
+        """Restore a checkpoint; return its step.
 
         Raises:
             BadInput: a damaged file.
@@ -137,7 +137,7 @@ class Cohort:
             self.average.load_state_dict(state["average"])
             step: int = state["step"]
         except Exception:  # bytes that are not what they should be can raise anything
-            raise BadInput(f"{path} is damaged; delete it, and its start is trained from the beginning") from None
+            raise BadInput(f"{path} is damaged; delete it to train its start from the beginning") from None
         return step
 
 

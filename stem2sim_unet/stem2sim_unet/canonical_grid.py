@@ -1,4 +1,4 @@
-"""The one grid and the one intensity scale on which the networks see every frame.
+"""The canonical grid and intensity scale to which every frame is resampled and normalised for the networks.
 
 Pixel sizes differ by a factor of ten between microscopes, and scans are stretched by up to 19 %; resampling every frame
 to square pixels of one canonical size was the largest single gain in accuracy on real frames. Intensities are measured
@@ -7,6 +7,7 @@ against the contrast of the low-passed lattice, because a scale taken from the r
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,8 @@ BACKGROUND_SIGMA = 1.2
 """Width [Å] of the low-pass that keeps only what varies slower than the lattice: the rims of contamination too, which
 would otherwise set the scale of a small frame."""
 
-UNSEEN = 0.05
-"""[Å]; shear that moves nothing further than this over the whole frame is left out."""
+NEGLIGIBLE_SHEAR = 0.05
+"""[Å]; shear that moves nothing further than this over the whole frame is ignored."""
 
 LOW, HIGH = -10.0, 60.0
 
@@ -33,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Grid:
-    """The canonical grid laid over one image: which pixel of the image each canonical pixel looks at."""
+    """The canonical grid over one image: where each canonical pixel lies in the image."""
 
     metric: Floats
     """(2, 2) matrix from x, y in the image's pixels to true x, y [Å]."""
@@ -46,7 +47,9 @@ class Grid:
         """Return the smallest grid that holds an image of this shape; for square pixels, pixel edges coincide."""
         rows, columns = image_shape
         metric = np.asarray(metric, dtype=float)
-        if abs(metric[0, 1]) * max(image_shape) < UNSEEN:  # rows and columns apart are much faster to resample
+        if (
+            abs(metric[0, 1]) * max(image_shape) < NEGLIGIBLE_SHEAR
+        ):  # rows and columns apart are much faster to resample
             metric = np.diag(np.diag(metric))
         corners = np.array([[x, y] for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)]) @ metric.T
         low, high = corners.min(axis=0), corners.max(axis=0)
@@ -86,6 +89,38 @@ class Grid:
     def from_image(self, pixels: Floats) -> Floats:
         """Map x, y in the image's pixels to x, y in canonical pixels."""
         return np.asarray((np.asarray(pixels) @ self.metric.T - self.origin) / CANONICAL_PIXEL_SIZE)
+
+    def maps_on_image(self, maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Resample maps on this grid, (maps, rows, columns), to the image's own pixels, linearly.
+
+        Args:
+            maps: on this grid.
+            shape: rows, columns of the image.
+        """
+        # image (row, column) -> canonical (row, column)
+        matrix = (self.metric / CANONICAL_PIXEL_SIZE)[::-1, ::-1]
+        offset = (-self.origin / CANONICAL_PIXEL_SIZE)[::-1]
+        if max(abs(matrix[0, 1]), abs(matrix[1, 0])) < 1e-9:  # rows and columns separately: several times faster
+            for axis in (0, 1):
+                maps = _interpolated(maps, axis + 1, offset[axis] + matrix[axis, axis] * np.arange(shape[axis]))
+            return maps
+
+        def transformed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.asarray(ndimage.affine_transform(values, matrix, offset, shape, order=1, mode="nearest"))
+
+        with ThreadPoolExecutor() as threads:
+            return np.stack([*threads.map(transformed, maps)])
+
+
+def _interpolated(maps: NDArray[np.float32], axis: int, at: Floats) -> NDArray[np.float32]:
+    """Interpolate linearly along an axis; beyond its ends, the last value is repeated."""
+    last = maps.shape[axis] - 1
+    at = np.clip(at, 0, last)
+    low = np.minimum(at.astype(int), max(last - 1, 0))
+    shape = [-1 if k == axis else 1 for k in range(maps.ndim)]
+    share = (at - low).astype(np.float32).reshape(shape)
+    below, above = np.take(maps, low, axis), np.take(maps, np.minimum(low + 1, last), axis)
+    return np.asarray(below + share * (above - below))
 
 
 def normalise(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

@@ -1,4 +1,4 @@
-"""What was found in the frame, in layers over it, and how sure each atom is."""
+"""The atoms found in the image, in layers over it, each with its confidence."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.defects import defects
 from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.image import Image
-    from stem2sim.report.report import Report
+    from stem2sim.run.run import Run
     from stem2sim.segmentation import AtomsTable, Segmentation
 
 DOUBTFUL, CHOSEN, SPREAD = "#ff5fa2", "#ffd166", "#ff9f1c"
@@ -29,79 +30,82 @@ MOST_DEFECTS = 12
 MARGIN = 2.0
 """[Å] round atoms without a frame."""
 
-WORTH_TELLING = 0.005
-"""Least share of a species that the line of an atom names."""
+LEAST_SHARE = 0.005
+"""Of a species, to be listed for an atom."""
 
 
-def found(report: Report) -> Iterator[Section]:
+def segmentation(run: Run) -> Iterator[Section]:
     """The frame with its layers, and the numbers."""
-    if report.segmentation is None:
-        if report.image is not None:  # nothing was found in it, but it can be looked at
-            pixels, size = report.image.pixels, report.image.pixel_size
-            raster = Raster.grey("frame", pixels, size)
-            yield Section("What was imaged", [FrameView(figures.extent(pixels, size), [raster], title=report.title)])
+    if run.segmentation is None:
+        if run.image is not None:  # nothing was found in it, but it can be looked at
+            pixels, size = run.image.pixels, run.image.pixel_size
+            raster = Raster.grey("image", pixels, size)
+            yield Section("Image", [FrameView(figures.extent(pixels, size), [raster], title=run.title)])
         return
-    blocks: list[Block] = [frame(report, report.segmentation), Facts(facts(report, report.segmentation))]
-    if report.segmentation.doubts:
-        blocks.append(_readings(report.segmentation))
-    yield Section("What was found", blocks)
+    blocks: list[Block] = [frame(run, run.segmentation), Facts(facts(run, run.segmentation))]
+    if run.segmentation.doubts:
+        blocks.append(_readings(run.segmentation))
+    yield Section("Atoms found", blocks)
 
 
-def frame(report: Report, found: Segmentation) -> FrameView:
+def frame(run: Run, segmentation: Segmentation) -> FrameView:
     """The layers that every run has."""
-    atoms, image = found.atoms, report.image
-    rasters = [Raster.grey("frame", image.pixels, image.pixel_size)] if image else []
-    if found.spread is not None and found.pixel_size is not None:
-        covered = figures.extent(found.spread[-1], found.pixel_size)
-        rasters.append(Raster.of("doubt (spread between networks)", found.spread[-1], covered, 0.5))
-    if found.information is not None and found.pixel_size is not None:
-        covered = figures.extent(found.information, found.pixel_size)
-        high = max(0.05, float(np.percentile(found.information, 99.9)))
-        rasters.append(Raster.of("doubt (mutual information)", found.information, covered, round(high, 2), "nat"))
+    atoms, image = segmentation.atoms, run.image
+    rasters = [Raster.grey("image", image.pixels, image.pixel_size)] if image else []
+    if segmentation.spread is not None and segmentation.pixel_size is not None:
+        covered = figures.extent(segmentation.spread[-1], segmentation.pixel_size)
+        rasters.append(Raster.of("uncertainty (spread between networks)", segmentation.spread[-1], covered, 0.5))
+    if segmentation.information is not None and segmentation.pixel_size is not None:
+        covered = figures.extent(segmentation.information, segmentation.pixel_size)
+        high = max(0.05, float(np.percentile(segmentation.information, 99.9)))
+        rasters.append(
+            Raster.of("uncertainty (mutual information)", segmentation.information, covered, round(high, 2), "nat")
+        )
     if image:
         extent, caption = figures.extent(image.pixels, image.pixel_size), ""
     else:
         x, y = (atoms.x, atoms.y) if len(atoms) else (np.zeros(1), np.zeros(1))
         extent = (x.min() - MARGIN, y.min() - MARGIN, x.max() + MARGIN, y.max() + MARGIN)
-        caption = "The atoms alone: there is no frame beside the table."
+        caption = "Atoms only: the run started from a table, without an image."
     return FrameView(
-        extent, rasters, list(_layers(report, found)), title=f"Atoms found in {report.title}",
+        extent, rasters, list(_layers(run, segmentation)), title=f"Atoms found in {run.title}",
         caption=f"{caption} Atoms are numbered from 0, as the rows of atoms.csv.".strip(),
     )  # fmt: skip
 
 
-def _layers(report: Report, found: Segmentation) -> Iterator[Points]:
-    atoms = found.atoms
-    told = [_describe(atoms, k) for k in range(len(atoms))]
+def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
+    atoms = segmentation.atoms
+    labels = [_describe(atoms, k) for k in range(len(atoms))]
     sizes = {s: 0.75 * covalent_radii[atomic_numbers.get(s.rstrip("0123456789"), 0)] for s in atoms.counts()}
     colours = {species: figures.colour(species) for species in atoms.counts()}
     species = [str(one) for one in atoms.species]
     radius = np.array([sizes[one] for one in species])
-    if len(found.doubts):
+    if len(segmentation.doubts):
         yield Points(
-            "two readings", np.array([one.x for one in found.doubts]), np.array([one.y for one in found.doubts]),
+            "two readings",
+            np.array([one.x for one in segmentation.doubts]), np.array([one.y for one in segmentation.doubts]),
             [
                 f"x = {one.x:.2f}, y = {one.y:.2f} Å: {' or '.join(f'{name} ({p:.2f})' for name, p in one.readings)}"
-                for one in found.doubts
+                for one in segmentation.doubts
             ],
             DOUBTFUL, 1.1, key={"": DOUBTFUL},
         )  # fmt: skip
     yield Points(
-        "atoms found", atoms.x, atoms.y, told, [colours[one] for one in species], radius, shown=True,
+        "atoms found", atoms.x, atoms.y, labels, [colours[one] for one in species], radius, shown=True,
         key={f"{name} ({count})": colours[name] for name, count in atoms.counts().items()},
     )  # fmt: skip
     shades = figures.colours(atoms.probability) if len(atoms) else []
-    yield Points("probability", atoms.x, atoms.y, told, shades, 0.45, filled=True, ramp=Ramp.of("0", "1"))
+    yield Points("probability", atoms.x, atoms.y, labels, shades, 0.45, filled=True, ramp=Ramp.of("0", "1"))
     known = np.isfinite(atoms.position_std)
     if known.any():
         rows = atoms.chosen(known)
         yield Points(
-            "position uncertainty (circles of 2 σ)", rows.x, rows.y, [told[k] for k in np.flatnonzero(known)],
+            "position uncertainty (circles of 2 σ)", rows.x, rows.y, [labels[k] for k in np.flatnonzero(known)],
             SPREAD, 2 * rows.position_std, key={"": SPREAD},
         )  # fmt: skip
     # samples of one structure, or sites on it, are made of the same atoms: one layer
     alike: dict[bytes, list[str]] = {}
-    for name, structure in report.structures.items():
+    for name, structure in run.structures.items():
         if structure.atoms.has("source"):
             source = np.unique(structure.atoms.arrays["source"]).astype(np.int64)
             alike.setdefault(source[(source >= 0) & (source < len(atoms))].tobytes(), []).append(name)
@@ -109,7 +113,7 @@ def _layers(report: Report, found: Segmentation) -> Iterator[Points]:
         source = np.frombuffer(packed, dtype=np.int64)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield Points(
-            f"in {names[0]}{more}", atoms.x[source], atoms.y[source], [told[k] for k in source], CHOSEN,
+            f"in {names[0]}{more}", atoms.x[source], atoms.y[source], [labels[k] for k in source], CHOSEN,
             radius[source] + 0.12, key={str(len(source)): CHOSEN},
         )  # fmt: skip
 
@@ -117,7 +121,7 @@ def _layers(report: Report, found: Segmentation) -> Iterator[Points]:
 def _describe(atoms: AtomsTable, k: int) -> str:
     """What is known of one atom."""
     std = f" ± {atoms.position_std[k]:.3f}" if np.isfinite(atoms.position_std[k]) else ""
-    shares = {name: share[k] for name, share in atoms.shares.items() if share[k] >= WORTH_TELLING}
+    shares = {name: share[k] for name, share in atoms.shares.items() if share[k] >= LEAST_SHARE}
     reads = [f"{name} {share:.2f}" for name, share in sorted(shares.items(), key=lambda one: -one[1])]
     parts = [
         f"atom {k}: {atoms.species[k]}",
@@ -129,27 +133,27 @@ def _describe(atoms: AtomsTable, k: int) -> str:
     return "; ".join(parts)
 
 
-def facts(report: Report, found: Segmentation) -> dict[str, str]:
+def facts(run: Run, segmentation: Segmentation) -> dict[str, str]:
     """What was found, in numbers."""
-    atoms = found.atoms
+    atoms = segmentation.atoms
     std = atoms.position_std[np.isfinite(atoms.position_std)]
     rows = {
         "atoms": ", ".join(f"{n} {s}" for s, n in atoms.counts().items()) or "none",
-        "less probable than 0.5": str(int((atoms.probability < 0.5).sum())),
+        "probability below 0.5": str(int((atoms.probability < 0.5).sum())),
         "position uncertainty per axis, median": f"{np.median(std):.3f} Å" if len(std) else "not known",
     }
-    if found.out_of_distribution is not None:
-        rows["how foreign the frame is (over 1 it would be refused)"] = f"{found.out_of_distribution:.2f}"
-    if report.image:
-        rows["pixel size used"] = pixel_size(report.image)
-    if found.lattice and found.pixel_size:
-        lattice = found.lattice
-        rows["pixel size that the lattice calls for"] = (
-            f"{lattice.pixel_size:.4f} Å ({100 * (lattice.ratio(found.pixel_size) - 1):+.1f} %), from a = "
+    if segmentation.out_of_distribution is not None:
+        rows["out-of-distribution score (above 1 the image is refused)"] = f"{segmentation.out_of_distribution:.2f}"
+    if run.image:
+        rows["pixel size used"] = pixel_size(run.image)
+    if segmentation.lattice and segmentation.pixel_size:
+        lattice = segmentation.lattice
+        rows["pixel size from the lattice"] = (
+            f"{lattice.pixel_size:.4f} Å ({100 * (lattice.ratio(segmentation.pixel_size) - 1):+.1f} %), from a = "
             f"{lattice.lattice_constant} Å"
         )
-        rows["stretch between directions"] = f"{100 * (lattice.anisotropy - 1):.1f} %"
-    if names := in_the_sheet(found):
+        rows["anisotropy of the pixel size"] = f"{100 * (lattice.anisotropy - 1):.1f} %"
+    if names := sheet_defects(segmentation):
         more = f", and {len(names) - MOST_DEFECTS} more" if len(names) > MOST_DEFECTS else ""
         rows["defects of the sheet"] = "; ".join(names[:MOST_DEFECTS]) + more
     flags = Counter(flag for flags in atoms.flags for flag in flags.split(";") if flag)
@@ -161,32 +165,32 @@ def facts(report: Report, found: Segmentation) -> dict[str, str]:
 def pixel_size(image: Image) -> str:
     """The pixel size of a frame, and what it rests on."""
     source = image.pixel_size_source
-    return f"{image.pixel_size:.4f} Å ({'as given' if source == 'given' else f'from the {source}'})"
+    return f"{image.pixel_size:.4f} Å ({'given' if source == 'given' else f'from the {source}'})"
 
 
-def in_the_sheet(found: Segmentation) -> list[str]:
+def sheet_defects(segmentation: Segmentation) -> list[str]:
     """Defects that have a name, with their places in the frame; none for columns of several atoms."""
-    atoms = found.atoms.chosen(found.atoms.probability >= 0.5)
+    atoms = segmentation.atoms.chosen(segmentation.atoms.probability >= 0.5)
     if len(atoms) == 0 or not set(atoms.counts()) <= set(atomic_numbers):
         return []
     to_structure = np.eye(2)
-    if found.lattice is not None and found.pixel_size is not None:
-        to_structure = found.lattice.matrix / found.pixel_size
+    if segmentation.lattice is not None and segmentation.pixel_size is not None:
+        to_structure = segmentation.lattice.matrix / segmentation.pixel_size
     xy = atoms.positions @ to_structure.T
     sheet = Atoms(atoms.species.tolist(), positions=np.column_stack([xy, np.zeros(len(xy))]))
-    told = []
-    for one in defects(sheet):
+    names = []
+    for one in defects(Bonds.of(sheet)):
         x, y = np.linalg.solve(to_structure, one.centre[:2])
-        told.append(f"{one.name} at x = {x:.2f}, y = {y:.2f} Å")
-    return told
+        names.append(f"{one.name} at x = {x:.2f}, y = {y:.2f} Å")
+    return names
 
 
-def _readings(found: Segmentation) -> Table:
-    columns = ("x [Å]", "y [Å]", "likeliest", "probability", "or", "with probability", "information [nat]")
+def _readings(segmentation: Segmentation) -> Table:
+    columns = ("x [Å]", "y [Å]", "most likely", "probability", "alternative", "probability of it", "information [nat]")
     rows = []
-    for one in found.doubts:
+    for one in segmentation.doubts:
         (first, p), (second, q) = one.readings
         numbers = (f"{one.x:.2f}", f"{one.y:.2f}")
         rows.append([*numbers, first, f"{p:.2f}", second, f"{q:.2f}", f"{one.information:.3f}"])
-    caption = "Places that could be read in two ways, the most doubtful first."
+    caption = "Places that can be read in two ways, the most uncertain first."
     return Table("Places with two readings", columns, rows, caption)

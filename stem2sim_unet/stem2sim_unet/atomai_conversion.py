@@ -1,4 +1,4 @@
-"""Ensembles to and from AtomAI's files."""
+"""Conversion of ensembles from and to AtomAI's model files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
 from stem2sim_unet.atomai_files import AtomaiModel, read_atomai, write_atomai
-from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE
-from stem2sim_unet.card import CARD, Card
+from stem2sim_unet.calibration import calibrate_folder
+from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.ensemble import Ensemble
-from stem2sim_unet.examine import completed
+from stem2sim_unet.model_card import CARD, ModelCard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from stem2sim_unet.training import Training
 
 
-def from_atomai(model: Path, species: tuple[str, ...], training: Training | None, out: Path) -> Card:
-    """Read AtomAI's file into the folder of an ensemble.
+def from_atomai(model: Path, species: tuple[str, ...], training: Training | None, out: Path) -> ModelCard:
+    """Convert AtomAI's file to the folder of an ensemble.
 
     Args:
         model: file of one model or of an ensemble.
@@ -32,18 +32,20 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
         out: folder to write to.
 
     Raises:
-        BadInput: a file that does not read, an architecture that this plugin's own path does not compute, a number of
+        BadInput: a file that cannot be read, an architecture that this plugin's own path does not compute, a number of
             classes that does not fit, or a folder in use.
     """
     read = read_atomai(model)
     if not _plain(read):
-        raise BadInput(f"{model.name} is {read}; only plain U-Nets are imported, others run with compat = 'atomai'")
+        raise BadInput(
+            f"{model.name} is {read}; only plain U-Nets can be imported, use this one with compat = 'atomai'"
+        )
     if len(species) + 1 != read.classes:
         raise BadInput(
-            f"{model.name} has {read.classes} classes, background among them; --classes names {len(species)} species"
+            f"{model.name} has {read.classes} classes including the background; --classes lists {len(species)} species"
         )
     if (out / CARD).exists():
-        raise BadInput(f"{out} holds an ensemble already; choose another --out")
+        raise BadInput(f"{out} already holds an ensemble; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     for number, state in enumerate(read.members):
         weights = {k: v.float().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -53,7 +55,7 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
     if recipe and recipe.species != species:
         raise BadInput(f"--classes are {', '.join(species)}, the recipe's are {', '.join(recipe.species)}")
     material = recipe.sheet_of if recipe else None
-    card = Card(
+    card = ModelCard(
         classes=(*species, "background"),
         material=material.name if material else "",
         lattice_constant=material.lattice_constant if material else 2.46,
@@ -65,7 +67,7 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
         trained={"by": f"AtomAI, read from {model.name}"},
     )
     card.write(out)
-    return completed(out, recipe) if recipe else card
+    return calibrate_folder(out, recipe) if recipe else card
 
 
 def _plain(model: AtomaiModel) -> bool:
@@ -80,5 +82,5 @@ def to_atomai(folder: Path, model: Path) -> None:
     """
     ensemble = Ensemble(folder)
     card = ensemble.card
-    members = tuple({k: torch.from_numpy(np.array(v)) for k, v in one.items()} for one in ensemble.members)
+    members = tuple({k: torch.from_numpy(np.array(v)) for k, v in weights.items()} for weights in ensemble.members)
     write_atomai(model, AtomaiModel(len(card.classes), members, card.filters, card.depths))

@@ -1,4 +1,4 @@
-"""How large the activations of networks become: what 8-bit integers must span."""
+"""Ranges of the activations of networks, for inference in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def read_ranges(folder: Path, members: Sequence[str], expected: Mapping[str, int
         expected: layers and their channels.
 
     Returns:
-        None where the folder says nothing of them.
+        None where the folder has no such file.
 
     Raises:
-        BadInput: a file that does not read, or does not fit the networks.
+        BadInput: a file that cannot be read, or does not fit the networks.
     """
     file = folder / RANGES
     if not file.exists():
@@ -55,12 +55,14 @@ def read_ranges(folder: Path, members: Sequence[str], expected: Mapping[str, int
     try:
         stored = load_file(file)
     except (SafetensorError, OSError) as problem:
-        raise BadInput(f"{file} does not read as safetensors: {' '.join(str(problem).split())}") from None
+        raise BadInput(f"cannot read {file} as safetensors: {' '.join(str(problem).split())}") from None
     for member in members:
         for layer, channels in expected.items():
             values = stored.get(f"{member}/{layer}")
             if values is None or values.shape != (channels,) or not (np.isfinite(values) & (values > 0)).all():
-                raise BadInput(f"{file} does not fit the ensemble ({member}, {layer}); without it, nothing is rounded")
+                raise BadInput(
+                    f"{file} does not fit the ensemble ({member}, {layer}); delete it to compute without 8-bit rounding"
+                )
     return tuple({layer: stored[f"{member}/{layer}"] for layer in expected} for member in members)
 
 

@@ -1,4 +1,4 @@
-"""Random defective sheets: what there may be in a frame."""
+"""Random defective sheets of a material."""
 
 from __future__ import annotations
 
@@ -78,13 +78,15 @@ def _turned(recipe: Recipe, half_width: float, rng: np.random.Generator) -> Shee
     return Sheet(xy[inside], species[inside])
 
 
-def _joined(one: Sheet, other: Sheet, width: float, least: float, rng: np.random.Generator) -> Sheet:
+def _joined(left: Sheet, right: Sheet, width: float, least: float, rng: np.random.Generator) -> Sheet:
     """Two grains that meet along a line."""
     angle = rng.uniform(0, 2 * np.pi)
     normal = np.array([np.cos(angle), np.sin(angle)])
     at = rng.uniform(-width / 3, width / 3)
-    here, there = one.xy @ normal < at, other.xy @ normal >= at
-    sheet = Sheet(np.vstack([one.xy[here], other.xy[there]]), np.concatenate([one.species[here], other.species[there]]))
+    here, there = left.xy @ normal < at, right.xy @ normal >= at
+    sheet = Sheet(
+        np.vstack([left.xy[here], right.xy[there]]), np.concatenate([left.species[here], right.species[there]])
+    )
     clashes = cKDTree(sheet.xy).query_pairs(least, output_type="ndarray")
     sheet.drop(np.unique(clashes[:, 1]))
     return sheet

@@ -1,0 +1,155 @@
+"""Commands about what is installed, and about configs for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stem2sim.cli.console import console, print_json, print_table
+from stem2sim.cli.flags import BuilderFlag, EngineFlag, Flags, Json, SegmenterFlag, Set, SimulatorFlag, Verbose
+from stem2sim.errors import FAILED, BadInput
+
+if TYPE_CHECKING:
+    from stem2sim.stages import Check
+
+
+def doctor(
+    input: Annotated[
+        Path | None, typer.Argument(help="A config, a run folder or a structure; default: the default config.")
+    ] = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    elements: Annotated[str | None, typer.Option(help="Elements to check for, such as C,H,Si.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check what a config needs: what is installed, what is missing, and the command that fixes it."""
+    with console(verbose):
+        flags = Flags(input or Path("image.npy"), simulators=simulator, engine=engine, assignments=assignments)
+        checks = _checks(flags, None if input is None else input, elements)
+    if json:
+        print_json([vars(one) for one in checks])
+    else:
+        marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "missing": ("missing", "red")}
+        rows = [(marks[one.state], one.what, one.found, one.fix) for one in checks]
+        print_table(("", "what", "found", "how to fix it"), rows)
+    if any(one.state == "missing" for one in checks):
+        raise typer.Exit(FAILED)
+
+
+def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Check]:
+    from stem2sim.config.config import Changes, parse
+    from stem2sim.run.doctor import checks_of, elements_of, machine
+    from stem2sim.run.run import Run
+    from stem2sim.stages import Check
+    from stem2sim.structure import ELEMENTS
+
+    if input is not None and not input.exists():
+        raise BadInput(f"no file or folder at {input}")
+    folder = input if input is not None and input.is_dir() else None
+    try:
+        if input is None:
+            sections = {"image": {"path": "image.npy"}, **flags.sections}
+            config = parse(None, Changes(sections, flags.engine, flags.assignments or ()))
+        else:
+            config = flags.config("simulate")
+    except BadInput as problem:
+        return [*machine(Path("runs")), Check("config", "missing", str(problem))]
+    run = Run(folder) if folder is not None else None
+    names = [e.strip() for e in elements.split(",")] if elements else elements_of(config, run)
+    unknown = [name for name in names if name not in ELEMENTS]
+    if unknown:
+        raise BadInput(f"no element '{unknown[0]}'; write symbols, such as C,H,Si")
+    return list(checks_of(config, names, folder or Path("runs")))
+
+
+def plugins(json: Json = False) -> None:
+    """List what is installed: stages, their distributions, and what is broken and why."""
+    from stem2sim.registry import installed
+
+    registry = installed()
+    if json:
+        stages = [
+            {"name": o.stage.name, "kind": o.kind, "distribution": o.distribution, "version": o.version,
+             "summary": o.summary}
+            for o in registry.offers
+        ]  # fmt: skip
+        broken = [vars(b) for b in registry.broken]
+        print_json({"stages": stages, "broken": broken})
+        return
+    from rich.console import Console
+
+    order = ("segmenter", "builder", "simulator")
+    rows = [
+        (offer.stage.name, offer.kind, f"{offer.distribution} {offer.version}", offer.summary)
+        for offer in sorted(registry.offers, key=lambda o: (order.index(o.kind), o.stage.name))
+    ]
+    print_table(("name", "kind", "distribution", "what it does"), rows)
+    for one in registry.broken:
+        Console().print(f"broken: {one}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json: Json = False) -> None:
+    """Explain one stage: every option with type, default and unit."""
+    from stem2sim.config.explain import options
+    from stem2sim.errors import nearest
+    from stem2sim.registry import installed
+
+    offers = [offer for offer in installed().offers if offer.stage.name == name]
+    if not offers:
+        names = sorted({offer.stage.name for offer in installed().offers})
+        broken = "".join(f"; {one}" for one in installed().broken)
+        raise BadInput(f"no stage named '{name}'; installed: {', '.join(names)}{nearest(name, names)}{broken}")
+    if json:
+        print_json(
+            [{"name": name, "kind": o.kind, "summary": o.summary, "options": [vars(p) for p in options(o.stage)]}
+             for o in offers]
+        )  # fmt: skip
+        return
+    from rich.console import Console
+
+    for offer in offers:
+        title = f"{name}: {offer.kind} of {offer.distribution} {offer.version}"
+        Console().print(title, style="bold", highlight=False)
+        Console().print(offer.summary, highlight=False)
+        rows = [(o.name, o.type, o.default, o.unit, o.description) for o in options(offer.stage)]
+        if rows:
+            print_table(("option", "type", "default", "unit", "what it is"), rows)
+        else:
+            typer.echo("no options")
+
+
+def init(
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    image: Annotated[str, typer.Option(help="Path of the image to put into the config.")] = "image.npy",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+) -> None:
+    """Write a commented config for the chosen plugins."""
+    from stem2sim.config.explain import commented_toml
+
+    text = commented_toml(image, segmenter, builder, simulator, engine)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.exists():
+        raise BadInput(f"{out} is there already; choose another --out")
+    from stem2sim.files import write_text
+
+    write_text(out, text)
+    typer.echo(out)
+
+
+def schema() -> None:
+    """Print the JSON schema of configs for the plugins installed here."""
+    from stem2sim.config.schema import schema as config_schema
+
+    print_json(config_schema())
+
+
+COMMANDS = (doctor, plugins, explain, init, schema)

@@ -1,0 +1,218 @@
+"""Commands that run the pipeline, or parts of it."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stem2sim.cli.console import console, print_json
+from stem2sim.cli.flags import (
+    Allow,
+    BuilderFlag,
+    EngineFlag,
+    Flags,
+    Folder,
+    Force,
+    Input,
+    Json,
+    Out,
+    PrepareOnly,
+    SegmenterFlag,
+    Set,
+    SimulatorFlag,
+    Verb,
+    Verbose,
+    WallLimit,
+)
+
+if TYPE_CHECKING:
+    from stem2sim.run.outcome import Outcome
+
+
+def run(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    force: Force = False,
+    allow: Allow = None,
+    wall_limit: WallLimit = None,
+    prepare_only: PrepareOnly = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the whole pipeline: image to report. Finished steps are skipped, interrupted ones resume."""
+    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force)
+    with console(verbose):
+        outcome = _run(flags, "run", wall_limit, prepare_only)
+    _print(outcome, json)
+
+
+def segment(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    assignments: Set = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the atoms of an image."""
+    flags = Flags(input, out, segmenter, assignments=assignments, force=force)
+    with console(verbose):
+        outcome = _run(flags, "segment")
+    _print(outcome, json)
+
+
+def build(
+    input: Input,
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    builder: BuilderFlag = None,
+    assignments: Set = None,
+    force: Force = False,
+    allow: Allow = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build structures from an image or an atoms table."""
+    flags = Flags(input, out, segmenter, builder, assignments=assignments, allow=allow, force=force)
+    with console(verbose):
+        outcome = _run(flags, "build")
+    _print(outcome, json)
+
+
+def simulate(
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    out: Out = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    allow: Allow = None,
+    wall_limit: WallLimit = None,
+    prepare_only: PrepareOnly = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Simulate the structures of a run folder, a config or a structure file. Interrupted simulations resume."""
+    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
+    with console(verbose):
+        outcome = _run(flags, "simulate", wall_limit, prepare_only)
+    _print(outcome, json)
+
+
+def collect(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
+    """Collect partial or final results of simulations that run elsewhere, and write the report."""
+    from stem2sim.report.report import write_report
+    from stem2sim.run.pipeline import collect
+
+    with console(verbose):
+        outcome = collect(folder, write_report)
+    _print(outcome, json)
+
+
+def track(
+    input: Annotated[Path, typer.Argument(help="A stack of images, or a config (.toml) or run folder with one.")],
+    out: Out = None,
+    segmenter: SegmenterFlag = None,
+    assignments: Set = None,
+    reach: Annotated[float, typer.Option(help="Largest move of an atom between frames, drift removed [Å].")] = 0.7,
+    gap: Annotated[int, typer.Option(help="Consecutive frames in which an atom may be missed.")] = 2,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the atoms of every frame of a movie, and track them. Finished frames are skipped."""
+    from stem2sim.run import movie
+
+    with console(verbose):
+        flags = Flags(input, out, segmenter, assignments=assignments, force=force)
+        outcome = movie.follow(*flags.config_in("segment"), reach, gap)
+    print_json(outcome.summary()) if json else typer.echo(outcome.folder)
+
+
+def step(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(help="Name of the step, such as 02-aimd.")],
+    wall_limit: WallLimit = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run one step of a run folder; what it builds on must be done."""
+    from stem2sim.engines.deadline import time_limit
+    from stem2sim.report.report import write_report
+    from stem2sim.run.names import REPORT
+    from stem2sim.run.pipeline import run_step
+    from stem2sim.run.run import Run
+
+    with console(verbose), time_limit(wall_limit):
+        files = [write_report(Run(folder))] if name == REPORT else run_step(folder, name)
+    print_json({"step": name, "files": [str(file) for file in files]}) if json else typer.echo(files[0])
+
+
+def _run(flags: Flags, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
+    from stem2sim.engines.deadline import time_limit
+    from stem2sim.run.pipeline import run
+
+    with time_limit(wall_limit):
+        config, target = flags.config_in(verb)
+        if verb != "run":
+            return run(config, target, verb, None, prepare_only)
+        from stem2sim.report.report import write_report  # draws with matplotlib: half a second to import
+
+        return run(config, target, "simulate", write_report, prepare_only)
+
+
+def _print(outcome: Outcome, json: bool) -> None:
+    if json:
+        print_json(_summary(outcome))
+    else:
+        typer.echo(outcome.report or outcome.folder)
+
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    from stem2sim.geometry.defects import defects
+
+    found = outcome.segmentation
+    return {
+        "folder": str(outcome.folder),
+        "steps": outcome.steps,
+        "atoms": found.atoms.counts() if found else {},
+        "lattice": found.lattice.model_dump() if found and found.lattice else None,
+        "warnings": outcome.warnings,
+        "structures": [
+            {
+                "path": str(path),
+                "label": structure.label,
+                "formula": structure.atoms.get_chemical_formula("hill"),
+                "defects": [vars(one) for one in defects(structure.bonds)],
+                "findings": structure.findings,
+                "checks": [check.model_dump(mode="json") for check in structure.checks],
+            }
+            for path, structure in outcome.structures
+        ],
+        "results": [
+            {
+                "path": str(path),
+                "label": result.label,
+                "energy_eV": result.energy,
+                "largest_force_eV_per_A": result.largest_force,
+                "converged": result.converged,
+                "reason": result.reason,
+                "warnings": result.warnings,
+                "defects": [vars(one) for one in defects(result.structure.bonds)],
+                **row.summary(),
+            }
+            for (path, result), row in zip(outcome.results, outcome.rows, strict=True)
+        ],
+        "waiting": outcome.waiting,
+        "report": str(outcome.report) if outcome.report else None,
+    }
+
+
+COMMANDS = (run, segment, build, simulate, collect, track)

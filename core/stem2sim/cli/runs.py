@@ -1,0 +1,183 @@
+"""Commands that read run folders: comparisons, exports, citations, costs, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stem2sim.cli.console import console, print_json, print_table
+from stem2sim.cli.flags import Allow, EngineFlag, Flags, Folder, Json, Out, Set, SimulatorFlag, Verbose
+from stem2sim.errors import BadInput
+
+if TYPE_CHECKING:
+    from stem2sim.analysis.comparison import Row
+    from stem2sim.simulation import SimulationResult
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders.")], json: Json = False, verbose: Verbose = False
+) -> None:
+    """Compare the results of several runs: bonds, rings, energies, time, versions."""
+    from stem2sim.analysis.comparison import compared, table
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        numbers: list[tuple[Row, SimulationResult]] = []
+        names: list[str] = []
+        for folder in folders:
+            numbers += Run(folder).rows()
+            names += [folder.name] * (len(numbers) - len(names))
+        rows = list(zip(names, compared(numbers), strict=True))
+    if json:
+        print_json(
+            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in rows]
+        )
+        return
+    columns, cells = table([row for _, row in rows])
+    print_table(("run", *columns), [(name, *line) for (name, _), line in zip(rows, cells, strict=True)], wide=True)
+
+
+def estimate(
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    out: Out = None,
+    simulator: SimulatorFlag = None,
+    engine: EngineFlag = None,
+    assignments: Set = None,
+    allow: Allow = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Estimate the cost of each simulation: time per step and memory, measured on parts of the structure."""
+    from stem2sim.run import pipeline
+    from stem2sim.run.costs import costs
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
+        config, target = flags.config_in("simulate")
+        if input.is_dir():  # a run is only looked at
+            run = Run(input)
+            structures = [(run.folder / name, structure) for name, structure in run.structures.items()]
+        else:
+            structures = pipeline.run(config, target, "build").structures
+        found = costs(config, structures)
+    if json:
+        print_json([one.summary() for one in found])
+    else:
+        for one in found:
+            typer.echo(one.describe())
+
+
+def agreement(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
+    """Compare the structures of a run with its image: correlation, and the atoms that the image does not confirm."""
+    from stem2sim.report.compare_back import describe
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        run = Run(folder)
+        if run.image is None:
+            raise BadInput(run.image_problem or f"{folder} has no image: it started from a table or a structure")
+        agreements = run.agreements
+    if json:
+        print_json({k: {"problem": one} if isinstance(one, str) else one.summary() for k, one in agreements.items()})
+        return
+    for name, one in agreements.items():
+        if isinstance(one, str):
+            typer.echo(f"{name}: {one}")
+            continue
+        typer.echo(f"{name}: {describe(one)}")
+        for verdict in one.unexplained():
+            typer.echo(f"  {verdict.describe()}")
+
+
+def export(
+    input: Annotated[Path, typer.Argument(help="A run folder, or a structure file that ASE reads.")],
+    file: Annotated[
+        Path, typer.Argument(help="File to write: POSCAR, a name in .vasp, .gen, .cif, .extxyz; .zip for a whole run.")
+    ],
+    verbose: Verbose = False,
+) -> None:
+    """Write a structure for another program, or a run as an archive."""
+    from stem2sim.records.export import export as export_structure
+    from stem2sim.records.export import format_of
+    from stem2sim.run.run import Run
+    from stem2sim.structure import Structure
+
+    with console(verbose):
+        whole = file.suffix.lower() == ".zip"
+        if not whole:
+            format_of(file)
+        if file.exists():
+            raise BadInput(f"{file} is there already; choose another name")
+        if whole:
+            from stem2sim.records.archive import archive
+
+            typer.echo(f"{archive(Run(input), file)} files", err=True)
+            typer.echo(file)
+            return
+        if input.is_dir():
+            structures = Run(input).structures
+            if len(structures) != 1:
+                names = ", ".join(structures) or "none"
+                raise BadInput(f"{input} has {len(structures)} structures ({names}); give the file of one of them")
+            (structure,) = structures.values()
+        else:
+            structure = Structure.read(input)
+        for lost in export_structure(structure, file):
+            typer.echo(f"warning: {lost}", err=True)
+    typer.echo(file)
+
+
+def cite(folder: Folder, verbose: Verbose = False) -> None:
+    """Print BibTeX of everything that ran."""
+    from stem2sim.records.citations import cited
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        entries = cited(Run(folder))
+    typer.echo("\n\n".join(entries.values()))
+
+
+def diff(
+    first: Folder,
+    second: Annotated[Path, typer.Argument(help="Another run folder.")],
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the differences between two runs: options, versions, results."""
+    from stem2sim.records.diff import differences
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        found = differences(Run(first), Run(second))
+    if json:
+        print_json([vars(one) for one in found])
+        return
+    if not found:
+        typer.echo("no difference")
+        return
+    cells = [(one.kind, one.what, *map(_cell, (one.first, one.second))) for one in found]
+    print_table(("", "what", str(first), str(second)), cells)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
+    """Write the report of a run folder again."""
+    from stem2sim.report.report import write_report
+    from stem2sim.run.names import REPORT
+    from stem2sim.run.run import Run
+
+    with console(verbose):
+        run = Run(folder)
+        with run.state.locked():
+            run.state.forget(REPORT)
+            written = write_report(run)
+    print_json({"report": str(written)}) if json else typer.echo(written)
+
+
+COMMANDS = (compare, agreement, estimate, export, cite, diff, report)

@@ -1,0 +1,107 @@
+"""Configs as trees of tables: read from TOML, paths resolved, single options set."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from stem2sim.errors import BadInput
+from stem2sim.imaging.readers import ImageSource
+from stem2sim.options import resolve_paths, resolve_stage_paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}
+"""Section -> kind of the stages in it."""
+
+
+def tree_of(text: str, file: Path) -> dict[str, Any]:
+    """Return the tree of a config's text.
+
+    Args:
+        text: TOML.
+        file: where it comes from, for messages.
+
+    Raises:
+        BadInput: not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise BadInput(f"{file.name} is not valid TOML: {problem}") from problem
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a config file; relative paths in it count from its own folder.
+
+    Raises:
+        BadInput: missing file, or not TOML.
+    """
+    if not file.is_file():
+        raise BadInput(f"no config file at {file}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise BadInput(f"{file.name} is not valid TOML: {problem}") from problem
+    tree = tree_of(text, file)
+    count_paths_from(file.parent, tree)
+    return tree
+
+
+def count_paths_from(folder: Path, tree: dict[str, Any]) -> None:
+    """Make the relative paths of a config absolute, in place; which options are paths, their types say.
+
+    Raises:
+        BadInput: a text that cannot be a path.
+    """
+    try:
+        if isinstance(tree.get("structure"), str):
+            tree["structure"] = str((folder / tree["structure"]).resolve())
+        if isinstance(tree.get("image"), dict):
+            resolve_paths(ImageSource, tree["image"], folder)
+        for section, kind in SECTIONS.items():
+            given = tree.get(section)
+            for table in given if isinstance(given, list) else [given]:
+                resolve_stage_paths(kind, table, folder)
+    except (OSError, ValueError) as problem:
+        raise BadInput(f"a path in the config cannot be one: {problem}") from problem
+
+
+def set_option(tree: dict[str, Any], assignment: str) -> None:
+    """Apply one `dotted.key=value` to a config tree; the value is TOML, or text where it is not.
+
+    Raises:
+        BadInput: no '=', or a list index that is not there.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set takes dotted.key=value, got '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    here: Any = tree
+    for depth, step in enumerate(parents):
+        here = _inside(here, step, parents[: depth + 1])
+    if isinstance(here, list):
+        here[_index(here, last, [*parents, last])] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise BadInput(f"--set {key.strip()}: '{'.'.join(parents)}' is a value, not a section")
+
+
+def _inside(here: Any, step: str, place: list[str]) -> Any:
+    if isinstance(here, list):
+        return here[_index(here, step, place)]
+    if isinstance(here, dict):
+        return here.setdefault(step, {})
+    raise BadInput(f"--set {'.'.join(place)}: '{'.'.join(place[:-1])}' is a value, not a section")
+
+
+def _index(here: list[Any], step: str, place: list[str]) -> int:
+    if not step.isdigit() or int(step) >= len(here):
+        raise BadInput(f"--set {'.'.join(place)}: there are {len(here)} of these, numbered from 0")
+    return int(step)

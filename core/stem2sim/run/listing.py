@@ -1,0 +1,47 @@
+"""Which files of a run folder belong to the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stem2sim.run.names import (
+    CONFIG,
+    CONTINUED,
+    DATABASE,
+    FIGURES,
+    LICENSED,
+    LOG,
+    MARKDOWN,
+    REPORT,
+    SESSIONS,
+    STATE,
+    analysis_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from stem2sim.simulation import SimulationResult
+
+
+def files_of(folder: Path, steps: Iterable[Path], results: Mapping[Path, SimulationResult]) -> set[Path]:
+    """Return every file of a run as it stands, those of simulations included; none left from earlier configs.
+
+    Args:
+        folder: of the run.
+        steps: files that its finished steps left.
+        results: of its simulations, by their `result*.json`.
+    """
+    needed = {file.parent / str(result.trajectory) for file, result in results.items()}
+    needed |= {analysis_of(file) for file in results}
+    found = set(steps)
+    for workdir in {file.parent for file in results}:
+        there = {file for file in workdir.rglob("*") if file.is_file() and not file.name.startswith(".")}
+        other = {file for file in there if file.name.startswith("result") or file.suffix in CONTINUED}
+        other -= {file for file in there if file.name.startswith("multislice")}
+        other |= {file for file in there if file.name in LICENSED}
+        found |= (there - other) | (there & needed)
+    top = [folder / name for name in (CONFIG, LOG, STATE, SESSIONS, REPORT, MARKDOWN, DATABASE)]
+    top += (folder / FIGURES).glob("*.png")
+    return found | {file for file in top if file.is_file()}

@@ -1,0 +1,122 @@
+"""Which steps a run has: from its config, and from what is done, because builders and simulators may yield variants."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from stem2sim.errors import BadInput, nearest
+from stem2sim.files import fingerprint
+from stem2sim.run.names import StepName
+from stem2sim.run.step import Branch, Step, inputs_of, variants_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from stem2sim.run.names import Kind
+    from stem2sim.run.run import Run
+    from stem2sim.stages import Stage
+
+
+def steps(run: Run, last: Kind = "simulate", as_recorded: bool = False) -> Iterator[Step]:
+    """Yield the steps of a run in the order they run in.
+
+    What a step leaves decides which ones follow: execute it before you ask for the next. A variant whose step is not
+    done is not followed, and nothing comes after a simulation of which anything is missing.
+
+    Args:
+        run: with its config.
+        last: kind of the last steps: what follows is not even looked at.
+        as_recorded: take what was done up to the structures as it is, whatever the image, the config and the versions
+            of plugins are now: for work that is prepared on one machine and done on another.
+
+    Raises:
+        BadInput: a file of a finished step is damaged.
+    """
+    return _Plan(run, as_recorded).steps(last)
+
+
+def step_of(run: Run, name: str) -> Step:
+    """Return the step of that name; what it builds on must be done, and is taken as it is recorded.
+
+    Raises:
+        BadInput: no such step, or one that waits for another.
+    """
+    known, waiting = [], []
+    for step in steps(run, as_recorded=True):
+        known.append(str(step.name))
+        if known[-1] == name:
+            return step
+        if step.files is None:
+            waiting.append(known[-1])
+    ahead = f"; more follow once {', '.join(waiting)} is done" if waiting else ""
+    raise BadInput(f"no step '{name}' to run in {run.folder}; steps: {', '.join(known)}{nearest(name, known)}{ahead}")
+
+
+class _Plan:
+    """The steps of one run, worked out one after the other."""
+
+    def __init__(self, run: Run, as_recorded: bool) -> None:
+        self._run, self._as_recorded = run, as_recorded
+
+    def steps(self, last: Kind) -> Iterator[Step]:
+        config = self._run.config
+        branches = yield from self._start()
+        if last == "segment":
+            return
+        for number, builder in enumerate(config.build, start=1):
+            branches, _ = yield from self._each(StepName("build", number, builder.name), builder, branches)
+        if config.segment is not None and not config.build:
+            return
+        branches, _ = yield from self._each(StepName("structure"), None, branches)
+        if last == "structure":
+            return
+        for number, simulator in enumerate(config.simulate, start=1):
+            name = StepName("simulate", number, simulator.name)
+            branches, complete = yield from self._each(name, simulator, branches)
+            if not complete:  # what follows starts from the ends of all of them
+                return
+
+    def _start(self) -> Generator[Step, None, list[Branch]]:
+        config = self._run.config
+        if config.segment is None:
+            assert config.structure is not None  # read_config: a config without a segmenter starts from a structure
+            given = "" if self._as_recorded else sha256(config.structure.read_bytes()).hexdigest()
+            return [Branch("", fingerprint("structure", given), config.structure)]
+        inputs = self._run.state.inputs("segment") if self._as_recorded else ""
+        if not inputs:
+            image = self._run.image if config.segment.needs_image else None
+            inputs = inputs_of(config.segment, image.fingerprint() if image else "")
+        step = Step(self._run, StepName("segment"), Branch("", ""), inputs, config.segment)
+        yield step
+        return [] if step.files is None else [Branch("", step.inputs, None, str(step.name))]
+
+    def _each(
+        self, name: StepName, stage: Stage | None, branches: list[Branch]
+    ) -> Generator[Step, None, tuple[list[Branch], bool]]:
+        """Yield the step of one stage for each variant; return the variants that go on, and whether all do."""
+        grown = []
+        complete = True
+        for branch in branches:
+            own = StepName(name.kind, name.number, name.stage, branch.label)
+            inputs = self._run.state.inputs(str(own)) if self._as_recorded and name.kind != "simulate" else ""
+            if not inputs:
+                allow = self._run.config.allow
+                inputs = inputs_of(stage, branch.inputs) if stage else fingerprint("cell", branch.inputs, *allow)
+            step = Step(self._run, own, branch, inputs, stage)
+            yield step
+            if step.files is None:
+                complete = False
+            else:
+                grown += variants_of(step, *self._structures(step, step.files))
+        return grown, complete
+
+    def _structures(self, step: Step, files: list[Path]) -> tuple[list[str], list[Path]]:
+        """Labels and files of the structures that a finished step left."""
+        contents = self._run.contents
+        if step.name.kind == "simulate":
+            records = [file for file in files if file.suffix == ".json"]
+            labels = [contents.result(file).label for file in records]
+            return labels, [file.with_suffix(".extxyz") for file in records]
+        return [contents.structure(file).label for file in files] if len(files) > 1 else [""], files
