@@ -1,4 +1,4 @@
-"""Whether VASP did what it was asked, and whether the outcome is converged: judged here, not by VASP."""
+"""Whether VASP computed what was requested, and whether it is converged: judged here, not by VASP."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from stem2sim_vasp.outputs import Part
     from stem2sim_vasp.request import Request
 
-HELD = 1e-6
-"""[Å] that a held component may seem to move: the digits of vasprun.xml."""
+FIXED = 1e-6
+"""[Å] that a fixed component may seem to move: the digits of vasprun.xml."""
 
 
-def electrons(found: Sequence[Part]) -> list[int]:
+def unconverged_steps(parts: Sequence[Part]) -> list[int]:
     """Return the steps, counted over all parts, whose electrons are not converged."""
     out, before = [], 0
-    for part in found:
+    for part in parts:
         out += [before + k for k in part.unconverged()]
         before += len(part.steps)
     return out
 
 
 def largest_force(request: Request, step: Ionic) -> float:
-    """Return the largest force on an atom, held components left out [eV/Å]."""
+    """Return the largest force on an atom, without fixed components [eV/Å]."""
     if step.forces is None:
         return float("nan")
     free = ~fixed_components(request.atoms)
@@ -43,12 +43,12 @@ def largest_force(request: Request, step: Ionic) -> float:
 
 
 def relaxed(request: Request, steps: Sequence[Ionic], reached: bool) -> bool:
-    """Return whether a relaxation came to what EDIFFG asks.
+    """Return whether a relaxation reached EDIFFG.
 
     Args:
         request: with EDIFFG: negative for the largest force [eV/Å], positive for the change of the energy [eV].
         steps: in order.
-        reached: whether VASP says so; of a cell that relaxes it alone knows the stress it accepts.
+        reached: whether VASP states it; for a cell that relaxes only VASP knows the stress it accepts.
     """
     if not steps:
         return False
@@ -59,46 +59,44 @@ def relaxed(request: Request, steps: Sequence[Ionic], reached: bool) -> bool:
     return small and (reached or request.tags["ISIF"] not in range(3, 8))
 
 
-def echoed(request: Request, part: Part) -> list[str]:
-    """Return what of the INCAR VASP took otherwise than it was asked."""
-    asked = {tag: value for tag, value in request.tags.items() if tag not in ("SYSTEM", "NSW")}
+def echo_warnings(request: Request, part: Part) -> list[str]:
+    """Return a warning of the tags that VASP read otherwise than they were requested."""
+    requested = {tag: value for tag, value in request.tags.items() if tag not in ("SYSTEM", "NSW")}
     wrong = []
-    for tag, value in asked.items():
+    for tag, value in requested.items():
         there = part.incar.get(tag)
         there = part.parameters.get({"ENCUT": "ENMAX"}.get(tag, tag)) if there is None else there
         if there is None:
             if tag in PHYSICS and part.incar:
-                wrong.append(f"{tag} was asked and is not in VASP's echo")
+                wrong.append(f"{tag} was requested, but is not among the tags that VASP lists")
         elif not same(value, there):
-            wrong.append(f"{tag} was asked as {value}, VASP took {there}")
+            wrong.append(f"{tag} = {value} was requested, VASP used {there}")
     return [f"INCAR: {'; '.join(wrong)}"] if wrong else []
 
 
-def check_atoms(request: Request, found: Sequence[Part]) -> None:
+def check_atoms(request: Request, parts: Sequence[Part]) -> None:
     """Raise StageFailed where VASP computed other atoms than those of the structure."""
-    for part in found:
+    for part in parts:
         if part.elements and part.elements != request.atoms.get_chemical_symbols():
             raise StageFailed(
                 f"{part.folder.name}: VASP took the atoms for {' '.join(dict.fromkeys(part.elements))}, but the POSCAR "
-                f"has {' '.join(request.species)}: with a POTCAR in another order its numbers belong to other atoms"
+                f"has {' '.join(request.species)}: the POTCAR is in another order, and its numbers are of other atoms"
             )
 
 
-def check_held(request: Request, positions: Sequence[NDArray[np.float64]]) -> None:
-    """Raise StageFailed where what is held has moved by more than `HELD`."""
+def check_fixed(request: Request, positions: Sequence[NDArray[np.float64]]) -> None:
+    """Raise StageFailed where a fixed component has moved by more than `FIXED`."""
     flags = fixed_components(request.atoms)
     if not flags.any() or not positions:
         return
     start, inverse = request.atoms.positions, np.linalg.inv(np.asarray(request.atoms.cell))
     along = ((positions[-1] - start) @ inverse) * request.atoms.cell.lengths()
     moved = np.abs(along) * flags
-    if moved.max() > HELD:
+    if moved.max() > FIXED:
         atom = int(request.order[moved.max(axis=1).argmax()])
-        raise StageFailed(f"atom {atom} is held in place, but VASP moved it by {moved.max():.2g} Å")
+        raise StageFailed(f"atom {atom} is fixed, but VASP moved it by {moved.max():.2g} Å")
 
 
-def electrons_told(unconverged: Sequence[int], total: int) -> str:
-    """Return in words which steps are not converged; '' where all are."""
-    if not unconverged:
-        return ""
+def describe_unconverged(unconverged: Sequence[int], total: int) -> str:
+    """Return in words which steps are not converged."""
     return f"electrons not converged in {len(unconverged)} of {total} steps ({ranges(unconverged)}): NELM was reached"

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from stem2sim.engines.diagnosis import diagnose, known_failure, read_output
-from stem2sim_vasp.outputs import SAID
+from stem2sim_vasp.outputs import STDOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,20 +39,20 @@ REFUSAL = "I REFUSE TO CONTINUE"
 
 def printed_warnings(folder: Path) -> list[str]:
     """Return the warnings that VASP printed in a folder."""
-    output = read_output(folder / SAID)
+    output = read_output(folder / STDOUT)
     return [f"VASP printed: {words}" for words in WARNINGS if words in output]
 
 
 def is_known(folder: Path) -> bool:
     """Return whether VASP printed one of the known failures in a folder."""
-    output = read_output(folder / SAID)
+    output = read_output(folder / STDOUT)
     return REFUSAL in output or any(words in output for words in FAILURES if words not in WARNINGS)
 
 
 def failure(folder: Path, status: int | None) -> str:
     """Return in one line why VASP ended, from what it printed in `folder` and from its exit status."""
     resume = "the same command resumes from its last step"
-    return diagnose("VASP", folder / SAID, status, (_refusal, _known), after_signal=resume)
+    return diagnose("VASP", folder / STDOUT, status, (_refusal, _known), after_signal=resume)
 
 
 def _refusal(output: str) -> str | None:

@@ -1,15 +1,15 @@
-"""The folder contract: what a calculation is, here and on another machine, and how it goes on after a part.
+"""The folder contract: what a calculation is, here and on another machine, and how it continues after a part.
 
-    INCAR KPOINTS POSCAR POTCAR   what VASP is asked now; the rest of the folder is what it answers
+    INCAR KPOINTS POSCAR POTCAR   the present input of VASP; the rest of the folder is its output
     vasp.begin                    the steps that were done before
-    parts/001, parts/002, ...     what earlier launches were asked and answered
+    parts/001, parts/002, ...     input and output of earlier launches
     parts/001/next, next.steps    the POSCAR that the next part began with, and the steps that were done by then
-    replaced-001, ...             calculations with other inputs, which this one took the place of
+    replaced-001, ...             calculations with other inputs, which this one replaced
 
-run-vasp.sh keeps to the same, so that either goes on with what the other left.
+run-vasp.sh follows the same contract, so that either resumes what the other left.
 
-A part that was cut off is put away whole. CONTCAR becomes the next POSCAR byte for byte, because the velocities and
-the predictor-corrector block behind its positions are what dynamics go on from, and NSW is what is left of the steps.
+An interrupted part is put away whole. CONTCAR becomes the next POSCAR byte for byte, because dynamics continues from
+the velocities and the predictor-corrector block behind its positions, and NSW is the number of steps that are left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stem2sim.files import write_atomically, write_text
 from stem2sim_vasp.incar import read as read_tags
 from stem2sim_vasp.incar import with_value
 from stem2sim_vasp.outcar import OUTCAR, XDATCAR
-from stem2sim_vasp.outputs import CONTCAR, OSZICAR, SAID, Part, end_to_end, read
+from stem2sim_vasp.outputs import CONTCAR, OSZICAR, STDOUT, Part, end_to_end, read
 from stem2sim_vasp.vasprun import VASPRUN
 
 if TYPE_CHECKING:
@@ -39,17 +39,19 @@ if TYPE_CHECKING:
 
 INCAR, KPOINTS, POSCAR, STOPCAR = "INCAR", "KPOINTS", "POSCAR", "STOPCAR"
 PARTS, REPLACED, KEPT = "parts", "replaced", "CONTCAR.kept"
-"""KEPT: the last CONTCAR that was seen whole; VASP writes it anew in every step, and may be killed while it does."""
+"""KEPT: the last complete CONTCAR; VASP rewrites it in every step, and may be killed while it does."""
 
 BEGIN, NEXT, NEXT_STEPS, RAN = "vasp.begin", "next", "next.steps", "INCAR.ran"
 """RAN: the INCAR of the present part, where that was corrected for the next one."""
 
-ASKED = (INCAR, KPOINTS, POSCAR, BEGIN)
-ANSWERED = (VASPRUN, OSZICAR, XDATCAR, SAID, CONTCAR, KEPT, OUTCAR)
+STARTED = "vasp.checkpoint"
+"""There once VASP has written anything: from then on, other inputs are refused."""
+
+INPUTS = (INCAR, KPOINTS, POSCAR, BEGIN)
+OUTPUTS = (VASPRUN, OSZICAR, XDATCAR, STDOUT, CONTCAR, KEPT, OUTCAR)
 """OUTCAR last: as long as it is there, there is something to put away."""
 
-
-LEFT = (
+OTHER_OUTPUTS = (
     "CHG",
     "CHGCAR",
     "WAVECAR",
@@ -64,30 +66,30 @@ LEFT = (
     "vasp.status",
     "CONTCAR.new",
 )
-"""Other files of VASP's, which a fresh start must not find."""
+"""Other files of VASP, which a fresh start must not find."""
 
 
-def answered(folder: Path) -> bool:
+def has_output(folder: Path) -> bool:
     """Return whether VASP has left anything here."""
-    return any((folder / name).is_file() for name in (OUTCAR, VASPRUN, OSZICAR)) or bool(earlier(folder))
+    return any((folder / name).is_file() for name in (OUTCAR, VASPRUN, OSZICAR)) or bool(earlier_parts(folder))
 
 
-def earlier(folder: Path) -> list[Path]:
+def earlier_parts(folder: Path) -> list[Path]:
     """Return the folders of the parts that were put away, in order."""
-    found = (folder / PARTS).glob("[0-9]*")
-    return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
+    folders = (folder / PARTS).glob("[0-9]*")
+    return sorted((path for path in folders if path.name.isdigit()), key=lambda path: int(path.name))
 
 
-def present(folder: Path) -> bool:
-    """Return whether the present part has an answer, which is not one that was put away just before a cut."""
+def has_present_part(folder: Path) -> bool:
+    """Return whether the present part has output, and not that of a part put away just before an interruption."""
     if not any((folder / name).is_file() for name in (OUTCAR, VASPRUN, OSZICAR)):
         return False
-    last = earlier(folder)
+    last = earlier_parts(folder)
     return not (last and _put_away_already(folder, last[-1]))
 
 
 def _put_away_already(folder: Path, part: Path) -> bool:
-    """Whether a part has the answers that are still here: the script or we were cut off in between."""
+    """Whether a part has the output that is still here: the script or this program was interrupted in between."""
     return any((folder / name).is_file() for name in (OSZICAR, OUTCAR)) and all(
         (part / name).is_file() and filecmp.cmp(folder / name, part / name, shallow=False)
         for name in (OSZICAR, OUTCAR)
@@ -97,59 +99,59 @@ def _put_away_already(folder: Path, part: Path) -> bool:
 
 def parts(folder: Path) -> list[Part]:
     """Read every part, in order."""
-    folders = earlier(folder) + ([folder] if present(folder) else [])
-    return [read(one) for one in folders]
+    folders = earlier_parts(folder) + ([folder] if has_present_part(folder) else [])
+    return [read(path) for path in folders]
 
 
-def steps_of(found: list[Part]) -> list[Ionic]:
+def steps_of(parts: list[Part]) -> list[Ionic]:
     """Return the steps of parts end to end."""
     steps: list[Ionic] = []
-    for part in found:
+    for part in parts:
         steps = end_to_end(steps, part.steps)
     return steps
 
 
 def set_aside(folder: Path) -> Path | None:
     """Move an earlier calculation with other inputs out of the way; None where there is none."""
-    if not answered(folder):
-        for name in (*ASKED, *ANSWERED, *LEFT):
+    if not has_output(folder):
+        for name in (*INPUTS, *OUTPUTS, *OTHER_OUTPUTS):
             (folder / name).unlink(missing_ok=True)
         return None
     number = 1 + max((int(path.name.rpartition("-")[2]) for path in folder.glob(f"{REPLACED}-[0-9]*")), default=0)
     aside = folder / f"{REPLACED}-{number:03d}"
     aside.mkdir()
-    for name in (*ANSWERED, *LEFT, *ASKED, PARTS):  # the answers first: without them nothing here is taken for work
+    for name in (*OUTPUTS, *OTHER_OUTPUTS, *INPUTS, PARTS):  # output first: without it nothing here counts as work
         if (folder / name).exists():
             os.replace(folder / name, aside / name)
     return aside
 
 
 def put_away(folder: Path) -> Path:
-    """Move the present part among the earlier ones; a cut in the middle leaves it here or there, never between."""
-    number = len(earlier(folder)) + 1
+    """Move the present part among the earlier ones; an interruption leaves it here or there, never between."""
+    number = len(earlier_parts(folder)) + 1
     part, new = folder / PARTS / f"{number:03d}", folder / PARTS / ".new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    for name in (*ASKED, *ANSWERED):
+    for name in (*INPUTS, *OUTPUTS):
         if (folder / name).is_file():
-            # the inputs are written anew, the answers are VASP's: the same file under two names for a moment
-            (shutil.copy2 if name in ASKED else _linked)(folder / name, new / name)
+            # inputs will be rewritten; of the output the same file has two names for a moment
+            (shutil.copy2 if name in INPUTS else _link)(folder / name, new / name)
     if (folder / RAN).is_file():
         os.replace(folder / RAN, new / INCAR)
     os.replace(new, part)
     return part
 
 
-def _linked(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copy2(source, target)
 
 
-def go_on(folder: Path, source: Path, done: int, total: int) -> None:
+def continue_from(folder: Path, source: Path, done: int, total: int) -> None:
     """Make the next part from a CONTCAR, `done` steps of `total` being made; doing it twice does no harm."""
-    last = earlier(folder)[-1]
+    last = earlier_parts(folder)[-1]
     with disk_full_reported(folder / POSCAR):
         write_text(last / NEXT_STEPS, f"{done}\n")  # first: `next` is there only with it
         for target in (last / NEXT, folder / POSCAR):
@@ -159,7 +161,7 @@ def go_on(folder: Path, source: Path, done: int, total: int) -> None:
         write_text(folder / BEGIN, f"{done}\n")
         left = max(1, total - done)
         write_text(folder / INCAR, with_value((folder / INCAR).read_text(encoding="utf-8"), "NSW", left))
-    for name in (*ANSWERED, STOPCAR):
+    for name in (*OUTPUTS, STOPCAR):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -169,10 +171,10 @@ def begun_at(folder: Path) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def whole(folder: Path) -> Path | None:
+def complete_contcar(folder: Path) -> Path | None:
     """Return the newest CONTCAR of a part that is complete; None where there is none.
 
-    Where the part itself, or the copy that was kept, has a predictor-corrector block, one without it is cut off.
+    Where the part itself, or the copy that was kept, has a predictor-corrector block, one without it is truncated.
     """
     poscar = _text(folder / POSCAR)
     atoms, moving = poscar_atoms(poscar), _moving(folder)
@@ -180,7 +182,7 @@ def whole(folder: Path) -> Path | None:
     texts = [_text(file) for file in files]
     block = any(has_block(text) for text in (poscar, *texts))
     for file, text in zip(files, texts, strict=True):
-        if is_whole(text, atoms, moving) and has_block(text) >= (block and moving):
+        if is_complete(text, atoms, moving) and has_block(text) >= (block and moving):
             return file
     return None
 
@@ -194,16 +196,16 @@ def has_block(text: str) -> bool:
     return any(line.split() == ["1"] for line in text.splitlines()[9:])
 
 
-def keep(folder: Path, atoms: int) -> None:
+def keep_contcar(folder: Path, atoms: int) -> None:
     """Keep a copy of the present CONTCAR, if it is complete."""
     file = folder / CONTCAR
-    if file.is_file() and is_whole(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
+    if file.is_file() and is_complete(file.read_text(encoding="utf-8", errors="replace"), atoms, _moving(folder)):
         with write_atomically(folder / KEPT) as written:
             shutil.copyfile(file, written)
 
 
 def poscar_atoms(text: str) -> int:
-    """Return the number of atoms that the head of a POSCAR states; 0 where it is cut off."""
+    """Return the number of atoms that the head of a POSCAR states; 0 where it is truncated."""
     lines = text.splitlines()
     return sum(int(n) for n in lines[6].split()) if len(lines) > 6 and re.fullmatch(r"[\s\d]+", lines[6]) else 0
 
@@ -217,7 +219,7 @@ def geometry(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return cell, np.array([[float(x) for x in line.split()[:3]] for line in lines[first : first + atoms]])
 
 
-def is_whole(text: str, atoms: int, moving: bool) -> bool:
+def is_complete(text: str, atoms: int, moving: bool) -> bool:
     """Return whether a CONTCAR was written to its end.
 
     Behind the positions come velocities, and in dynamics, behind a flag, three more blocks of the predictor-corrector.
@@ -225,7 +227,7 @@ def is_whole(text: str, atoms: int, moving: bool) -> bool:
     Args:
         text: of the file.
         atoms: how many there should be.
-        moving: whether it is of dynamics, which go on from velocities.
+        moving: whether it is of dynamics, which continues from velocities.
     """
     lines = text.splitlines()
     if not text.endswith("\n") or len(lines) < 8 or atoms == 0 or poscar_atoms(text) != atoms:

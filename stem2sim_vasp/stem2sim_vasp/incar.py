@@ -1,4 +1,4 @@
-"""INCAR: which tags a task needs, how they are written and read, and which do not exist."""
+"""INCAR: common tags, how tags are written and read, and which do not exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMON: Tags = {
     "LCHARG": False,
     "NWRITE": 2,
 }
-"""Of every task. PBE is the paper's; smearing, EDIFF, PREC and symmetry, which it leaves open, are our choice."""
+"""Of every task. PBE is the paper's; smearing, EDIFF, PREC and symmetry, which it does not state, are our choice."""
 
 CHEAPER: Tags = {
     "PREC": "Normal",
@@ -44,14 +44,14 @@ CHEAPER: Tags = {
 """For thousands of steps of dynamics: still well below the forces that heat makes."""
 
 LONG_CELL = 50.0
-"""[Å]; beyond it VASP itself asks for a smaller AMIN (https://www.vasp.at/wiki/index.php/AMIN)."""
+"""[Å]; beyond it VASP recommends a smaller AMIN (https://www.vasp.at/wiki/index.php/AMIN)."""
 
 RECENT = {"NHC_NCHAINS", "NHC_PERIOD", "NHC_NRESPA", "NHC_NS", "CSVR_PERIOD", "ML_LMLFF", "ML_MODE", "KGAMMA"}
 """Tags newer than ASE's lists."""
 
 PHYSICS = ("GGA", "ENCUT", "ISPIN", "IVDW", "IBRION", "ISIF", "POTIM", "TEBEG", "TEEND", "MDALGO", "SMASS", "NELECT",
            "EDIFFG", "NBLOCK", "NUPDOWN")  # fmt: skip
-"""Tags that say what is computed: nothing but the user changes them."""
+"""Tags that define what is computed: only the user changes them."""
 
 
 def written(tags: Mapping[str, Value]) -> str:
@@ -72,24 +72,24 @@ def _text(value: Value) -> str:
 
 def read(text: str) -> dict[str, str]:
     """Return the tags of an INCAR as they stand there; of a tag given twice VASP takes the first."""
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for line in text.replace("\\\n", " ").splitlines():
         for part in line.partition("#")[0].partition("!")[0].split(";"):
             tag, equals, value = part.partition("=")
             if equals:
-                found.setdefault(tag.strip().upper(), value.strip())
-    return found
+                tags.setdefault(tag.strip().upper(), value.strip())
+    return tags
 
 
 def with_value(text: str, tag: str, value: Value) -> str:
-    """Return the text of an INCAR with one tag set anew, everything else as it was."""
+    """Return the text of an INCAR with one tag changed."""
     lines = [line for line in text.splitlines() if line.partition("=")[0].strip().upper() != tag]
     return "\n".join([*lines, f"{tag} = {_text(value)}"]) + "\n"
 
 
 @cache
-def known() -> frozenset[str]:
-    """Return the names of the tags that exist, as far as ASE and we know."""
+def existing_tags() -> frozenset[str]:
+    """Return the names of the tags that exist, from ASE's lists and ours."""
     from ase.calculators.vasp import create_input
 
     lists = ("bool_keys", "exp_keys", "float_keys", "int_keys", "list_bool_keys", "list_float_keys", "list_int_keys",
@@ -97,36 +97,36 @@ def known() -> frozenset[str]:
     return frozenset(key.upper() for name in lists for key in getattr(create_input, name)) | RECENT
 
 
-def unknown(tags: Sequence[str]) -> list[str]:
+def unknown_tags(tags: Sequence[str]) -> list[str]:
     """Return a warning for each tag that does not exist, with the nearest that does."""
     return [
-        f"INCAR: VASP has no tag {tag} that we know of{nearest(tag, sorted(known()))}"
+        f"INCAR: {tag} is not a known tag of VASP{nearest(tag, sorted(existing_tags()))}"
         for tag in tags
-        if tag not in known()
+        if tag not in existing_tags()
     ]
 
 
-def same(asked: Value, echoed: Any) -> bool:
-    """Return whether VASP understood a value as it was asked."""
-    if isinstance(asked, bool):
-        return str(echoed).strip(". ").upper().startswith("T" if asked else "F")
-    if isinstance(asked, int | float):
+def same(requested: Value, echoed: Any) -> bool:
+    """Return whether VASP understood a value as it was requested."""
+    if isinstance(requested, bool):
+        return str(echoed).strip(". ").upper().startswith("T" if requested else "F")
+    if isinstance(requested, int | float):
         try:  # vasprun.xml has eight digits behind the point
-            return math.isclose(float(asked), float(echoed), rel_tol=1e-4, abs_tol=5e-9)
+            return math.isclose(float(requested), float(echoed), rel_tol=1e-4, abs_tol=5e-9)
         except (TypeError, ValueError):
             return False
-    if isinstance(asked, tuple | list):
+    if isinstance(requested, tuple | list):
         try:
-            return len(asked) == len(echoed) and all(same(a, e) for a, e in zip(asked, echoed, strict=True))
+            return len(requested) == len(echoed) and all(same(a, e) for a, e in zip(requested, echoed, strict=True))
         except TypeError:
             return False
     # VASP knows words by their first letters, and may echo no more of them
-    one, other = str(asked).strip(" .").upper(), str(echoed).strip(" .").upper()
-    return bool(one and other) and (one.startswith(other) or other.startswith(one))
+    mine, theirs = str(requested).strip(" .").upper(), str(echoed).strip(" .").upper()
+    return bool(mine and theirs) and (mine.startswith(theirs) or theirs.startswith(mine))
 
 
 def parsed(text: str) -> Value:
-    """Return the number or truth value that a text says, else the text."""
+    """Return the number or truth value that a text stands for, else the text."""
     for kind in (int, float):
         try:
             return kind(text)

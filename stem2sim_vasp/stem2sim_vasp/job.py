@@ -1,4 +1,4 @@
-"""Scripts for another machine: one that runs VASP and goes on after a cut, and a job for the batch system around it."""
+"""Scripts for another machine: one that runs VASP and resumes it, and a batch job around it."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from stem2sim.files import write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stem2sim_vasp.launch import Launch
     from stem2sim_vasp.request import Request
-    from stem2sim_vasp.vasp import Vasp
 
 SCRIPT, JOB, STATUS = "run-vasp.sh", "job.sh", "vasp.status"
 
 MORE = 75
-"""Exit status of the script where VASP was stopped before its end: the same script goes on."""
+"""Exit status of the script where VASP was stopped before its end: the same script resumes."""
 
 
-def write(engine: Vasp, request: Request, folder: Path) -> None:
+def write(launch: Launch, request: Request, folder: Path) -> None:
     """Write both scripts.
 
     Raises:
         BadInput: a template that cannot be read, or that does not run the script; a job shorter than its margin.
     """
-    if engine.job_margin >= 60 * engine.job_hours:
+    if launch.job_margin >= 60 * launch.job_hours:
         raise BadInput(
-            f"the batch job is {60 * engine.job_hours:g} min long and would stop VASP {engine.job_margin:g} min before "
-            "its end; give a larger job_hours, or a smaller job_margin"
+            f"the batch job is {60 * launch.job_hours:g} min long and would stop VASP {launch.job_margin:g} min before "
+            "its end; use a larger job_hours, or a smaller job_margin"
         )
-    command = f"set -- {shlex.join(engine.command)}" if engine.command else _FROM_ENVIRONMENT
+    command = f"set -- {shlex.join(launch.command)}" if launch.command else _FROM_ENVIRONMENT
     moving = "1" if request.kind == "dynamics" else "0"
     values = {"COMMAND": command, "STEPS": str(request.total), "MOVING": moving, "MORE": str(MORE)}
     write_text(folder / SCRIPT, _filled(files("stem2sim_vasp").joinpath(SCRIPT).read_text(encoding="utf-8"), values))
-    if engine.job is None:
+    if launch.job is None:
         template = files("stem2sim_vasp").joinpath(JOB).read_text(encoding="utf-8")
     else:
         try:
-            template = engine.job.read_text(encoding="utf-8")
+            template = launch.job.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as problem:
-            raise BadInput(f"no template of a job at {engine.job}: {problem}") from problem
+            raise BadInput(f"cannot read the template of the batch job {launch.job}: {problem}") from problem
         if SCRIPT not in template:
-            raise BadInput(f"{engine.job} does not run {SCRIPT}, which is what runs VASP and goes on after a cut")
-    minutes = max(1, round(60 * engine.job_hours))
+            raise BadInput(f"{launch.job} does not run {SCRIPT}, which runs VASP and resumes it after an interruption")
+    minutes = max(1, round(60 * launch.job_hours))
     values |= {
         "NAME": f"stem2sim-{folder.name}",
         "TIME": f"{minutes // 60:d}:{minutes % 60:02d}:00",
-        "SETTLE": str(round(60 * engine.job_margin)),
+        "SETTLE": str(round(60 * launch.job_margin)),
     }
     write_text(folder / JOB, _filled(template, values))
 
 
 _FROM_ENVIRONMENT = (
-    '# no command was configured: say it here, or in the environment\nset -- ${VASP_COMMAND:?such as "srun vasp_std"}'
+    '# no command was configured: set it here, or in the environment\nset -- ${VASP_COMMAND:?such as "srun vasp_std"}'
 )
 
 

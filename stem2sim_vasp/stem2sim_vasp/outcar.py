@@ -1,4 +1,4 @@
-"""OUTCAR and XDATCAR: for what vasprun.xml lacks, and in its place where it is gone."""
+"""OUTCAR and XDATCAR: for what vasprun.xml lacks, and instead of it where it is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARAMETERS = {
     "NSW": int, "IBRION": int, "ISIF": int, "NELM": int, "EDIFF": float, "EDIFFG": float, "POTIM": float,
     "TEBEG": float, "TEEND": float, "SMASS": float, "ISPIN": int, "ENCUT": float,
 }  # fmt: skip
-"""Tags that the header states, with what they are."""
+"""Tags that the header states, and their types."""
 
 COARSE = 1e-4
 """[Å]; OUTCAR has five digits."""
@@ -44,98 +44,133 @@ class Outcar:
     potentials: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     steps: list[Ionic] = field(default_factory=list)
-    """Complete ones; where NWRITE kept positions and forces out, `positions` are empty and forces None."""
+    """Complete ones; where NWRITE omits positions and forces, `positions` are empty and forces None."""
     begun: int = 0
     reached: bool = False
-    """Whether it says that the required accuracy was reached."""
+    """Whether it states that the required accuracy was reached."""
     closed: bool = False
-    """Whether VASP came to its end."""
+    """Whether VASP ended normally."""
 
 
 def read(path: Path) -> Outcar:
     """Read an OUTCAR, complete or not."""
-    found = Outcar()
-    counts: list[int] = []
-    titles: list[str] = []
-    cell = np.full((3, 3), np.nan)
-    step: dict[str, Any] = {}
-    loops: dict[str, Any] = {"loops": 0}
-
-    def closed_step() -> None:
-        if "free" in step:
-            positions = step.pop("cartesian", None)
-            scaled = np.empty((0, 3)) if positions is None else positions @ np.linalg.inv(cell)
-            found.steps.append(Ionic(cell=cell.copy(), positions=scaled, **step))
-        step.clear()
-
+    reader = _Reader()
     with _opened(path) as lines:
         for line in lines:
-            if "Iteration" in line and (number := re.search(r"Iteration\s+(\d+)\(\s*(\d+)\)", line)):
-                if int(number[1]) > found.begun:
-                    closed_step()
-                    found.begun = int(number[1])
-                loops = {**loops, "loops": int(number[2])}
-                if int(number[2]) == 1:
-                    loops = {"loops": 1}
-            elif "total energy-change" in line and (numbers := CHANGE.search(line)):
-                loops["change"], loops["band_change"] = (_number(n) for n in numbers.groups())
-            elif "aborting loop" in line:
-                loops["told_unconverged"] = "not reached" in line
-            elif "direct lattice vectors" in line:
-                rows = [_numbers(next(lines, "")) for _ in range(3)]
-                if all(len(row) == 6 for row in rows):
-                    cell = np.array([row[:3] for row in rows])
-            elif "in kB" in line:
-                six = _numbers(line)
-                if len(six) == 6:
-                    xx, yy, zz, xy, yz, zx = six
-                    step["stress"] = np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
-            elif "TOTAL-FORCE" in line:
-                next(lines, "")
-                block = [_numbers(next(lines, "")) for _ in range(sum(counts))]
-                if block and all(len(row) == 6 for row in block):
-                    step["cartesian"], step["forces"] = np.hsplit(np.array(block), 2)
-            elif "free  energy   TOTEN" in line:
-                step |= {**loops, "free": _last(line)}
-            elif "energy  without entropy" in line and "free" in step:
-                values = _numbers(line)
-                step["without_entropy"] = values[0] if values else None
-                step["extrapolated"] = values[-1] if len(values) > 1 else None
-            elif "kinetic energy EKIN " in line:
-                step["kinetic"] = _last(line)
-            elif "total energy   ETOTAL" in line:
-                step["conserved"] = _last(line)
-            elif "LOOP+:" in line and "real time" in line:
-                step["seconds"] = float(np.nan_to_num(_last(line)))
-            elif "reached required accuracy" in line:
-                found.reached = True
-            elif "General timing and accounting" in line:
-                found.closed = True
-            elif found.begun == 0:
-                _head(line, found, counts, titles)
-        closed_step()
-    # each is named again with its details, so that the first half of the list is the list
-    found.potentials = titles[: len(counts)]
-    species = [re.split(r"[_.]", title.split()[1])[0] for title in found.potentials]
-    found.elements = [s for s, count in zip(species, counts, strict=False) for _ in range(count)]
-    return found
+            reader.take(line, lines)
+    return reader.end()
 
 
-def _head(line: str, found: Outcar, counts: list[int], titles: list[str]) -> None:
-    if not found.version and line.lstrip().startswith("vasp."):
-        found.version = line.split()[0].removeprefix("vasp.")
-    elif line.lstrip().startswith("POTCAR:"):  # NWRITE = 0 leaves the lines with TITEL out
-        titles.append(line.partition(":")[2].strip())
-    elif "ions per type" in line:
-        counts[:] = [int(n) for n in line.partition("=")[2].split()]
-    else:
-        for name, kind in PARAMETERS.items():
-            value = re.search(rf"\b{name}\s*=\s*([-+.\dEe]+)", line)
-            if value and name not in found.parameters:
-                try:
-                    found.parameters[name] = kind(value[1])
-                except ValueError:
-                    continue
+class _Reader:
+    """Reads an OUTCAR line by line."""
+
+    def __init__(self) -> None:
+        self._outcar = Outcar()
+        self._counts: list[int] = []
+        self._titles: list[str] = []
+        self._cell = np.full((3, 3), np.nan)
+        self._step: dict[str, Any] = {}
+        self._loops: dict[str, Any] = {"loops": 0}
+
+    def take(self, line: str, following: Iterator[str]) -> None:
+        """Take a line, and of `following` those that belong to it."""
+        if self._electrons(line) or self._blocks(line, following) or self._energies(line):
+            return
+        if "reached required accuracy" in line:
+            self._outcar.reached = True
+        elif "General timing and accounting" in line:
+            self._outcar.closed = True
+        elif self._outcar.begun == 0:
+            self._head(line)
+
+    def end(self) -> Outcar:
+        """Return what was read."""
+        self._close_step()
+        # each potential is listed again with its details: the first half of the list is the list
+        self._outcar.potentials = self._titles[: len(self._counts)]
+        species = [re.split(r"[_.]", title.split()[1])[0] for title in self._outcar.potentials]
+        self._outcar.elements = [s for s, count in zip(species, self._counts, strict=False) for _ in range(count)]
+        return self._outcar
+
+    def _close_step(self) -> None:
+        if "free" in self._step:
+            positions = self._step.pop("cartesian", None)
+            scaled = np.empty((0, 3)) if positions is None else positions @ np.linalg.inv(self._cell)
+            self._outcar.steps.append(Ionic(cell=self._cell.copy(), positions=scaled, **self._step))
+        self._step.clear()
+
+    def _electrons(self, line: str) -> bool:
+        """Take a line of the electronic steps."""
+        if "Iteration" in line and (number := re.search(r"Iteration\s+(\d+)\(\s*(\d+)\)", line)):
+            if int(number[1]) > self._outcar.begun:
+                self._close_step()
+                self._outcar.begun = int(number[1])
+            self._loops = {**self._loops, "loops": int(number[2])}
+            if int(number[2]) == 1:
+                self._loops = {"loops": 1}
+        elif "total energy-change" in line and (numbers := CHANGE.search(line)):
+            self._loops["change"], self._loops["band_change"] = (_number(n) for n in numbers.groups())
+        elif "aborting loop" in line:
+            self._loops["stated_unconverged"] = "not reached" in line
+        else:
+            return False
+        return True
+
+    def _blocks(self, line: str, following: Iterator[str]) -> bool:
+        """Take cell, stress, or positions and forces."""
+        if "direct lattice vectors" in line:
+            rows = [_numbers(next(following, "")) for _ in range(3)]
+            if all(len(row) == 6 for row in rows):
+                self._cell = np.array([row[:3] for row in rows])
+        elif "in kB" in line:
+            six = _numbers(line)
+            if len(six) == 6:
+                xx, yy, zz, xy, yz, zx = six
+                self._step["stress"] = np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
+        elif "TOTAL-FORCE" in line:
+            next(following, "")
+            block = [_numbers(next(following, "")) for _ in range(sum(self._counts))]
+            if block and all(len(row) == 6 for row in block):
+                self._step["cartesian"], self._step["forces"] = np.hsplit(np.array(block), 2)
+        else:
+            return False
+        return True
+
+    def _energies(self, line: str) -> bool:
+        """Take energies and times of the ionic step."""
+        step = self._step
+        if "free  energy   TOTEN" in line:
+            step |= {**self._loops, "free": _last(line)}
+        elif "energy  without entropy" in line and "free" in step:
+            values = _numbers(line)
+            step["without_entropy"] = values[0] if values else None
+            step["extrapolated"] = values[-1] if len(values) > 1 else None
+        elif "kinetic energy EKIN " in line:
+            step["kinetic"] = _last(line)
+        elif "total energy   ETOTAL" in line:
+            step["conserved"] = _last(line)
+        elif "LOOP+:" in line and "real time" in line:
+            step["seconds"] = float(np.nan_to_num(_last(line)))
+        else:
+            return False
+        return True
+
+    def _head(self, line: str) -> None:
+        """Take version, potentials, numbers of atoms, or parameters."""
+        if not self._outcar.version and line.lstrip().startswith("vasp."):
+            self._outcar.version = line.split()[0].removeprefix("vasp.")
+        elif line.lstrip().startswith("POTCAR:"):  # NWRITE = 0 omits the lines with TITEL
+            self._titles.append(line.partition(":")[2].strip())
+        elif "ions per type" in line:
+            self._counts[:] = [int(n) for n in line.partition("=")[2].split()]
+        else:
+            for name, kind in PARAMETERS.items():
+                value = re.search(rf"\b{name}\s*=\s*([-+.\dEe]+)", line)
+                if value and name not in self._outcar.parameters:
+                    try:
+                        self._outcar.parameters[name] = kind(value[1])
+                    except ValueError:
+                        continue
 
 
 def _opened(path: Path) -> IO[str]:
@@ -176,11 +211,11 @@ def positions_of(path: Path, atoms: int) -> Iterator[NDArray[np.float64]]:
 def placed(steps: list[Ionic], xdatcar: Path, atoms: int) -> list[Ionic]:
     """Return steps of an OUTCAR with the positions of the XDATCAR beside it, which has more digits.
 
-    Those without any positions are left out.
+    Steps without any positions are omitted.
     """
-    found = list(positions_of(xdatcar, atoms))
-    if len(found) >= len(steps) and all(map(_alike, steps, found)):
-        return [replace(step, positions=xy) for step, xy in zip(steps, found, strict=False)]
+    precise = list(positions_of(xdatcar, atoms))
+    if len(precise) >= len(steps) and all(map(_alike, steps, precise)):
+        return [replace(step, positions=xyz) for step, xyz in zip(steps, precise, strict=False)]
     return [step for step in steps if len(step.positions)]
 
 

@@ -1,4 +1,4 @@
-"""What a folder of VASP's holds: its parts read, put end to end, and judged."""
+"""The output of VASP in a folder: read, and put end to end with that of other parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stem2sim_vasp.ionic import Ionic
 
-OSZICAR, CONTCAR, SAID = "OSZICAR", "CONTCAR", "vasp.out"
+OSZICAR, CONTCAR, STDOUT = "OSZICAR", "CONTCAR", "vasp.out"
 
 DOUBLED = 3e-8
 """Along a cell's vector: positions in two files with 8 decimals that mean the same."""
@@ -42,23 +42,23 @@ class Part:
     counted: int = 0
     """Ionic steps that have an energy, whether their positions are there or not."""
     program: str = ""
-    """Version and build, as VASP says."""
+    """Version and build, as VASP states them."""
     incar: dict[str, Any] = field(default_factory=dict)
     """As VASP read it."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Tags as VASP settled on them."""
+    """Tags with the values that VASP uses."""
     elements: list[str] = field(default_factory=list)
     potentials: list[str] = field(default_factory=list)
     selective: NDArray[np.bool_] | None = None
     closed: bool = False
-    """Whether VASP came to its own end."""
+    """Whether VASP ended normally."""
     reached: bool = False
-    """Whether it says that the required accuracy was reached."""
+    """Whether VASP states that the required accuracy was reached."""
     missing: list[str] = field(default_factory=list)
     """What the files lack, in words."""
 
     def unconverged(self) -> list[int]:
-        """Return the steps, counted from 1, whose electrons are not converged: every one is looked at."""
+        """Return the steps, counted from 1, whose electrons are not converged."""
         most, tolerance = self.parameters.get("NELM"), self.parameters.get("EDIFF")
         return [k for k, step in enumerate(self.steps, start=1) if not step.converged(most, tolerance)]
 
@@ -82,7 +82,7 @@ def read(folder: Path) -> Part:
     closed, reached = ending(folder)
     part.closed |= closed
     part.reached |= reached
-    _say_what_is_missing(part)
+    _list_what_is_missing(part)
     return part
 
 
@@ -91,49 +91,51 @@ def _there(folder: Path, name: str) -> Path | None:
 
 
 def _from_vasprun(part: Part, file: Path) -> None:
-    found = Vasprun(file)
-    part.steps = list(found.more())
-    part.begun, part.closed, part.selective = found.begun, found.closed, found.selective
-    part.program = program(found)
-    part.incar, part.parameters = found.incar, found.parameters
-    part.elements, part.potentials = found.elements, found.potentials
-    if found.broken:
-        part.missing.append(found.broken)
+    vasprun = Vasprun(file)
+    part.steps = list(vasprun.more())
+    part.begun, part.closed, part.selective = vasprun.begun, vasprun.closed, vasprun.selective
+    part.program = program(vasprun)
+    part.incar, part.parameters = vasprun.incar, vasprun.parameters
+    part.elements, part.potentials = vasprun.elements, vasprun.potentials
+    if vasprun.broken:
+        part.missing.append(vasprun.broken)
 
 
-def program(found: Vasprun) -> str:
-    """Return version and build as the file has them; '' where it does not come so far."""
-    words = [found.program.get(name, "") for name in ("version", "subversion")]
+def program(vasprun: Vasprun) -> str:
+    """Return version and build as the file has them; '' where it ends before them."""
+    words = [vasprun.program.get(name, "") for name in ("version", "subversion")]
     return " ".join(" ".join(words).split())
 
 
 def _from_outcar(part: Part, file: Path) -> None:
-    found = outcar.read(file)
-    if len(found.steps) > len(part.steps):
-        lacking = [k for k, step in enumerate(found.steps, start=1) if step.forces is None]
-        if lacking:
-            part.missing.append(f"{file.name} has no forces of steps {ranges(lacking)} (NWRITE = 0 keeps them out)")
-        placed = outcar.placed(found.steps, file.with_name(outcar.XDATCAR), len(found.elements))
-        if len(placed) < len(found.steps):
-            part.missing.append(f"{file.name} has positions of {len(placed)} of its {len(found.steps)} steps only")
-        if len(placed) == len(found.steps) or not part.steps:
+    content = outcar.read(file)
+    if len(content.steps) > len(part.steps):
+        missing = [k for k, step in enumerate(content.steps, start=1) if step.forces is None]
+        if missing:
+            part.missing.append(f"{file.name} has no forces of steps {ranges(missing)} (NWRITE = 0 omits them)")
+        placed = outcar.placed(content.steps, file.with_name(outcar.XDATCAR), len(content.elements))
+        if len(placed) < len(content.steps):
+            part.missing.append(f"{file.name} has positions of {len(placed)} of its {len(content.steps)} steps only")
+        if len(placed) == len(content.steps) or not part.steps:
             part.steps += placed[len(part.steps) :]
-    part.begun = max(part.begun, found.begun)
-    part.counted = len(found.steps)
-    part.program = part.program or found.version
-    part.parameters = {**found.parameters, **part.parameters}
-    part.elements, part.potentials = part.elements or found.elements, part.potentials or found.potentials
-    part.closed |= found.closed
-    part.reached |= found.reached
+    part.begun = max(part.begun, content.begun)
+    part.counted = len(content.steps)
+    part.program = part.program or content.version
+    part.parameters = {**content.parameters, **part.parameters}
+    part.elements, part.potentials = part.elements or content.elements, part.potentials or content.potentials
+    part.closed |= content.closed
+    part.reached |= content.reached
 
 
-def _say_what_is_missing(part: Part) -> None:
+def _list_what_is_missing(part: Part) -> None:
     part.counted = max(part.counted, len(part.steps))
     if part.begun > part.counted:
         part.missing.append(f"step {part.counted + 1} was begun and is not complete")
-    lacking = [k for k, step in enumerate(part.steps, start=1) if step.forces is None or np.isnan(step.forces).any()]
-    if lacking:
-        part.missing.append(f"no forces that are numbers in steps {ranges(lacking)}")
+    without_forces = [
+        k for k, step in enumerate(part.steps, start=1) if step.forces is None or np.isnan(step.forces).any()
+    ]
+    if without_forces:
+        part.missing.append(f"no valid forces in steps {ranges(without_forces)}")
     overflown = [k for k, step in enumerate(part.steps, start=1) if not np.isfinite(step.free)]
     if overflown:
         part.missing.append(f"the energies of steps {ranges(overflown)} have too many digits for VASP's format")
@@ -145,7 +147,7 @@ def _loops(path: Path) -> list[tuple[float | None, float | None]]:
     """Change of the energy and of the bands in the last electronic step of each complete ionic one [eV]."""
     if not path.is_file():
         return []
-    found: list[tuple[float | None, float | None]] = []
+    loops: list[tuple[float | None, float | None]] = []
     last: tuple[float | None, float | None] = (None, None)
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -153,21 +155,21 @@ def _loops(path: Path) -> list[tuple[float | None, float | None]]:
                 numbers = [float(n) for n in SCIENTIFIC.findall(electronic[2])]
                 last = (numbers[1], numbers[2]) if len(numbers) > 2 else (None, None)
             elif re.match(r"^\s*\d+\s+[FT]=", line):
-                found.append(last)
+                loops.append(last)
                 last = (None, None)
-    return found
+    return loops
 
 
 def ending(folder: Path) -> tuple[bool, bool]:
-    """Return whether VASP came to its own end, and whether it says that it reached the required accuracy."""
-    tails = [_tail(folder / name) for name in (outcar.OUTCAR, SAID)]
-    said = ("General timing and accounting", "reached required accuracy")
-    closed, reached = (any(words in tail for tail in tails) for words in said)
+    """Return whether VASP ended normally, and whether it states that it reached the required accuracy."""
+    tails = [_tail(folder / name) for name in (outcar.OUTCAR, STDOUT)]
+    marks = ("General timing and accounting", "reached required accuracy")
+    closed, reached = (any(words in tail for tail in tails) for words in marks)
     return closed, reached
 
 
-def counted(folder: Path) -> int:
-    """Return how many ionic steps are complete, as fast as can be: from the OSZICAR alone."""
+def count_steps(folder: Path) -> int:
+    """Return how many ionic steps are complete, from the OSZICAR alone, which is fast."""
     return len(_loops(folder / OSZICAR))
 
 
@@ -191,17 +193,17 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def end_to_end(steps: list[Ionic], more: Sequence[Ionic]) -> list[Ionic]:
-    """Return steps with those of a later part behind them, which may begin anew at one of them: none is doubled."""
+    """Return steps followed by those of a later part, which may start from one of them: none is doubled."""
     if not more:
         return steps
     return [*steps[: beginning(steps, more[0].cell, more[0].positions)], *more]
 
 
 def beginning(steps: Sequence[Ionic], cell: NDArray[np.float64], positions: NDArray[np.float64]) -> int:
-    """Return at which step a part begins that starts from these positions: the first new one, or one made again.
+    """Return at which step a part begins that starts from these positions: a new one, or one that is recomputed.
 
     Args:
-        steps: that there are.
+        steps: of the parts before.
         cell: (3, 3), of the start of the part [Å].
         positions: (atoms, 3) along its vectors.
     """

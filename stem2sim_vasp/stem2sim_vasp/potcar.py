@@ -1,4 +1,4 @@
-"""POTCAR: where the potentials of an element lie, what they say of themselves, and their order."""
+"""POTCAR: where the potentials of an element are, what they state of themselves, and their order."""
 
 from __future__ import annotations
 
@@ -43,38 +43,42 @@ class Potential:
     """LEXCH: PE for PBE."""
 
     def describe(self) -> str:
-        """Return what is recorded of it; the potential itself is licensed and stays where it is."""
+        """Return what is recorded of it; the potential itself is licensed and is not copied."""
         return f"{self.title} (sha256 {self.digest[:16]})"
 
 
-def folders(given: Path | None) -> list[Path]:
-    """Return the folders that may hold potentials: the one given, else ASE's and pymatgen's, as they are configured."""
-    if given is not None:
-        return [Path(os.path.expanduser(given))]
-    found = [cfg.get("VASP_PP_PATH"), os.environ.get("PMG_VASP_PSP_DIR")]
+Entry = tuple[Potential, bytes]
+"""A potential with its text."""
+
+
+def folders(folder: Path | None) -> list[Path]:
+    """Return the folders that may hold potentials: this one, else those that ASE and pymatgen are configured with."""
+    if folder is not None:
+        return [Path(os.path.expanduser(folder))]
+    configured = [cfg.get("VASP_PP_PATH"), os.environ.get("PMG_VASP_PSP_DIR")]
     for name in (".config/.pmgrc.yaml", ".pmgrc.yaml"):
         file = Path.home() / name
         if file.is_file():
             line = re.search(r"^PMG_VASP_PSP_DIR\s*:\s*(.+?)\s*$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            found.append(line[1].strip("'\"") if line else None)
-    return [Path(os.path.expanduser(one)) for one in found if one]
+            configured.append(line[1].strip("'\"") if line else None)
+    return [Path(os.path.expanduser(path)) for path in configured if path]
 
 
-def read(element: str, setup: str, given: Path | None, version: str) -> tuple[Potential, bytes] | None:
+def read(element: str, setup: str, folder: Path | None, version: str) -> Entry | None:
     """Return the potential of an element with its text; None where there is none.
 
     Args:
         element: symbol.
-        setup: what follows it in the name of the potential, such as `_pv`.
-        given: folder to look in; None for those that ASE and pymatgen are configured with.
+        setup: suffix of the potential's name, such as `_pv`.
+        folder: to look in; None for those that ASE and pymatgen are configured with.
         version: of the PBE set, one of `VERSIONS`.
 
     Raises:
-        BadInput: a folder that is not there, a file that is no potential of that element.
+        BadInput: a folder that does not exist, a file that is not a potential of that element.
     """
-    if given is not None and not folders(given)[0].is_dir():
-        raise BadInput(f"no folder of potentials at {given}")
-    for path in _candidates(element + setup, folders(given), version):
+    if folder is not None and not folders(folder)[0].is_dir():
+        raise BadInput(f"no folder of potentials at {folder}")
+    for path in _candidates(element + setup, folders(folder), version):
         if path.is_file():
             return _parsed(path, element, path.stat().st_mtime), _bytes(path)
     return None
@@ -101,7 +105,7 @@ def _bytes(path: Path) -> bytes:
     if path.suffix == ".Z":  # of compress; Python has no reader for it, gzip has
         program = shutil.which("gzip")
         if program is None:
-            raise BadInput(f"{path} needs gzip to be unpacked, which is not on PATH; unpack it by hand")
+            raise BadInput(f"{path} needs gzip, which is not on PATH; unpack it by hand")
         return subprocess.run([program, "-dc", str(path)], capture_output=True, check=True).stdout
     return path.read_bytes()
 
@@ -109,26 +113,26 @@ def _bytes(path: Path) -> bytes:
 @cache
 def _parsed(path: Path, element: str, changed: float) -> Potential:
     text = _bytes(path)
-    found = described(text.decode("latin-1"))
-    if len(found) != 1 or found[0].element != element:
-        names = ", ".join(one.title for one in found) or "none"
+    potentials = listed(text.decode("latin-1"))
+    if len(potentials) != 1 or potentials[0].element != element:
+        names = ", ".join(potential.title for potential in potentials) or "none"
         raise BadInput(f"{path} should hold one potential, of {element}; it holds {names}")
-    return Potential(**{**vars(found[0]), "digest": sha256(text).hexdigest()})
+    return Potential(**{**vars(potentials[0]), "digest": sha256(text).hexdigest()})
 
 
-def described(text: str) -> list[Potential]:
-    """Return the potentials that a POTCAR says it holds, in its order."""
+def listed(text: str) -> list[Potential]:
+    """Return the potentials that a POTCAR lists, in its order."""
     titles = re.findall(r"TITEL\s*=\s*(\S.*?)\s*$", text, re.MULTILINE)
     valence = [float(v) for v in re.findall(r"ZVAL\s*=\s*([\d.]+)", text)]
     cutoffs = [float(v) for v in re.findall(r"ENMAX\s*=\s*([\d.]+)", text)]
     functionals = re.findall(r"LEXCH\s*=\s*(\S+)", text)
     parts = [part + "End of Dataset\n" for part in re.split(r"End of Dataset[^\n]*\n?", text)]
-    found = []
+    potentials = []
     for k, title in enumerate(titles):
         words = title.split()
         name = words[1] if len(words) > 1 else words[0]
         digest = sha256(parts[k].encode("latin-1")).hexdigest() if k < len(parts) else ""
-        found.append(
+        potentials.append(
             Potential(
                 re.split(r"[_.]", name)[0],
                 title,
@@ -138,7 +142,7 @@ def described(text: str) -> list[Potential]:
                 functionals[k] if k < len(functionals) else "",
             )
         )
-    return found
+    return potentials
 
 
 def check_order(folder: Path, elements: Sequence[str]) -> None:
@@ -146,10 +150,10 @@ def check_order(folder: Path, elements: Sequence[str]) -> None:
     file = folder / POTCAR
     if not file.is_file():
         raise BadInput(
-            f"{folder} has no {POTCAR}: give potentials = '/folder', or put one together as {SPEC} says; "
+            f"{folder} has no {POTCAR}: set potentials = '/folder', or put one together as {SPEC} lists it; "
             "--prepare-only writes the rest without it"
         )
-    there = [one.element for one in described(file.read_text(encoding="latin-1"))]
+    there = [potential.element for potential in listed(file.read_text(encoding="latin-1"))]
     if there != list(elements):
         raise BadInput(
             f"{file} has potentials of {' '.join(there) or 'nothing'}, but the POSCAR beside it has "

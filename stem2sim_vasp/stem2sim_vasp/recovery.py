@@ -1,4 +1,4 @@
-"""What can be mended when VASP fails: by custodian, where it is installed, within limits that the task sets."""
+"""Corrections when VASP fails: by custodian, where it is installed, within limits that the task sets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from stem2sim.errors import StageFailed
 from stem2sim.files import write_atomically
 from stem2sim_vasp import incar
 from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR, RAN
-from stem2sim_vasp.outputs import CONTCAR, SAID
+from stem2sim_vasp.outputs import CONTCAR, STDOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim_vasp.request import Request
-    from stem2sim_vasp.vasp import Vasp
 
 log = logging.getLogger("stem2sim")
 
@@ -28,7 +27,7 @@ MOVING = ("eddrmm", "brions", "zpotrf", "zbrent")
 """Errors whose correction changes POTIM, which is the time step of dynamics."""
 
 SCALING = ("zpotrf",)
-"""Errors whose correction strains the cell, which a relaxation of the cell would take for its own."""
+"""Errors whose correction strains the cell, which would be mistaken for the relaxation of the cell."""
 
 OF_THE_SEARCH = ("POTIM", "IBRION")
 """Physics in dynamics, but only ways to the same minimum in a relaxation."""
@@ -42,18 +41,18 @@ def installed() -> bool:
 class Recovery:
     """Corrections of one run of VASP."""
 
-    def __init__(self, engine: Vasp, request: Request, folder: Path) -> None:
-        """Begin with none."""
+    def __init__(self, wanted: bool | None, request: Request, folder: Path) -> None:
+        """Begin with none; `wanted` None: where custodian is installed."""
         self.count = 0
         self._request, self._folder = request, folder
-        self._wanted = engine.recovery if engine.recovery is not None else installed()
+        self._wanted = installed() if wanted is None else wanted
         self._handlers: list[Any] = []
 
     def correct(self) -> bool:
-        """Change the inputs so that VASP may go on; False where nobody knows how.
+        """Change the inputs so that VASP may continue; False where no correction is known.
 
         Raises:
-            StageFailed: the correction would change what is computed; the inputs are as they were.
+            StageFailed: the correction would change what is computed; the inputs are restored.
         """
         if not self._wanted:
             return False
@@ -61,27 +60,28 @@ class Recovery:
             raise StageFailed(f"recovery = true needs custodian: {EXTRA}")
         self._handlers = self._handlers or _handlers(self._request)
         before = {name: (self._folder / name).read_bytes() for name in (INCAR, KPOINTS, POSCAR)}
-        told = []
+        corrections = []
         for handler in self._handlers:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pymatgen's, of potentials that it does not know
                 with suppress(FileNotFoundError):  # of files that VASP did not come to
                     if not handler.check(directory=str(self._folder)):
                         continue
-                    found = handler.correct(directory=str(self._folder))
-            if found.get("actions"):
-                told.append(f"{', '.join(map(str, found['errors']))} -> {_actions(found['actions'])}")
+                    correction = handler.correct(directory=str(self._folder))
+            if correction.get("actions"):
+                errors = ", ".join(map(str, correction["errors"]))
+                corrections.append(f"{errors} -> {_actions(correction['actions'])}")
                 break
-        if not told:
+        if not corrections:
             return False
-        self._keep_the_physics(before, told[0])
+        self._keep_the_physics(before, corrections[0])
         with write_atomically(self._folder / RAN) as part:
             part.write_bytes(before[INCAR])
         self.count += 1
-        log.warning("%s: VASP failed and is corrected by custodian: %s", self._folder.name, told[0])
+        log.warning("%s: VASP failed; custodian corrects it: %s", self._folder.name, corrections[0])
         return True
 
-    def _keep_the_physics(self, before: dict[str, bytes], told: str) -> None:
+    def _keep_the_physics(self, before: dict[str, bytes], correction: str) -> None:
         now = {name: (self._folder / name).read_bytes() for name in before}
         was, has = (incar.read(tags[INCAR].decode()) for tags in (before, now))
         spared = OF_THE_SEARCH if self._request.kind == "relaxation" else ()
@@ -91,14 +91,14 @@ class Recovery:
         if now[POSCAR] != before[POSCAR] and not (contcar.is_file() and now[POSCAR] == contcar.read_bytes()):
             changed.append(POSCAR)
         for name, text in before.items():
-            # where to go on from is ours to say; and nothing may stay of what is refused
+            # the geometry to continue from is ours to set, and nothing of a refused correction may stay
             if changed or name == POSCAR:
                 with write_atomically(self._folder / name) as part:
                     part.write_bytes(text)
         if changed:
             raise StageFailed(
-                f"VASP failed, and custodian's correction ({told}) would change {', '.join(changed)}: that is another "
-                f"calculation; the inputs are as they were; its output: {self._folder.name}/{SAID}"
+                f"VASP failed, and custodian's correction ({correction}) would change {', '.join(changed)}: that is "
+                f"another calculation; the inputs were restored; log: {self._folder.name}/{STDOUT}"
             )
 
 
@@ -121,17 +121,17 @@ def _actions(actions: Any) -> str:
 
 
 def _handlers(request: Request) -> list[Any]:
-    """Those that mend without changing what is computed, by task."""
+    """Those that do not change what is computed, by task."""
     from custodian.vasp import handlers as of
 
-    left_out: tuple[str, ...] = MOVING if request.kind == "dynamics" else ()
+    excluded: tuple[str, ...] = MOVING if request.kind == "dynamics" else ()
     if request.tags.get("ISIF") in range(3, 8):
-        left_out += SCALING
-    errors = [name for name in of.VaspErrorHandler.error_msgs if name not in left_out]
-    found = [
-        of.VaspErrorHandler(output_filename=SAID, errors_subset_to_catch=errors),
-        of.StdErrHandler(output_filename=SAID),
+        excluded += SCALING
+    errors = [name for name in of.VaspErrorHandler.error_msgs if name not in excluded]
+    chosen = [
+        of.VaspErrorHandler(output_filename=STDOUT, errors_subset_to_catch=errors),
+        of.StdErrHandler(output_filename=STDOUT),
     ]
     if request.kind == "relaxation":
-        found.append(of.NonConvergingErrorHandler())
-    return found
+        chosen.append(of.NonConvergingErrorHandler())
+    return chosen

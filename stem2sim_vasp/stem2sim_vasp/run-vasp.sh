@@ -1,11 +1,11 @@
 #!/bin/sh
-# Written by stem2sim. Runs VASP in this folder, from where an earlier part of it ended, if any did.
-# Ends with 0 when everything is done, with @MORE@ when VASP was stopped and this script goes on, else with VASP's status.
-# It may be interrupted anywhere and started again: what VASP answered is linked away first, and taken away last.
+# Written by stem2sim. Runs VASP in this folder, from where an earlier part of it ended, if there is one.
+# Exit status: 0 when everything is done, @MORE@ when VASP was stopped and this script can resume, else that of VASP.
+# It may be interrupted anywhere and started again: the output of VASP is linked away first, and removed last.
 cd "$(dirname "$0")" || exit 1
 @COMMAND@
 steps=@STEPS@
-moving=@MOVING@ # 1 for dynamics, which go on from velocities
+moving=@MOVING@ # 1 for dynamics, which continues from velocities
 
 answers="vasprun.xml OSZICAR XDATCAR vasp.out CONTCAR CONTCAR.kept OUTCAR"
 
@@ -21,7 +21,7 @@ number() { # that a file holds; 0 where there is none
 
 whole() { # CONTCAR and POSCAR of a part: is the first written to its end?
     [ -s "$1" ] && [ -z "$(tail -c 1 "$1")" ] || return 1
-    # where there was a predictor-corrector block before, one that lacks it is cut off
+    # where there was a predictor-corrector block before, a file without it is truncated
     beside=$(dirname "$1")
     block=$(awk 'FNR > 9 && NF == 1 && $1 == "1" { print 1; exit }' "$2" "$beside/CONTCAR" "$beside/CONTCAR.kept" \
         2>/dev/null)
@@ -84,12 +84,12 @@ put_next() { # into a part: the POSCAR of the next one, and how many steps are d
     source=$1/CONTCAR
     whole "$source" "$1/POSCAR" || source=$1/CONTCAR.kept
     if ! whole "$source" "$1/POSCAR"; then
-        echo "there is no whole CONTCAR to go on from; take OSZICAR away, and this part is made again" >&2
+        echo "there is no complete CONTCAR to continue from; remove OSZICAR, and this part is computed again" >&2
         echo 1 > vasp.status
         exit 1
     fi
     done=$(count "$1/OSZICAR")
-    again=$(configuration "$source" "$1/XDATCAR") # a step that is made again, where it is behind the last one
+    again=$(configuration "$source" "$1/XDATCAR") # a step that is recomputed, where it is behind the last one
     [ "$again" -eq 0 ] || done=$((again - 1))
     echo $(($(number "$1/vasp.begin") + done)) > "$1/next.steps"
     cp "$source" "$1/next.new" && mv "$1/next.new" "$1/next"
@@ -116,7 +116,7 @@ if [ "$(count OSZICAR)" -gt 0 ] && ! { [ -n "$last" ] && cmp -s OSZICAR "$last/O
 fi
 if [ -n "$last" ]; then
     [ -f "$last/next" ] && [ -f "$last/next.steps" ] || put_next "$last"
-    # byte for byte: what follows the positions is what dynamics go on from
+    # byte for byte: dynamics continues from what follows the positions
     cp "$last/next" POSCAR.new && mv POSCAR.new POSCAR || exit 1
     cp "$last/next.steps" vasp.begin || exit 1
     left=$((steps - $(number vasp.begin)))
@@ -126,7 +126,7 @@ fi
 rm -f $answers INCAR.ran STOPCAR vasp.status
 : > vasp.checkpoint
 
-# VASP writes CONTCAR anew in every step and may be killed while it does: the last whole one is kept
+# VASP rewrites CONTCAR in every step and may be killed while it does: the last complete one is kept
 (
     trap 'kill $nap; exit' TERM
     while kill -0 $$ 2>/dev/null; do
@@ -148,7 +148,7 @@ rm -f CONTCAR.new
 
 if complete; then
     status=0
-elif ended && [ "$(count OSZICAR)" -gt 0 ]; then # by itself, in between: a STOPCAR told it to
+elif ended && [ "$(count OSZICAR)" -gt 0 ]; then # normally, before the last step: after a STOPCAR
     status=@MORE@
 elif [ "$status" -eq 0 ]; then
     status=1

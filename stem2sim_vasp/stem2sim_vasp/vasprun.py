@@ -1,4 +1,4 @@
-"""vasprun.xml as it grows: what is complete in it is read, once, whether VASP still writes it or was cut off."""
+"""vasprun.xml as it grows: complete steps are read once, whether VASP still writes the file or was interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 1 << 20
 
 
 class Vasprun:
-    """A reader that remembers how far it has come."""
+    """A reader that remembers its position in the file."""
 
     def __init__(self, path: Path) -> None:
         """Read nothing yet; the file may come later."""
@@ -32,7 +32,7 @@ class Vasprun:
         self.incar: dict[str, Any] = {}
         """The INCAR as VASP read it."""
         self.parameters: dict[str, Any] = {}
-        """Every tag with the value that VASP settled on."""
+        """Every tag with the value that VASP uses."""
         self.elements: list[str] = []
         """Of each atom."""
         self.potentials: list[str] = []
@@ -42,7 +42,7 @@ class Vasprun:
         self.closed = False
         """Whether VASP has ended the file."""
         self.broken = ""
-        """Where the XML is not XML, if anywhere."""
+        """Where the XML is damaged, if anywhere."""
         self.begun = 0
         """Ionic steps that were begun."""
         self._offset = 0
@@ -61,12 +61,12 @@ class Vasprun:
                 try:
                     self._parser.feed(chunk)
                 except ParseError as problem:
-                    yield from self._taken()
+                    yield from self._complete_steps()
                     self.broken = f"{self.path.name} is damaged: {problem}"
                     return
-                yield from self._taken()
+                yield from self._complete_steps()
 
-    def _taken(self) -> Iterator[Ionic]:
+    def _complete_steps(self) -> Iterator[Ionic]:
         try:
             for event, element in self._parser.read_events():
                 if event == "start":
@@ -109,10 +109,10 @@ class Vasprun:
 
 def _first(element: Element) -> dict[str, Any]:
     """Tags by name; of those that stand there twice (NELM, of the response functions as well) the first is meant."""
-    found: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
     for name, value in _items(element):
-        found.setdefault(name, value)
-    return found
+        tags.setdefault(name, value)
+    return tags
 
 
 def _items(element: Element) -> Iterator[tuple[str, Any]]:
@@ -157,8 +157,8 @@ def _energies(parent: Element) -> dict[str, float]:
 
 def _ionic(element: Element) -> Ionic | None:
     """One step; None without a structure or an energy."""
-    structure, found = element.find("structure"), _energies(element)
-    if structure is None or "e_fr_energy" not in found:
+    structure, energies = element.find("structure"), _energies(element)
+    if structure is None or "e_fr_energy" not in energies:
         return None
     crystal = structure.find("crystal")
     cell = None if crystal is None else _rows(crystal, "basis")
@@ -166,20 +166,20 @@ def _ionic(element: Element) -> Ionic | None:
     if cell is None or positions is None:
         return None
     loops = [_energies(loop) for loop in element.findall("scstep")]
-    free = found["e_fr_energy"]
+    free = energies["e_fr_energy"]
     return Ionic(
         cell=cell,
         positions=positions,
         free=free,
-        without_entropy=_beside(free, loops, "e_wo_entrp"),
-        extrapolated=_beside(free, loops, "e_0_energy"),
+        without_entropy=_relative_to_free(free, loops, "e_wo_entrp"),
+        extrapolated=_relative_to_free(free, loops, "e_0_energy"),
         forces=_rows(element, "forces"),
         stress=_rows(element, "stress"),
         loops=len(loops),
         change=loops[-1].get("e_fr_energy", np.nan) - loops[-2].get("e_fr_energy", np.nan) if len(loops) > 1 else None,
         seconds=_seconds(element),
-        kinetic=found.get("kinetic"),
-        conserved=found.get("total"),
+        kinetic=energies.get("kinetic"),
+        conserved=energies.get("total"),
     )
 
 
@@ -191,7 +191,7 @@ def _seconds(element: Element) -> float:
     return 0.0
 
 
-def _beside(free: float, loops: list[dict[str, float]], name: str) -> float | None:
+def _relative_to_free(free: float, loops: list[dict[str, float]], name: str) -> float | None:
     """An energy by its distance to the free energy in the last electronic step.
 
     In the ionic step VASP 5 writes something else under these names; the electronic step lacks van der Waals terms.

@@ -114,7 +114,7 @@ def test_either_goes_on_with_what_the_other_left(
     assert script(there, "kill@4") not in (0, 75)
     list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
     check(tmp_path, library, whole)
-    assert [part.name for part in contract.earlier(there)] == ["001", "002", "003"]
+    assert [part.name for part in contract.earlier_parts(there)] == ["001", "002", "003"]
 
 
 @pytest.mark.parametrize("by", ["script", "stem2sim"])
@@ -137,7 +137,7 @@ def test_a_contcar_that_is_torn_is_not_gone_on_from(
     flag = next(k for k, line in enumerate(lines) if k > 9 and line.split() == ["1"])
     for count in (len(lines) - 9, flag - 1):
         (there / "CONTCAR").write_text("".join(lines[:count]))
-        assert contract.whole(there) == there / "CONTCAR.kept"
+        assert contract.complete_contcar(there) == there / "CONTCAR.kept"
     if by == "script":
         assert script(there) == 0
     else:
@@ -165,7 +165,7 @@ def test_a_relaxation_without_any_contcar_goes_on_from_its_last_positions(
     assert result.converged
     assert len(read(tmp_path / "parts" / "001").steps) == 4
     assert np.array_equal(result.structure.atoms.positions[[0, 2]], atoms.positions[[0, 2]])
-    with pytest.raises(StageFailed, match="no whole CONTCAR, whose velocities"):
+    with pytest.raises(StageFailed, match="no complete CONTCAR, from whose velocities"):
         move(atoms, tmp_path / "md", library, 9)
 
 
@@ -232,7 +232,7 @@ def test_what_vasp_calls_converged_and_is_not_ends_as_not_converged(tmp_path: Pa
     assert not result.converged
     assert not result.unfinished
     assert "not converged: VASP stopped before EDIFFG = -0.001" in result.reason
-    assert any("EDIFFG was asked as -0.001, VASP took -0.2" in warning for warning in result.warnings)
+    assert any("EDIFFG = -0.001 was requested, VASP used -0.2" in warning for warning in result.warnings)
 
 
 def test_what_blew_up_may_be_tried_otherwise(
@@ -259,7 +259,7 @@ def test_two_do_not_run_in_one_folder(tmp_path: Path, library: Path, monkeypatch
         wait(lambda: steps_in(there) > 2)
         with pytest.raises(BadInput, match=r"writes in .* already; wait for it, or kill"):
             list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
-        assert not contract.earlier(there)
+        assert not contract.earlier_parts(there)
         running.terminate()
         assert running.wait(timeout=20) == 143
     wait(lambda: not working_in(there))
@@ -318,4 +318,4 @@ def test_a_part_that_never_came_to_a_step_is_made_again(
     monkeypatch.delenv("VASP_STANDIN_FAIL")
     list(dynamics(library).simulate(Structure(atoms=benzene()), tmp_path))
     check(tmp_path, library, whole)
-    assert not contract.earlier(tmp_path / "dynamics-300K")
+    assert not contract.earlier_parts(tmp_path / "dynamics-300K")

@@ -28,7 +28,7 @@ from stem2sim_hterm.constrain import Constrain
 from stem2sim_hterm.hterm import Hterm
 from stem2sim_hterm.patch import Patch
 from stem2sim_vasp import incar, potcar
-from stem2sim_vasp.request import ask
+from stem2sim_vasp.request import request_for
 from stem2sim_vasp.vasp import Vasp
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def patch() -> Structure:
     return built(flake(26.0), Patch(size=91, center=(13.4, 14.0)), Hterm(), Cell(edge=EDGE))
 
 
-def asked(structure: Structure, **options: Any) -> Request:
+def requested(structure: Structure, **options: Any) -> Request:
     engine = Vasp.model_validate(options)
-    return ask(engine, engine.adopt(structure), "relaxation", engine.max_steps)
+    return request_for(engine, engine.adopt(structure), "relaxation", engine.max_steps)
 
 
 def written(request: Request, folder: Path) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_the_papers_relaxations(mode: str, patch: Structure, library: Path, tmp_
         "z-only": Constrain(hold="all", axes="xy"),
     }  # fmt: skip
     structure = built(patch, held[mode]) if mode in held else patch
-    request = asked(structure, preset="paper", potentials=library, relax_cell=mode == "full")
+    request = requested(structure, preset="paper", potentials=library, relax_cell=mode == "full")
     check_tags(written(request, tmp_path), {**RELAX, "ISIF": 3} if mode == "full" else RELAX)
     assert (tmp_path / "KPOINTS").read_text().splitlines()[1:] == ["0", "Monkhorst-Pack", "2 2 2", "0 0 0"]
     lines = (tmp_path / "POSCAR").read_text().splitlines()
@@ -117,7 +117,7 @@ def test_the_papers_relaxations(mode: str, patch: Structure, library: Path, tmp_
     # the permutation, there and back
     there = read(tmp_path / "POSCAR", format="vasp")
     assert np.allclose(there.positions, atoms.positions[request.order], atol=1e-9)
-    titles = [one.title for one in potcar.described((tmp_path / "POTCAR").read_text())]
+    titles = [potential.title for potential in potcar.listed((tmp_path / "POTCAR").read_text())]
     assert titles == ["PAW_PBE H 01Jan1970", "PAW_PBE C 01Jan1970"]
     assert (tmp_path / "POTCAR.spec").read_text() == "H\nC\n"
 
@@ -132,7 +132,7 @@ def test_the_papers_dynamics(patch: Structure, library: Path, tmp_path: Path) ->
     atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)))
     freedom = 3 * len(atoms) - 3
     bath = Bath("nvt", "nose-hoover", 300.0, 1.0, 40.0, None, freedom)
-    request = ask(aimd.engine, structure, "dynamics", 2000, bath)  # type: ignore[arg-type]
+    request = request_for(aimd.engine, structure, "dynamics", 2000, bath)  # type: ignore[arg-type]
     check_tags(written(request, tmp_path), MOVE)
     there = read(tmp_path / "POSCAR", format="vasp")
     assert np.allclose(there.get_velocities(), atoms.get_velocities()[request.order], atol=1e-9)
@@ -148,7 +148,7 @@ def test_nosés_mass_is_the_one_that_vasp_prints() -> None:
     atoms.set_momenta(np.zeros((84, 3)))
     # an oscillation that is not quite 40 steps long, so that the mass is given as a number
     bath = Bath("nvt", "nose-hoover", 600.0, 2.0, 80.01, None, 249)
-    request = ask(Vasp(), Structure(atoms=atoms), "dynamics", 10, bath)
+    request = request_for(Vasp(), Structure(atoms=atoms), "dynamics", 10, bath)
     assert request.tags["SMASS"] == pytest.approx(0.24, abs=0.005)
 
 
@@ -159,7 +159,7 @@ def test_heat_goes_to_the_freedom_that_counts(tmp_path: Path) -> None:
     atoms.set_momenta(np.zeros((12, 3)))
     atoms.set_constraint(FixCartesian(range(12), mask=[True, True, False]))
     bath = Bath("nvt", "nose-hoover", 300.0, 1.0, 40.0, None, 11)
-    request = ask(Vasp(), Structure(atoms=atoms), "dynamics", 10, bath)
+    request = request_for(Vasp(), Structure(atoms=atoms), "dynamics", 10, bath)
     assert request.tags["TEBEG"] == pytest.approx(300 * 11 / 12)
 
 
@@ -172,7 +172,7 @@ def test_ase_and_pymatgen_read_what_we_write(patch: Structure, library: Path, tm
     chromium.append("Cr")
     chromium.positions[-1] = chromium.positions[:-1].mean(axis=0)
     chromium.positions[-1, 2] += 2.2
-    request = asked(Structure(atoms=chromium), preset="cr-spin", potentials=library)
+    request = requested(Structure(atoms=chromium), preset="cr-spin", potentials=library)
     request.write(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -196,9 +196,9 @@ def test_ase_and_pymatgen_read_what_we_write(patch: Structure, library: Path, tm
 
 def test_presets_give_way_to_options_and_options_to_tags(tmp_path: Path) -> None:
     structure = Structure(atoms=molecule("C6H6", vacuum=5))
-    there = written(asked(structure, preset="paper", encut=520, incar={"ismear": 1, "EDIFFG": -0.02}), tmp_path)
+    there = written(requested(structure, preset="paper", encut=520, incar={"ismear": 1, "EDIFFG": -0.02}), tmp_path)
     assert (there["ENCUT"], there["ISMEAR"], there["EDIFFG"]) == ("520", "1", "-0.02")
-    dispersed = asked(structure, dispersion="d3-bj", ncore=4, kpar=2).tags
+    dispersed = requested(structure, dispersion="d3-bj", ncore=4, kpar=2).tags
     assert (dispersed["IVDW"], dispersed["NCORE"], dispersed["KPAR"]) == (12, 4, 2)
     # parallel settings come from the config alone
     assert not {"NCORE", "KPAR", "NPAR"} & set(there)
@@ -206,17 +206,17 @@ def test_presets_give_way_to_options_and_options_to_tags(tmp_path: Path) -> None
 
 def test_long_cells_get_their_amin(patch: Structure) -> None:
     long = built(flake(8.0), Hterm(), Cell(edge=60.0))
-    assert asked(long).tags["AMIN"] == 0.01
-    assert "AMIN" not in asked(patch).tags
+    assert requested(long).tags["AMIN"] == 0.01
+    assert "AMIN" not in requested(patch).tags
 
 
 def test_a_charge_is_counted_with_the_potentials(library: Path) -> None:
     """NELECT is the sum of ZVAL less the charge; without a potential that is an error, not a guess."""
     structure = Structure(atoms=molecule("C6H6", vacuum=5), charge=1)
-    assert asked(structure, potentials=library).tags["NELECT"] == 6 * 4 + 6 - 1
-    assert "NELECT" not in asked(structure, charge=0, potentials=library).tags
-    with pytest.raises(BadInput, match=r"a charge of \+1 e needs the potential of H here"):
-        asked(structure)
+    assert requested(structure, potentials=library).tags["NELECT"] == 6 * 4 + 6 - 1
+    assert "NELECT" not in requested(structure, charge=0, potentials=library).tags
+    with pytest.raises(BadInput, match=r"a charge of \+1 e needs the potential of H on this machine"):
+        requested(structure)
 
 
 def test_moments_are_those_of_the_atoms() -> None:
@@ -224,10 +224,10 @@ def test_moments_are_those_of_the_atoms() -> None:
     atoms = molecule("CH3", vacuum=5)[[1, 0, 2, 3]]
     atoms.set_initial_magnetic_moments([0.25, 1.5, 0.5, 0.75])
     engine = Vasp(spin=True)
-    request = ask(engine, engine.adopt(Structure(atoms=atoms)), "relaxation", 10)
+    request = request_for(engine, engine.adopt(Structure(atoms=atoms)), "relaxation", 10)
     assert request.tags["MAGMOM"] == (0.25, 0.5, 0.75, 1.5)
     assert engine.with_spin(3).unpaired == 2
-    assert ask(engine.with_spin(3), Structure(atoms=atoms), "relaxation", 10).tags["NUPDOWN"] == 2
+    assert request_for(engine.with_spin(3), Structure(atoms=atoms), "relaxation", 10).tags["NUPDOWN"] == 2
 
 
 @pytest.mark.parametrize("layout", ["ase", "pymatgen", "own", "variable"])
@@ -262,38 +262,38 @@ def test_pymatgens_own_configuration_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"incar": {"NSW": 0}}, "NSW = 0 moves no atom, and this is a relaxation"),
-        ({"incar": {"IBRION": 0}}, "IBRION = 0 is no relaxation; 1, 2 or 3 are, and dynamics is aimd"),
-        ({"incar": {"MAGMOM": [1.0]}}, "MAGMOM is what the atoms' own initial magnetic moments says"),
+        ({"incar": {"IBRION": 0}}, "IBRION = 0 is no relaxation; use 1, 2 or 3, or aimd for dynamics"),
+        ({"incar": {"MAGMOM": [1.0]}}, "MAGMOM is set by the atoms' own initial magnetic moments"),
         ({"potentials": "/nowhere"}, "no folder of potentials at /nowhere"),
     ],
 )
-def test_tags_that_contradict_the_task_are_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
-        asked(Structure(atoms=molecule("C6H6", vacuum=5)), **options)
+def test_tags_that_contradict_the_task_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        requested(Structure(atoms=molecule("C6H6", vacuum=5)), **options)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"setups": {"c": "_pv"}}, "no element 'c'"),
         ({"unpaired": 2}, "unpaired electrons need spin = true"),
         ({"incar": {"encut": 300, "ENCUT": 400}}, "a tag is given twice"),
-        ({"incar": {"A = 1\nNSW": 3}}, "is no name of a tag"),
+        ({"incar": {"A = 1\nNSW": 3}}, "is not the name of a tag"),
         ({"incar": {"SYSTEM": "x\\"}}, "would end its line of the INCAR, or swallow the next"),
         ({"kpoints": (0, 1, 1)}, "a mesh has at least one point"),
     ],
 )
-def test_options_without_a_meaning_are_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_options_without_a_meaning_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Vasp.model_validate(options)
 
 
 def test_numbers_may_be_given_as_text() -> None:
     """From a shell they come so: the cell relaxes and is judged as if they had been numbers."""
-    request = asked(
+    request = requested(
         Structure(atoms=molecule("C6H6", vacuum=5)), incar={"EDIFFG": "-1E-2", "isif": "3", "LREAL": ".FALSE."}
     )
     assert (request.tags["EDIFFG"], request.tags["ISIF"], request.tags["LREAL"]) == (-0.01, 3, False)
@@ -313,14 +313,14 @@ def test_a_left_handed_cell_is_refused() -> None:
     atoms.set_cell([[0, 14, 0], [14, 0, 0], [0, 0, 14]])
     atoms.center()
     with pytest.raises(BadInput, match="right-handed cells only; exchange two of the vectors"):
-        asked(Structure(atoms=atoms))
+        requested(Structure(atoms=atoms))
 
 
 def test_potentials_of_another_functional_are_told(tmp_path: Path) -> None:
     for element in ("C", "H"):
         path = write_potential(tmp_path, element)
         path.write_text(path.read_text().replace("LEXCH  = PE", "LEXCH  = CA"))
-    request = asked(Structure(atoms=molecule("C6H6", vacuum=5)), potentials=tmp_path)
+    request = requested(Structure(atoms=molecule("C6H6", vacuum=5)), potentials=tmp_path)
     assert "made for another functional (LEXCH = CA), not for PBE" in request.warnings[0]
 
 
@@ -330,20 +330,22 @@ def test_dynamics_is_said_by_aimd_alone() -> None:
     bath = Bath("nvt", "nose-hoover", 300.0, 1.0, 40.0, None, 33)
     for tag, words in (("POTIM", "time_step of aimd"), ("TEBEG", "temperature of aimd"), ("NSW", "steps of aimd")):
         with pytest.raises(BadInput, match=words):
-            ask(Vasp(incar={tag: 5}), Structure(atoms=atoms), "dynamics", 10, bath)
-    with pytest.raises(BadInput, match="is one, not 4 in a chain"):
-        ask(Vasp(), Structure(atoms=atoms), "dynamics", 10, Bath("nvt", "nose-hoover", 300.0, 1.0, 40.0, 4, 33))
-    constant = ask(
+            request_for(Vasp(incar={tag: 5}), Structure(atoms=atoms), "dynamics", 10, bath)
+    with pytest.raises(BadInput, match="is a single one, not a chain of 4"):
+        request_for(Vasp(), Structure(atoms=atoms), "dynamics", 10, Bath("nvt", "nose-hoover", 300.0, 1.0, 40.0, 4, 33))
+    constant = request_for(
         Vasp(), Structure(atoms=atoms), "dynamics", 10, Bath("nve", "nose-hoover", 300.0, 1.0, 40.0, None, 33)
     )
     assert (constant.tags["MDALGO"], constant.tags["SMASS"]) == (0, -3)
 
 
 def test_unknown_tags_are_told_with_the_nearest() -> None:
-    request = asked(Structure(atoms=molecule("C6H6", vacuum=5)), incar={"ISMAER": 0, "LDAU": True})
-    assert request.warnings == ("INCAR: VASP has no tag ISMAER that we know of; did you mean 'ISMEAR'?",)
+    request = requested(Structure(atoms=molecule("C6H6", vacuum=5)), incar={"ISMAER": 0, "LDAU": True})
+    assert request.warnings == ("INCAR: ISMAER is not a known tag of VASP; did you mean 'ISMEAR'?",)
     # what we write ourselves is known
-    assert not incar.unknown([*RELAX, *MOVE, "LORBIT", "MAGMOM", "NUPDOWN", "IVDW", "AMIN", "NCORE", "KPAR", "NELECT"])
+    assert not incar.unknown_tags(
+        [*RELAX, *MOVE, "LORBIT", "MAGMOM", "NUPDOWN", "IVDW", "AMIN", "NCORE", "KPAR", "NELECT"]
+    )
 
 
 def test_held_motion_along_no_vector_is_refused() -> None:
@@ -355,13 +357,13 @@ def test_held_motion_along_no_vector_is_refused() -> None:
     for constraint in (FixAtoms([0]), FixCartesian([0], mask=[False, False, True]), FixedLine([0], [0, 0, 1]),
                        FixScaled([0], [True, False, False])):  # fmt: skip
         atoms.set_constraint(constraint)
-        asked(Structure(atoms=atoms))
+        requested(Structure(atoms=atoms))
     atoms.set_constraint(FixCartesian([0], mask=[False, True, False]))
-    with pytest.raises(BadInput, match=r"in a cell with angles 90\.0, 90\.0, 74\.1 degrees; an orthogonal cell holds"):
-        asked(Structure(atoms=atoms))
+    with pytest.raises(BadInput, match=r"in a cell with angles 90\.0, 90\.0, 74\.1 degrees; use an orthogonal cell"):
+        requested(Structure(atoms=atoms))
     atoms.set_constraint(FixAtoms([0]))
     with pytest.raises(BadInput, match="ISIF = 3 relaxes the cell and every atom in it"):
-        asked(Structure(atoms=atoms), relax_cell=True)
+        requested(Structure(atoms=atoms), relax_cell=True)
 
 
 @given(
@@ -405,9 +407,9 @@ def test_bad_options_are_one_line_and_exit_2(tmp_path: Path) -> None:
     write_potential(tmp_path / "both", "C")
     write_potential(tmp_path / "both", "H")
     here = f"simulate.0.potentials={tmp_path}"
-    for options, told in (
-        ([f"{here}/both"], "there is no command that runs VASP: give command"),
-        ([f"{here}/sets", "simulate.0.command=/bin/true"], "has no POTCAR: give potentials"),
+    for options, message in (
+        ([f"{here}/both"], "no command that runs VASP is configured: set command"),
+        ([f"{here}/sets", "simulate.0.command=/bin/true"], "has no POTCAR: set potentials"),
         (["simulate.0.incar.NSW=0"], "NSW = 0 moves no atom"),
         (["simulate.0.kpoints=[0, 1, 1]"], "a mesh has at least one point"),
         (['simulate.0.incar.ALGO="All\\nNSW = 9"'], "would end its line"),
@@ -416,7 +418,7 @@ def test_bad_options_are_one_line_and_exit_2(tmp_path: Path) -> None:
         flags = [word for option in options for word in ("--set", option)]
         done = stem2sim("simulate", tmp_path / "start.extxyz", "--simulator", "vasp", "--out", tmp_path / "out", *flags)
         assert done.returncode == 2, done.stderr
-        assert told in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
 
 

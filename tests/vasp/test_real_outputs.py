@@ -225,7 +225,7 @@ def test_a_real_contcar_is_whole_and_its_beginnings_are_not() -> None:
     """Positions, velocities and predictor-corrector block: cut anywhere in the numbers, it is not taken for whole."""
     text = (REAL / "md_nve_v544_CONTCAR").read_text()
     assert contract.poscar_atoms(text) == 6
-    assert contract.is_whole(text, 6, moving=True)
+    assert contract.is_complete(text, 6, moving=True)
     cell, positions = contract.geometry(text)
     assert cell[2] == pytest.approx([0.1411083, -0.0595569, 10.0])
     assert positions[0] == pytest.approx([0.4279782637129850, 0.4239240389084223, 0.5200537141966768])
@@ -234,8 +234,8 @@ def test_a_real_contcar_is_whole_and_its_beginnings_are_not() -> None:
     # velocities alone are what MDALGO > 0, or another program, writes; positions alone are enough to relax
     for moving, whole in ((True, {21, 22}), (False, {14, 15, 21, 22})):
         for count in range(len(lines)):
-            assert contract.is_whole("".join(lines[:count]), 6, moving) == (count in whole), count
-        assert not contract.is_whole(text[:-10], 6, moving)
+            assert contract.is_complete("".join(lines[:count]), 6, moving) == (count in whole), count
+        assert not contract.is_complete(text[:-10], 6, moving)
 
 
 def test_a_real_crash_is_named(tmp_path: Path) -> None:

@@ -419,7 +419,7 @@ def test_wrong_potentials_are_found_before_and_after(tmp_path: Path, library: Pa
     mine = engine(library, potentials=None)
     mine.prepare(Structure(atoms=benzene()), tmp_path)
     assert (tmp_path / "POTCAR.spec").read_text() == "H\nC\n"
-    with pytest.raises(BadInput, match="has no POTCAR: give potentials"):
+    with pytest.raises(BadInput, match="has no POTCAR: set potentials"):
         relax(benzene(), tmp_path, library, potentials=None)
     write_potcar(tmp_path / "POTCAR", ["C", "H"])
     with pytest.raises(BadInput, match="potentials of C H, but the POSCAR beside it has H C"):
