@@ -1,9 +1,11 @@
 # The commands people type. Each sets up what it needs; nothing but Python 3.11+ and make is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := core plugins/stem2sim_hterm plugins/stem2sim_aimd plugins/stem2sim_xtb plugins/stem2sim_lammps stem2sim_dftb stem2sim_vasp stem2sim_unet docs/example_plugin
-SOURCES := core/stem2sim $(wildcard plugins/*/stem2sim_*) stem2sim_dftb/stem2sim_dftb stem2sim_vasp/stem2sim_vasp stem2sim_unet/stem2sim_unet docs/example_plugin/stem2sim_peaks.py \
-           docs/demo/make_frame.py benchmarks
+DISTRIBUTIONS := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml plugins/*/pyproject.toml stem2sim_*/pyproject.toml))
+# abTEM brings 900 MB with it: its plugin is checked, and installed by those who want it
+INSTALLED := $(filter-out plugins/stem2sim_abtem,$(DISTRIBUTIONS)) docs/example_plugin
+SOURCES := core/stem2sim $(foreach folder,$(filter-out core,$(DISTRIBUTIONS)),$(folder)/$(notdir $(folder))) \
+           docs/example_plugin/stem2sim_peaks.py docs/demo/make_frame.py benchmarks
 DEVELOPMENT := ase-db-backends custodian hatchling hypothesis import-linter jsonschema mypy openvino playwright pymatgen pytest pytest-xdist rosettasciio ruff
 READY := .venv/ready
 
@@ -29,8 +31,8 @@ bench: $(READY)
 clean:
 	rm -rf .venv runs
 
-$(READY): constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+$(READY): constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(INSTALLED))
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stem2sim needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt $(addprefix -e ,$(DISTRIBUTIONS)) $(DEVELOPMENT)
+	$(BIN)/python -m pip install -q -c constraints.txt $(addprefix -e ,$(INSTALLED)) $(DEVELOPMENT)
 	touch $(READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -15,19 +16,33 @@ import pytest
 from stem2sim import __version__, hookspecs
 from tests.conftest import ROOT
 
-FOLDERS = {
-    "stem2sim": "core",
-    "stem2sim_hterm": "plugins/stem2sim_hterm",
-    "stem2sim_aimd": "plugins/stem2sim_aimd",
-    "stem2sim_xtb": "plugins/stem2sim_xtb",
-    "stem2sim_lammps": "plugins/stem2sim_lammps",
-    "stem2sim_dftb": "stem2sim_dftb",
-    "stem2sim_vasp": "stem2sim_vasp",
-    "stem2sim_unet": "stem2sim_unet",
-}
+WORKSPACE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MEMBERS = [
+    file.parent
+    for place in WORKSPACE["tool"]["uv"]["workspace"]["members"]
+    for file in ROOT.glob(f"{place}/pyproject.toml")
+]
+FOLDERS = {"stem2sim" if folder.name == "core" else folder.name: folder.relative_to(ROOT) for folder in MEMBERS}
+"""Package -> folder of its distribution."""
+
+INSTALLED = {package: folder for package, folder in FOLDERS.items() if importlib.util.find_spec(package)}
+"""Those that are installed here."""
 
 
-@pytest.mark.parametrize("package", FOLDERS)
+def test_every_distribution_is_where_tools_look_for_it() -> None:
+    """Whoever adds one is told where its name must stand; all other places read the folders."""
+    names = {
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"] for folder in FOLDERS.values()
+    }
+    assert set(WORKSPACE["tool"]["uv"]["sources"]) == names
+    assert set(WORKSPACE["tool"]["importlinter"]["root_packages"]) == set(FOLDERS)
+    _, beside, cycles = WORKSPACE["tool"]["importlinter"]["contracts"]
+    assert set(beside["layers"][0].split(" | ")) == set(FOLDERS) - {"stem2sim"}
+    assert set(cycles["ancestors"]) == {"stem2sim.**", *FOLDERS} - {"stem2sim"}
+    assert set(FOLDERS) - set(INSTALLED) <= {"stem2sim_abtem"}
+
+
+@pytest.mark.parametrize("package", INSTALLED)
 def test_packages_are_packages(package: str) -> None:
     """A folder of the same name seen from the root must not become an empty namespace package."""
     file = importlib.import_module(package).__file__
@@ -52,6 +67,34 @@ def test_constraints_name_no_host_and_pin_everything() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert pins
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[^\s/]+", pin) for pin in pins)
+
+
+def rooms() -> set[str]:
+    """Return the rooms of the core: its subpackages."""
+    return {file.parent.name for file in (ROOT / "core" / "stem2sim").glob("*/__init__.py")}
+
+
+def test_the_architecture_lists_the_rooms_that_there_are() -> None:
+    """In the order of the import contract; every room says in one sentence what lives there."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| ", page.partition("## Rooms")[2].partition("## The way")[0], re.MULTILINE)
+    listed = [name for name in listed if name != "testing"]
+    assert set(listed) == rooms()
+    layers = [
+        name for layer in WORKSPACE["tool"]["importlinter"]["contracts"][0]["layers"] for name in layer.split(" | ")
+    ]
+    assert [name for name in layers if name in rooms()] == listed
+    for name in rooms():
+        sentence = importlib.import_module(f"stem2sim.{name}").__doc__ or ""
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+
+
+def test_modules_without_a_room_are_listed() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    modules = {file.stem for file in (ROOT / "core" / "stem2sim").glob("*.py")} - {"__init__"}
+    section = page.partition("stand in no room")[2].partition("## The way")[0]
+    assert set(re.findall(r"`(\w+)`", section)) - rooms() == modules
 
 
 def test_hooks_are_documented() -> None:

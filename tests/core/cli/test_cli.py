@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from tests.conftest import ROOT, flake, stem2sim, table_of
 
+from stem2sim.cli.flags import Flags
 from stem2sim.config.explain import options
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
@@ -237,3 +238,16 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     assert stem2sim("init", "--out", "c.toml", cwd=tmp_path).returncode == 0
     assert 'use = "unet"' in (tmp_path / "c.toml").read_text()
     assert stem2sim("init", "--out", "c.toml", cwd=tmp_path).returncode == 2
+
+
+def test_force_reaches_the_segmenter_that_has_it_and_stops_no_other(tmp_path: Path) -> None:
+    """It is a flag, not text: a segmenter without the option runs, with a warning that the flag has no effect."""
+    np.save(tmp_path / "frame.npy", graphene_image(10.0).pixels)
+    options = ["--set", "image.pixel_size=0.1", "--force", "--out", tmp_path / "run"]
+    done = stem2sim("segment", tmp_path / "frame.npy", "--segmenter", "peaks", *options)
+    assert done.returncode == 0, done.stderr
+    assert "warning: --force has no effect: the segmenter 'peaks' has no such option" in done.stderr
+    assert Flags(tmp_path / "frame.npy", segmenter="unet", force=True).config("segment").segment.force  # type: ignore[union-attr]
+    flake(8).in_a_cell().write(tmp_path / "s.extxyz")
+    with_structure = Flags(tmp_path / "s.extxyz", simulators=["xtb"], force=True).config("simulate")
+    assert with_structure.segment is None

@@ -2,21 +2,21 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
+from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.config.config import Changes, parse, read_config
 from stem2sim.config.defaults import DEFAULTS
 from stem2sim.config.explain import commented_toml, options
 from stem2sim.config.schema import schema
 from stem2sim.config.tree import read_toml, set_option
 from stem2sim.errors import BadInput
+from stem2sim.options import recorded_paths
 from stem2sim.registry import installed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IMAGE = {"image": {"path": "frame.npy", "pixel_size": 0.1}}
 
@@ -94,6 +94,34 @@ def test_an_accuracy_too_loose_for_fmax_is_refused() -> None:
 def test_relative_paths_count_from_the_config(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[image]\npath = "frame.npy"\n')
     assert read_toml(tmp_path / "a.toml")["image"]["path"] == str(tmp_path / "frame.npy")
+
+
+def test_options_that_are_paths_count_from_the_config_whatever_they_are_called(tmp_path: Path) -> None:
+    """Their type says which they are, in stages and in engines within stages; a config may lie anywhere."""
+    (tmp_path / "a.toml").write_text(
+        'image = { path = "frame.npy" }\nsegment = { use = "unet", weights = "nets/mine" }\n'
+        '[[build]]\nuse = "adsorb"\npath = "guest.xyz"\n'
+        '[[simulate]]\nuse = "aimd"\nengine = { use = "vasp", potentials = "paw", job = "/etc/job.sh" }\n'
+    )
+    config = parse(read_toml(tmp_path / "a.toml"))
+    engine = config.simulate[0].engine  # type: ignore[attr-defined]
+    assert config.segment.weights == tmp_path / "nets" / "mine"  # type: ignore[union-attr]
+    assert config.build[0].path == tmp_path / "guest.xyz"  # type: ignore[attr-defined]
+    assert (engine.potentials, engine.job) == (tmp_path / "paw", Path("/etc/job.sh"))
+    made = config.simulate[0].model_dump(mode="json")
+    assert recorded_paths("simulator", made) == [tmp_path / "paw", Path("/etc/job.sh")]
+
+
+def test_the_content_of_a_file_that_an_option_names_counts(tmp_path: Path) -> None:
+    """By default, for every stage: the same name with other content is another input."""
+    (tmp_path / "atoms.csv").write_text("x,y,species\n0,0,C\n")
+    table = AtomsTableSegmenter(path=tmp_path / "atoms.csv")
+    before = table.input_fingerprint()
+    (tmp_path / "atoms.csv").touch()
+    assert before
+    assert table.input_fingerprint() == before
+    (tmp_path / "atoms.csv").write_text("x,y,species\n0,0,Si\n")
+    assert table.input_fingerprint() != before
 
 
 def test_engine_flag_reaches_the_simulators_that_take_one() -> None:

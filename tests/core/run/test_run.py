@@ -1,0 +1,58 @@
+"""A run reads its folder once, and only when asked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.conftest import ROOT, small_run
+
+from stem2sim.errors import BadInput
+from stem2sim.run.run import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run folder with an image, a relaxation and a trajectory."""
+    return small_run(tmp_path_factory.mktemp("run"))
+
+
+def test_results_have_the_names_of_their_steps(folder: Path) -> None:
+    run = Run(folder)
+    assert list(run.results) == ["01-xtb", "02-aimd"]
+    assert run.results["01-xtb"].structure.atoms.get_chemical_formula() == "C10H8"
+    assert run.start(run.results["02-aimd"]) is run.results["01-xtb"].structure
+    assert run.built(run.results["02-aimd"]) is run.structures["structure.extxyz"]
+    assert run.waiting == []
+    assert run.failure == ""
+    assert repr(run) == f"Run({str(folder)!r})"
+
+
+def test_a_folder_without_a_config_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"is not a run folder: it has no run\.toml"):
+        Run(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["report", "agreement", "cite", "compare", "diff"])
+def test_each_file_is_read_once(folder: Path, tmp_path: Path, command: str) -> None:
+    """At most, by each command that reads a run; `benchmarks/house.py --reads` prints the counts of a whole run."""
+    spec = importlib.util.spec_from_file_location("house", ROOT / "benchmarks" / "house.py")
+    assert spec is not None
+    assert spec.loader is not None
+    house = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house)
+    table = tmp_path / "reads.json"
+    other = [str(small_run(tmp_path))] if command == "diff" else []
+    watched = [sys.executable, "-c", house.COUNTED, str(folder), str(table), command, str(folder), *other]
+    done = subprocess.run(watched, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    reads = json.loads(table.read_text())
+    assert reads
+    assert {name: number for name, number in reads.items() if number > 1} == {}
