@@ -110,11 +110,11 @@ class Facts:
 
     def html(self, level: int) -> str:
         """Return a description list."""
-        told = "".join(
+        rows = "".join(
             f"<div><dt>{text(name)}</dt>{''.join(f'<dd>{text(line)}</dd>' for line in lines)}</div>"
             for name, lines in self._lines()
         )
-        return f'<dl class="facts">{told}</dl>' if told else ""
+        return f'<dl class="facts">{rows}</dl>' if rows else ""
 
     def markdown(self, figures: Figures, level: int) -> str:
         """Return a list with the names in bold."""

@@ -21,7 +21,7 @@ FINE = 2
 
 @dataclass(frozen=True)
 class FrameView:
-    """Layers over a field of view, to zoom and to point at; the place of a click is told as `patch` takes it."""
+    """Layers over a field of view, to zoom and to point at; the place of a click is given as `patch` takes it."""
 
     extent: tuple[float, float, float, float]
     """Left, top, right, bottom [Å]."""
@@ -60,7 +60,7 @@ class FrameView:
         return {"extent": [round(v, 4) for v in self.extent], "places": list(number), "layers": layers}
 
     def html(self, level: int) -> str:
-        """Return an SVG of all layers, the switches, and the line that says what is pointed at."""
+        """Return an SVG of all layers, the switches, and the line with details of what is pointed at."""
         left, top, right, bottom = self.extent
         box = f"{left:.4f} {top:.4f} {right - left:.4f} {bottom - top:.4f}"
         rasters = "".join(_raster(one) for one in self.rasters)
@@ -68,16 +68,16 @@ class FrameView:
         switches = "".join(_switch(one) for one in self.layers)
         caption = f"<figcaption>{text(self.caption)}</figcaption>" if self.caption else ""
         length = scale_bar(right - left)
-        told = f"{length / 10:g} nm" if length >= 10 else f"{length:g} Å"
+        bar = f"{length / 10:g} nm" if length >= 10 else f"{length:g} Å"
         return (
             f'<figure class="frame"><div class="stage" style="--ratio:{(right - left) / (bottom - top):.5f}">'
             f'<svg viewBox="{box}" role="img" aria-label="{text(self._alt)}" preserveAspectRatio="xMidYMid meet">'
             f'{rasters}{layers}<g class="chosen"></g></svg>'
             f'<div class="scale" aria-hidden="true"><i style="width:{100 * length / (right - left):.2f}%"></i>'
-            f"<span>{told}</span></div>"
+            f"<span>{bar}</span></div>"
             '<div class="zoom" hidden><button type="button" aria-label="zoom in">+</button><button type="button" '
             'aria-label="zoom out">−</button><button type="button" aria-label="reset zoom">reset</button></div></div>'
-            f'<output class="told" aria-live="polite"></output><output class="place"></output>'
+            f'<output class="details" aria-live="polite"></output><output class="place"></output>'
             f'<fieldset class="layers"><legend>Layers</legend>{switches}</fieldset>{caption}'
             f"{data(self._data())}</figure>"
         )

@@ -84,15 +84,15 @@ class StructureView:
 
     @property
     def _caption(self) -> str:
-        told = [self.caption] if self.caption else []
+        sentences = [self.caption] if self.caption else []
         if self.film and self.film.every > 1:
-            told.append(f"Every {self.film.every}th of {self.film.total} frames.")
-        return " ".join(told)
+            sentences.append(f"Shown is every {self.film.every}th of {self.film.total} frames.")
+        return " ".join(sentences)
 
     @property
     def _alt(self) -> str:
-        told = ", ".join(f"{name} {atoms.get_chemical_formula('hill')}" for name, atoms in self.structures)
-        return f"{self.title}, along the beam and from the side: {told}"
+        formulas = ", ".join(f"{name} {atoms.get_chemical_formula('hill')}" for name, atoms in self.structures)
+        return f"{self.title}, along the beam and from the side: {formulas}"
 
     def _data(self) -> dict[str, Any]:
         known = {symbol for _, atoms in self.structures for symbol in atoms.symbols}
@@ -141,5 +141,5 @@ def _flat(atoms: Atoms) -> list[float]:
 
 
 def _cell(atoms: Atoms) -> list[list[float]] | None:
-    """The cell of a periodic structure; a box round a flake says nothing."""
+    """The cell of a periodic structure; a box round a flake means nothing."""
     return np.asarray(atoms.cell).round(3).tolist() if atoms.pbc.any() else None

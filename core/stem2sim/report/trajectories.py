@@ -117,13 +117,13 @@ def _over_time(
     """All columns of one trajectory over each other; of several trajectories a plot for each column."""
     many = len(named) > 1
     for group in [[column] for column in columns] if many else [columns] if columns else []:
-        told = group[0].partition(" [")[0]
+        name = group[0].partition(" [")[0]
         series = [
             Series(label if many else column.partition(" [")[0].removeprefix(before), found.column(TIME),
                    found.column(column) if column in found.series else np.zeros(len(found.series[TIME])))
             for label, found in named.items() for column in group
         ]  # fmt: skip
-        yield Plot(f"{told[:1].upper()}{told[1:]} in {folder}" if many else f"{title} in {folder}", TIME, series,
+        yield Plot(f"{name[:1].upper()}{name[1:]} in {folder}" if many else f"{title} in {folder}", TIME, series,
                    y_label=unit)  # fmt: skip
 
 

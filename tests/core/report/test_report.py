@@ -234,7 +234,7 @@ def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_and_not_gone_on_with_says_so(folder: Path, tmp_path: Path) -> None:
-    """Whoever asks for the report in between is told where it stopped."""
+    """Whoever asks for the report in between reads where it stopped."""
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     log = SessionLog(copy)
@@ -353,9 +353,9 @@ def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, file: str, sha
     copy = shutil.copytree(folder, tmp_path / "run")
     whole = (copy / file).read_bytes()
     (copy / file).write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadInput, match=r"delete (it|that), and its step runs again") as told:
+    with pytest.raises(BadInput, match=r"delete (it|that), and its step runs again") as caught:
         Report(Run(copy)).page()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_segmentation_with_other_bytes_in_it_is_damaged(folder: Path, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_a_segmentation_with_other_bytes_in_it_is_damaged(folder: Path, tmp_path
         Segmentation.load(tmp_path / "s.npz")
 
 
-def test_what_was_kept_of_a_trajectory_that_is_gone_is_told(folder: Path, tmp_path: Path) -> None:
+def test_what_was_kept_of_a_trajectory_that_is_gone_is_shown(folder: Path, tmp_path: Path) -> None:
     """Trajectories are large, and are thrown away first; what covers another number of frames is of another one."""
     copy = shutil.copytree(folder, tmp_path / "run")
     (file,) = (copy / "02-aimd").glob("dynamics*.traj")

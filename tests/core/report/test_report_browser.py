@@ -103,25 +103,25 @@ def test_layers_switch(frame: Locator) -> None:
 def test_an_atom_that_is_pointed_at_is_named(shown: Page, frame: Locator) -> None:
     frame.scroll_into_view_if_needed()
     shown.mouse.move(*atom(frame, 20))
-    told = frame.locator("output.told").inner_text()
-    assert "atom 20: C; probability" in told
-    assert "Å" in told
+    details = frame.locator("output.details").inner_text()
+    assert "atom 20: C; probability" in details
+    assert "Å" in details
 
 
 def test_arrow_keys_walk_over_the_atoms(shown: Page, frame: Locator) -> None:
     """To the right x grows, down y does; Escape leaves."""
     shown.mouse.move(0, 0)
-    stage, told = frame.locator(".stage"), frame.locator("output.told")
+    stage, details = frame.locator(".stage"), frame.locator("output.details")
     stage.focus()
     seen = []
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         stage.press(key)
-        words = told.inner_text()
+        words = details.inner_text()
         seen.append([float(words.partition(f"{axis} = ")[2].split()[0].strip(",")) for axis in "xy"])
     assert seen[1][0] > seen[0][0]
     assert seen[2][1] > seen[1][1]
     stage.press("Escape")
-    assert told.inner_text() == ""
+    assert details.inner_text() == ""
     assert not stage.evaluate("one => one === document.activeElement")
 
 
@@ -176,8 +176,8 @@ def test_a_trajectory_plays(shown: Page) -> None:
     assert when.inner_text() == "frame 1 of 4 · 0 fs"
     before = figure.locator(".viewer").screenshot()
     figure.get_by_role("button", name="play").click()
-    told = "view => { window.told = (window.told ?? new Set()).add(view.textContent); return window.told.size >= 3; }"
-    shown.wait_for_function(told, arg=when.element_handle(), polling=20)
+    moved = "view => { window.seen = (window.seen ?? new Set()).add(view.textContent); return window.seen.size >= 3; }"
+    shown.wait_for_function(moved, arg=when.element_handle(), polling=20)
     figure.get_by_role("button", name="play").click()
     slider.fill("3")
     assert when.inner_text() == "frame 4 of 4 · 3 fs"

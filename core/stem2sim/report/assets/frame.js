@@ -8,7 +8,7 @@ function liveFrame(figure) {
   const { extent: [left, top, right, bottom], places, layers } = dataOf(figure);
   const stage = figure.querySelector(".stage");
   const svg = stage.querySelector("svg");
-  const told = figure.querySelector(".told");
+  const details = figure.querySelector(".details");
   const place = figure.querySelector(".place");
   const groups = [...svg.querySelectorAll(".layer")];
   const switches = [...figure.querySelectorAll(".layers input")];
@@ -61,7 +61,7 @@ function liveFrame(figure) {
   function choose(k) {
     if (k === chosen) return;
     chosen = k;
-    told.textContent = k < 0 ? "" : places[k][2];
+    details.textContent = k < 0 ? "" : places[k][2];
     const ring = svg.querySelector(".chosen");
     ring.replaceChildren();
     if (k < 0) return;

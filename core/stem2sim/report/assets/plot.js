@@ -10,19 +10,19 @@ function livePlot(figure) {
     kind === "steps" ? uPlot.paths.stepped({ align: 1 })
     : kind === "bars" ? uPlot.paths.bars({ align: 1, size: [1] })
     : undefined; // straight lines
-  const told = (value) => (value == null ? "–" : String(Number(value.toPrecision(8))));
+  const formatted = (value) => (value == null ? "–" : String(Number(value.toPrecision(8))));
   const ticks = (_, values) => values.map((value) => (value == null ? "" : String(Number(value.toPrecision(8)))));
 
   // a band is two more curves that do not show, and what is between them
-  const curves = [{ label: x, value: (_, value) => told(value) }];
+  const curves = [{ label: x, value: (_, value) => formatted(value) }];
   const bands = [];
   series.forEach(({ name, band }, k) => {
     const stroke = SHADES[k % SHADES.length];
     const fill = kind === "line" ? undefined : stroke + (kind === "bars" ? "80" : "26");
     curves.push({ label: name, stroke, fill, width: 1.75, paths, spanGaps: kind === "line", points: { show: false },
-      value: (_, value) => told(value) });
+      value: (_, value) => formatted(value) });
     if (band) {
-      const edge = { stroke: "transparent", spanGaps: true, points: { show: false }, value: (_, value) => told(value) };
+      const edge = { stroke: "transparent", spanGaps: true, points: { show: false }, value: (_, value) => formatted(value) };
       curves.push({ ...edge, label: `${name}, low` }, { ...edge, label: `${name}, high` });
       bands.push({ series: [curves.length - 1, curves.length - 2], fill: stroke + "26" });
     }

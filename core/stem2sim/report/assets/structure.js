@@ -66,9 +66,9 @@ function liveStructure(figure) {
   const play = button("play", () => (timer ? stop() : start()), { "aria-label": `play the trajectory of ${title}` });
   const slider = element("input", { type: "range", min: 0, max: Math.max(0, trajectory.frames.length - 1), step: 1, value: 0 },
     { "aria-label": `${trajectory.label} of ${title}` });
-  const told = element("output", { className: "when" });
+  const timeLabel = element("output", { className: "when" });
   slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
-  const film = element("div", { className: "bar film" }, {}, play, slider, told);
+  const film = element("div", { className: "bar film" }, {}, play, slider, timeLabel);
   const legend = element("span", {}, {}, ...Object.entries(elements).map(([symbol, { colour }]) => {
     const dot = element("i");
     dot.style.background = colour;
@@ -109,7 +109,7 @@ function liveStructure(figure) {
     slider.value = frame;
     const unit = trajectory.label.match(/\[(.+)\]/)?.[1];
     const time = moving ? trajectory.times[frame] : 0;
-    told.value = `frame ${frame + 1} of ${trajectory.frames.length}` + (unit ? ` · ${time} ${unit}` : "");
+    timeLabel.value = `frame ${frame + 1} of ${trajectory.frames.length}` + (unit ? ` · ${time} ${unit}` : "");
     room.setAttribute("aria-label", `${title}: ${choices[which]}`);
     if (!viewer) return;
     const bonds = bonded(now, elements, reach, between);
