@@ -391,6 +391,6 @@ def test_an_interrupt_ends_the_command_and_the_next_goes_on(tmp_path: Path) -> N
         process.send_signal(number)
         _, output = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert output.splitlines()[-1] == "interrupted; the same command goes on without repeating what was finished"
+        assert output.splitlines()[-1] == "interrupted; the same command resumes, and repeats nothing that was finished"
         assert "Traceback" not in output
     assert "dynamics-300K resumes from step" in output
