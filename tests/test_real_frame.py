@@ -78,8 +78,8 @@ def test_molybdenum_disulphide_from_a_table_of_columns(stem: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "run").glob("structure*.extxyz")
     structure = Structure.read(file)
-    said = next(finding for finding in structure.findings if "calls for" in finding)
-    assert 16 <= float(said.split("a stretch of ")[1].split(" %")[0]) <= 19
+    said = next(finding for finding in structure.findings if "requires a correction of" in finding)
+    assert 16 <= float(said.split("in scale, ")[1].split(" %")[0]) <= 19
     atoms = structure.atoms
     assert set(atoms.symbols) == {"Mo", "S"}
     assert 1.5 < atoms.symbols.count("S") / atoms.symbols.count("Mo") < 2.5

@@ -236,7 +236,19 @@ class Segmentation(BaseModel):
             BadInput: missing or damaged file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            return cls.parse(path.read_bytes(), path)
+        except OSError as problem:
+            raise BadInput(damaged(path)) from problem
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Self:
+        """Return the segmentation that a file holds, by its content; the path is for messages.
+
+        Raises:
+            BadInput: a damaged file.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 names = [n.removeprefix("atoms_") for n in file.files if n.startswith("atoms_")]
                 atoms = AtomsTable._of_columns({n: file[f"atoms_{n}"] for n in names})
                 maps = {n: file[n].astype(np.float32) for n in MAPS if n in file.files}

@@ -14,7 +14,7 @@ from stem2sim.files import write_text
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ase import Atoms
@@ -64,9 +64,26 @@ class SimulationResult(BaseModel):
             BadInput: missing or damaged file.
         """
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls.parse(path.read_bytes(), path, Structure.read)
+        except OSError as problem:
+            raise BadInput(damaged(path)) from problem
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path, read_structure: Callable[[Path], Structure]) -> Self:
+        """Return the result that a file holds, by its content.
+
+        Args:
+            content: of the `<stem>.json`.
+            path: of it, beside which the structure lies.
+            read_structure: reads that.
+
+        Raises:
+            BadInput: a damaged file.
+        """
+        try:
+            record = json.loads(content)
             fields = {name: record[name] for name in cls.model_fields if name in record}
-            fields["structure"] = Structure.read(path.parent / record["structure"])
+            fields["structure"] = read_structure(path.parent / record["structure"])
             fields["forces"] = np.array(record["forces"], dtype=float).reshape(-1, 3)
             return cls(**fields)
         except BadInput as problem:  # the structure

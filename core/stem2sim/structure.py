@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, unquote
@@ -182,8 +183,21 @@ class Structure(BaseModel):
         """
         if not path.is_file():
             raise BadInput(f"no structure file at {path}")
+        return cls._read(path, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Self:
+        """Return the structure that an extended XYZ file holds, by its content; the path is for messages.
+
+        Raises:
+            BadInput: a damaged file.
+        """
+        return cls._read(path, io.StringIO(content.decode(errors="replace")), "extxyz")
+
+    @classmethod
+    def _read(cls, path: Path, source: str | io.StringIO, format: str | None = None) -> Self:
         try:
-            atoms = read(str(path), do_not_split_by_at_sign=True)
+            atoms = read(source, format=format, do_not_split_by_at_sign=True)
         except Exception as problem:  # ASE's readers raise whatever the format's parser does
             raise BadInput(f"cannot read a structure from {path.name}: {' '.join(str(problem).split())}") from problem
         if not isinstance(atoms, Atoms) or len(atoms) == 0:

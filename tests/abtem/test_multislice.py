@@ -16,7 +16,7 @@ from ase.build import graphene
 from pydantic import ValidationError
 from scipy.optimize import minimize
 
-from stem2sim.engines.trajectory import TrajectoryFile
+from stem2sim.engines.trajectory import Trajectory, TrajectoryFile
 from stem2sim.imaging.forward import Probe
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
@@ -88,12 +88,12 @@ def test_neither_pixels_nor_place_change_what_is_scattered() -> None:
     assert fine.image[::2, ::2] == pytest.approx(coarse.image, abs=1e-3 * coarse.image.max())
 
 
-def test_thermal_motion_and_the_source_blur(tmp_path: Path) -> None:
+def test_thermal_motion_and_the_source_blur() -> None:
     """Both make peaks lower; blur by the source takes nothing of the signal away."""
     atoms = Atoms("Si", [[0, 0, 0]])
     result = SimulationResult(structure=Structure(atoms=atoms), energy=0, forces=np.zeros((1, 3)), converged=True)
     sharp = HAADF.model_copy(update={"source_size": 0.0})
-    still, warm = (sharp.image(configurations(result, tmp_path, 3, thermal, 0), PIXEL) for thermal in (0.0, 0.25))
+    still, warm = (sharp.image(configurations(result, None, 3, thermal, 0), PIXEL) for thermal in (0.0, 0.25))
     assert warm.image.max() < 0.95 * still.image.max()
     wide = HAADF.image([atoms], PIXEL)
     assert wide.image.max() < 0.9 * still.image.max()
@@ -144,12 +144,13 @@ def test_frozen_phonons_are_frames_of_the_second_half(tmp_path: Path) -> None:
         structure=Structure(atoms=Atoms("C2", [[19, 0, 0], [19, 0, 19]])), energy=0, forces=np.zeros((2, 3)),
         converged=True, trajectory="run.traj", observables={"temperature [K]": [300.0] * 20},
     )  # fmt: skip
-    apart = [round(float(np.ptp(atoms.positions[:, 2])), 6) for atoms in configurations(result, tmp_path, 4, 0.1, 0)]
+    kept = Trajectory(tmp_path / "run.traj")
+    apart = [round(float(np.ptp(atoms.positions[:, 2])), 6) for atoms in configurations(result, kept, 4, 0.1, 0)]
     assert len(apart) == 4
     assert apart[0] == 10
     assert apart == sorted(set(apart))
     relaxed = result.model_copy(update={"observables": {}})
-    moved = np.array([atoms.positions[0] for atoms in configurations(relaxed, tmp_path, 200, 0.1, 0)])
+    moved = np.array([atoms.positions[0] for atoms in configurations(relaxed, kept, 200, 0.1, 0)])
     assert moved.mean(axis=0) == pytest.approx([19, 0, 0], abs=0.03)
     assert moved.std(axis=0) == pytest.approx([0.1] * 3, rel=0.15)
 
@@ -171,7 +172,9 @@ def test_drift_is_no_vibration(tmp_path: Path, periodic: bool) -> None:
         structure=Structure(atoms=sheet), energy=0, forces=np.zeros((50, 3)), converged=True,
         trajectory="run.traj", observables={"temperature [K]": [300.0] * 40},
     )  # fmt: skip
-    places = np.array([atoms.positions for atoms in configurations(result, tmp_path, 20, 0.1, 0)])
+    places = np.array(
+        [atoms.positions for atoms in configurations(result, Trajectory(tmp_path / "run.traj"), 20, 0.1, 0)]
+    )
     assert len(places) == 20
     assert np.sqrt(places.var(axis=0).mean()) == pytest.approx(0.05, rel=0.06)
 

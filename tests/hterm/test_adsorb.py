@@ -112,7 +112,7 @@ def test_one_structure_for_each_site_and_both_references() -> None:
         assert (away - reach).min() == pytest.approx(0, abs=1e-6)
         assert int((np.abs(away - away.min()) < 0.02).sum()) == nearest[one.label]
         assert one.atoms.positions[-1, 2] > surface.positions[:, 2].max()
-        assert f"Cr at the {one.label} site (C " in one.findings[-1]
+        assert f"Cr on the {one.label} site (C " in one.findings[-1]
 
 
 def test_sites_alike_are_one_site_and_sites_that_differ_are_two() -> None:
@@ -150,7 +150,7 @@ def test_fragments_stand_on_their_heaviest_atom(what: str, atoms: int) -> None:
 
 def test_adsorbing_conforms_and_refuses_what_cannot_be(tmp_path: Path) -> None:
     check_builder(Adsorb(), small_flake(24), NOTHING)
-    with pytest.raises(ValidationError, match="is no element and no molecule that ASE knows; path takes"):
+    with pytest.raises(ValidationError, match="is neither an element nor a molecule that ASE knows; set path"):
         Adsorb(what="Unobtainium")
     with pytest.raises(BadInput, match=r"no structure file at .*guest\.xyz"):
         list(Adsorb(path=tmp_path / "guest.xyz").build(small_flake(24), NOTHING))

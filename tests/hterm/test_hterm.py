@@ -61,14 +61,14 @@ def test_atoms_stand_where_they_were_measured() -> None:
 def test_improbable_atoms_are_left_out_and_told() -> None:
     made = place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=np.array([0.9, 0.4, 0.8])))
     assert made.atoms.arrays["source"].tolist() == [0, 2]
-    assert made.findings == ("less probable than 0.5 and left out: 1",)
+    assert made.findings == ("atoms omitted, with a probability below 0.5: 1",)
     with pytest.raises(BadInput, match=r"none of 3 has a probability of at least 0\.99"):
         place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=0.9), least_probability=0.99)
 
 
 def test_of_two_overlapping_atoms_the_likelier_stays() -> None:
     table = table_of(np.array([[0.0, 0], [0.5, 0], [3, 0]]), probability=np.array([0.7, 0.9, 0.8]))
-    with pytest.raises(BadInput, match=r"C 0 - C 1 0\.50 Å; check the pixel size, or say what to do"):
+    with pytest.raises(BadInput, match=r"C 0 - C 1 0\.50 Å; check the pixel size, or set overlap = "):
         place(table)
     assert place(table, overlap="keep-likelier").atoms.arrays["source"].tolist() == [1, 2]
 
@@ -88,7 +88,7 @@ def test_scale_and_stretch_of_the_scan_do_not_reach_the_structure(xx: float, xy:
     found, true = stretched(xx, xy, yy)
     (made,) = Place().build(Structure.empty(), found)
     assert np.allclose(made.atoms.positions[:, :2], true, atol=1e-9)
-    assert "freed of a stretch of" in made.findings[-1]
+    assert "corrected for a stretch of" in made.findings[-1]
     (measured,) = Place(scale="stated").build(Structure.empty(), found)
     assert np.allclose(measured.atoms.positions[:, :2], found.atoms.positions)
     largest, smallest = np.linalg.svd(found.lattice.matrix, compute_uv=False)
@@ -142,7 +142,7 @@ def test_a_sulphur_alone_stands_where_one_of_a_pair_would() -> None:
     made = place(table.model_copy(update={"species": species}))
     at = made.atoms.positions[made.atoms.arrays["source"] == lone]
     assert at[:, 2] == pytest.approx([1.565])
-    assert made.findings[0].endswith("; 1 S alone, put above the sheet")
+    assert made.findings[0].endswith("; 1 single S, placed above the sheet")
 
 
 @settings(max_examples=15)
@@ -224,11 +224,11 @@ def test_an_impurity_at_the_rim_is_not_promised() -> None:
     whole = flake(16)
     tip = whole.atoms.positions[int(np.argmax(whole.atoms.positions[:, 0]))]
     whole.atoms.extend(Atoms("Si", positions=[tip + np.array([1.7, 0, 0])]))
-    with pytest.raises(BadInput, match="no patch of up to 30 atoms holds Si with two bonded neighbours"):
+    with pytest.raises(BadInput, match="no patch of up to 30 atoms contains Si with two bonded neighbours"):
         cut(whole, size=30, contains="Si")
     made = cut(whole, size=30)
     assert "Si" not in made.atoms.get_chemical_symbols()
-    assert made.findings[0] == "no Si has two bonded neighbours: the patch is centred on another atom"
+    assert made.findings[0] == "no Si has two bonded neighbours; the patch is centred on another atom"
 
 
 def test_a_ribbon_is_terminated_across_its_boundary() -> None:
@@ -377,7 +377,7 @@ def test_holes_stay_bare_where_that_is_asked_for() -> None:
     assert (away[0] < 5).sum() == 6
     assert (away[1] < 5).sum() == 0
     assert (away[0] > 8).sum() == (away[1] > 8).sum() > 10
-    assert sum(f.startswith("edge atoms of holes left bare, as asked: C ") for f in outer.findings) == 1
+    assert sum(f.startswith("edge atoms of holes left bare (terminate = outer): C ") for f in outer.findings) == 1
 
 
 def hole(size: int, centre: str, width: float = 24.0) -> Structure:
@@ -456,12 +456,12 @@ def test_silicon_across_a_carbon_is_no_bond() -> None:
 
 
 def test_more_electrons_than_there_are_cannot_be_taken() -> None:
-    with pytest.raises(BadInput, match=r"a charge of 100000 e takes more electrons than the \d+ there are"):
+    with pytest.raises(BadInput, match=r"a charge of 100000 e removes more electrons than the \d+ there are"):
         terminate(cut(flake(16), size=24, center=(8, 8)), charge=100_000)
 
 
 def test_place_comes_first() -> None:
-    with pytest.raises(BadInput, match="place begins a structure with the atoms found in the frame, but"):
+    with pytest.raises(BadInput, match="place starts a structure with the atoms found in the image, but"):
         list(Place().build(flake(16), Segmentation(atoms=mos2(16))))
 
 

@@ -54,9 +54,9 @@ def test_a_hole_is_found_and_its_rim_is_whole() -> None:
     both = cut(sheet, contains="hole", size=50, count=2)
     assert [one.label for one in both] == ["patch-1", "patch-2"]
     assert middle_of(both[1]) == pytest.approx([10, 18], abs=1.5)
-    with pytest.raises(BadInput, match=r"only 2 of 3 patches fit, with contains = 'hole'"):
+    with pytest.raises(BadInput, match=r"only 2 of 3 patches fit without overlap \(contains = 'hole'\)"):
         cut(sheet, contains="hole", size=50, count=3)
-    with pytest.raises(BadInput, match="no patch of up to 50 atoms holds a hole"):
+    with pytest.raises(BadInput, match="no patch of up to 50 atoms contains a whole hole"):
         cut(flake(24), contains="hole", size=50)
 
 
@@ -76,7 +76,7 @@ def test_an_edge_of_the_sheet_is_not_where_the_frame_ends() -> None:
     full = Segmentation(
         atoms=table_of(whole.positions[:, :2]), mean=np.zeros((2, 361, 361), dtype=np.float32), pixel_size=0.1
     )
-    with pytest.raises(BadInput, match="no edge of the sheet is 4 Å or more from where the frame ends"):
+    with pytest.raises(BadInput, match="no edge of the sheet is 4 Å or more from the border of the image"):
         cut(Structure(atoms=whole), full, contains="edge")
 
 
@@ -158,11 +158,11 @@ def test_what_cannot_be_cut_is_one_line() -> None:
         cut(sheet, circle=(90, 90, 5))
     with pytest.raises(BadInput, match=r"the box holds \d+ connected atoms, more than size = 10"):
         cut(sheet, box=(2, 20, 2, 20), size=10)
-    with pytest.raises(BadInput, match="the pixel size is not known here"):
+    with pytest.raises(BadInput, match="the pixel size is not known; give center"):
         cut(sheet, circle=(50, 50, 30), unit="pixel")
     for options, said in (
-        ({"box": (5, 1, 0, 1)}, "a box runs from less to more"),
-        ({"box": (0, 5, 0, 5), "circle": (1, 1, 2)}, "a region has one shape, got box and circle"),
+        ({"box": (5, 1, 0, 1)}, "a box is x from, x to, y from, y to, in ascending order"),
+        ({"box": (0, 5, 0, 5), "circle": (1, 1, 2)}, "give a region as one shape, not as box and circle"),
         ({"circle": (1, 1, -2)}, "the radius of a circle must be positive, got -2"),
         ({"box": (0, 5, 0, 5), "count": 2}, "a box is one patch"),
         ({"center": (1, 2), "count": 2}, "give a list of centers instead"),

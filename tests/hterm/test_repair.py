@@ -36,10 +36,13 @@ def doubled(angle: float, count: int, apart: float, seed: int) -> tuple[Structur
 
 @settings(max_examples=25)
 @given(
-    angle=st.floats(0, 60), count=st.integers(1, 6), apart=st.floats(0.05, 0.6), seed=st.integers(0, 99),
+    angle=st.floats(0, 60), count=st.integers(1, 6), apart=st.floats(0.05, 0.35), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_what_was_found_twice_is_one_atom_again(angle: float, count: int, apart: float, seed: int) -> None:
-    """At the mean, weighted by probability; all others as they were; nothing is left to merge."""
+    """At the mean, weighted by probability; all others as they were; nothing is left to merge.
+
+    Copies of two neighbours, each 0.35 Å towards the other, are still 0.72 Å apart.
+    """
     sheet, twice = doubled(angle, count, apart, seed)
     made = built(sheet, Merge(distance=0.7))
     single = len(sheet.atoms) - count
@@ -51,7 +54,7 @@ def test_what_was_found_twice_is_one_atom_again(angle: float, count: int, apart:
     assert f"C {twice.min()} + C " in made.findings[-1]
     again = built(made, Merge(distance=0.7))
     assert again.atoms == made.atoms
-    assert "no two atoms to merge" in again.findings[-1]
+    assert "no atoms to merge" in again.findings[-1]
 
 
 def test_the_likelier_species_stays() -> None:

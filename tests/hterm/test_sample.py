@@ -85,9 +85,9 @@ def test_doubtful_atoms_come_in_where_the_structure_has_its_own_scale() -> None:
 def test_what_cannot_be_drawn_is_refused() -> None:
     found = uncertain()
     (terminated,) = Hterm().build(placed(found), found)
-    with pytest.raises(BadInput, match="put it before the steps that add others"):
+    with pytest.raises(BadInput, match="put it before builders that add others"):
         list(Sample().build(terminated, found))
-    with pytest.raises(BadInput, match="after place, and before hterm"):
+    with pytest.raises(BadInput, match="after place and before hterm"):
         list(Sample().build(flake(8), NOTHING))
     unknown = Segmentation(atoms=uncertain(np.nan).atoms)
     with pytest.raises(BadInput, match=r"position_std is not known for \d+ of \d+ atoms"):

@@ -44,7 +44,7 @@ def test_a_relaxation_ends_where_ediffg_says_and_keeps_the_order_of_atoms(tmp_pa
     assert ended.get_chemical_symbols() == start.get_chemical_symbols()
     assert np.abs(ended.positions - start.positions).max() < 0.5
     assert "STAND-IN" in result.made_by["engine"]
-    assert "STAND-IN" in row("01-vasp", result, None, tmp_path).engine
+    assert "STAND-IN" in row("01-vasp", result, None).engine
     found = list(frames(tmp_path / "run" / "relaxation.traj"))
     assert len(found) == len(energies)
     assert np.allclose(found[-1].get_forces(apply_constraint=False), result.forces, atol=1e-6)

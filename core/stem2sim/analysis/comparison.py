@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stem2sim.engines.trajectory import second_half
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.geometry.superposition import moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from ase import Atoms
 
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 
@@ -88,14 +87,14 @@ class Row:
         }
 
 
-def row(step: str, result: SimulationResult, start: Structure | None, folder: Path) -> Row:
+def row(step: str, result: SimulationResult, start: Structure | None, trajectory: Trajectory | None = None) -> Row:
     """Return the numbers of one result.
 
     Args:
         step: name of the step's folder.
         result: of it.
         start: what it started from, where that is known.
-        folder: where its trajectory is.
+        trajectory: of it, where that is known.
     """
     atoms = result.structure.atoms
     known = start is not None and len(start.atoms) == len(atoms)
@@ -108,7 +107,7 @@ def row(step: str, result: SimulationResult, start: Structure | None, folder: Pa
         formula=str(atoms.get_chemical_formula("hill")),
         energy=result.energy,
         relative=None,
-        bonds=_lengths(result, folder),
+        bonds=_lengths(result, trajectory),
         rings=dict(sorted(Counter(len(r) for r in rings(result.structure.bonds) if len(r) <= LARGEST_RING).items())),
         broken=len(before - after) if known else None,
         formed=len(after - before) if known else None,
@@ -159,10 +158,10 @@ def table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
     return columns, [[one.get(name, "") for name in columns] for one in cells]
 
 
-def _lengths(result: SimulationResult, folder: Path) -> dict[str, float]:
+def _lengths(result: SimulationResult, trajectory: Trajectory | None) -> dict[str, float]:
     images = [result.structure.bonds]
-    if result.trajectory is not None and "temperature [K]" in result.observables:
-        images = [Bonds.of(atoms) for atoms in second_half(folder / result.trajectory, MOST_FRAMES)] or images
+    if trajectory is not None and "temperature [K]" in result.observables:
+        images = [Bonds.of(atoms) for atoms in trajectory.second_half(MOST_FRAMES)] or images
     kinds: dict[str, list[float]] = {}
     for bonds in images:
         for kind, lengths in bonds.lengths().items():

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim.analysis.distribution import AngleDistribution, RadialDistribution
 from stem2sim.analysis.events import BondEvent, Bonding
-from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
 from stem2sim.geometry.bonds import pair_kinds
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.geometry.pairs import Pairs
     from stem2sim.simulation import SimulationResult
 
@@ -80,26 +80,39 @@ class Evolution(BaseModel):
             BadInput: missing or damaged file.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as problem:
+            return cls.parse(path.read_bytes(), path)
+        except OSError as problem:
+            raise BadInput(f"cannot read an evolution from {path.name}: {problem}") from problem
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Self:
+        """Return what the content of a file says; the path is for messages.
+
+        Raises:
+            BadInput: a damaged file.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as problem:
             raise BadInput(f"cannot read an evolution from {path.name}: {str(problem).splitlines()[0]}") from problem
 
 
-def evolution_of(result: SimulationResult, folder: Path, stride: int = 1) -> Evolution:
+def evolution_of(result: SimulationResult, trajectory: Trajectory | None, stride: int = 1) -> Evolution:
     """Return what happened along the trajectory of a result.
 
     Args:
         result: of dynamics, with its times.
-        folder: where the trajectory is.
+        trajectory: of it.
         stride: look at every such frame only.
 
     Raises:
         BadInput: the result has no trajectory with times, or the file is not there.
     """
     times = result.observables.get(TIME, [])
-    if result.trajectory is None or not times:
-        raise BadInput(f"the result {result.label or folder.name} is not of dynamics: no trajectory with times")
-    pairs = zip(times, frames(folder / result.trajectory), strict=False)
+    if trajectory is None or not times:
+        name = " ".join(filter(None, ("the result", result.label)))
+        raise BadInput(f"{name} is not of dynamics: it has no trajectory with times")
+    pairs = zip(times, trajectory.frames(), strict=False)
     return evolution(pairs, len(times), stride)
 
 

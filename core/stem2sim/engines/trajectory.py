@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from stem2sim.geometry.superposition import moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from io import BufferedReader
     from pathlib import Path
 
     from ase import Atoms
@@ -27,61 +29,100 @@ log = logging.getLogger("stem2sim")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def frames(path: Path) -> Iterator[Atoms]:
-    """Yield the frames of an ASE trajectory up to the first that is damaged; none where there is no such file."""
-    if not path.is_file():
-        return
-    try:
-        reader = TrajectoryReader(path)
-    except Exception:  # whatever ASE raises for a truncated file
-        _damaged(path, 0)
-        return
-    with reader:
+class Trajectory:
+    """An ASE trajectory to read: its file is opened once, when a frame is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; one that is missing or unreadable has no frames."""
+        self.path = path
+        self._file: BufferedReader | None = None
+        self._reader: TrajectoryReader | None = None
+        self._opened = False
+
+    def frames(self) -> Iterator[Atoms]:
+        """Yield the frames up to the first that is damaged, which is logged."""
+        reader = self._open()
+        if reader is None:
+            return
         for number in range(len(reader)):
             try:
                 frame = reader[number]
                 frame.get_positions()
-            except Exception:  # as above
-                _damaged(path, number)
+            except Exception:  # whatever ASE raises for a truncated file
+                self._damaged(number)
                 return
             yield frame
 
+    def second_half(self, most: int) -> Iterator[Atoms]:
+        """Yield at most about `most` frames of the second half, evenly spaced, up to the first that is damaged."""
+        reader = self._open()
+        with suppress(Exception):
+            count = 0 if reader is None else len(reader)
+            first = count // 2
+            for number in range(first, count, max(1, (count - first) // most)):
+                assert reader is not None
+                yield reader[number]
 
-def second_half(path: Path, most: int) -> Iterator[Atoms]:
-    """Yield at most about `most` frames of the second half of a trajectory, evenly spaced.
+    def mean_structure(self, most: int = 200) -> Atoms | None:
+        """Return the mean of about `most` frames of the second half; None without frames.
 
-    Of a damaged file only those before the first frame that cannot be read; none where there is no such file, or where
-    not even the number of frames can be read.
-    """
-    with suppress(Exception), TrajectoryReader(path) as reader:
-        first = len(reader) // 2
-        for number in range(first, len(reader), max(1, (len(reader) - first) // most)):
-            yield reader[number]
+        Drift and rotation in the plane are removed, in a periodic cell only drift.
+        """
+        first: Atoms | None = None
+        total, count = None, 0
+        for atoms in self.second_half(most):
+            if first is None:
+                first = atoms.copy()
+                first.calc = None
+                total = np.zeros((len(first), 3))
+            total += first.positions + moved(first, atoms, "in plane")
+            count += 1
+        if first is not None and total is not None:
+            first.positions = total / count
+        return first
+
+    def sha256(self) -> str:
+        """Return the hash of the file's bytes, in hexadecimal digits.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        self._open()
+        if self._file is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
+        self._file.seek(0)
+        return file_digest(self._file, "sha256").hexdigest()
+
+    def close(self) -> None:
+        """Close the file; asked for a frame again, it is opened again."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._reader, self._opened = None, None, False
+
+    def _open(self) -> TrajectoryReader | None:
+        if not self._opened and self.path.is_file():
+            self._opened = True
+            self._file = self.path.open("rb")
+            try:
+                self._reader = TrajectoryReader(self._file)
+            except Exception:  # as above
+                self._damaged(0)
+        return self._reader
+
+    def _damaged(self, number: int) -> None:
+        log.warning(
+            "%s: frame %d is damaged, as after an interrupted write; it is discarded and recomputed",
+            self.path.name,
+            number,
+        )
+
+    def __del__(self) -> None:
+        self.close()
 
 
-def mean_structure(path: Path, most: int = 200) -> Atoms | None:
-    """Return the mean of about `most` frames of the second half, drift and rotation in the plane removed; else None.
-
-    In a periodic cell only drift is removed.
-    """
-    first: Atoms | None = None
-    total, count = None, 0
-    for atoms in second_half(path, most):
-        if first is None:
-            first = atoms.copy()
-            first.calc = None
-            total = np.zeros((len(first), 3))
-        total += first.positions + moved(first, atoms, "in plane")
-        count += 1
-    if first is not None and total is not None:
-        first.positions = total / count
-    return first
-
-
-def _damaged(path: Path, number: int) -> None:
-    log.warning(
-        "%s: frame %d is damaged, as after an interrupted write; it is discarded and recomputed", path.name, number
-    )
+def frames(path: Path) -> Iterator[Atoms]:
+    """Yield the frames of an ASE trajectory up to the first that is damaged; none where there is no such file."""
+    return Trajectory(path).frames()
 
 
 class TrajectoryFile:

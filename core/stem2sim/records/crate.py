@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -86,9 +86,10 @@ def write_crate(run: Run, files: Iterable[Path]) -> None:
     )
     root["conformsTo"] = _entity(crate, PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
     listed = set(files)
+    ran = list(actions(run, listed))  # before any file is hashed: what is read for them is hashed on the way
     for file in sorted(listed):
         _file(crate, run, file)
-    root["mentions"] = [_action(crate, run, action) for action in actions(run, listed)]
+    root["mentions"] = [_action(crate, run, action) for action in ran]
     write_text(run.folder / CRATE, json.dumps(crate.metadata.generate(), indent=1, ensure_ascii=False))
 
 
@@ -165,15 +166,15 @@ def _input(crate: ROCrate, run: Run, path: Path) -> Any:
     if path.is_relative_to(folder):
         return _file(crate, run, run.folder / path.relative_to(folder))
     description = "an input from outside of the run folder, not copied"
-    more: dict[str, Any] = {"encodingFormat": _format(path)} if path.is_file() else {}
+    more: dict[str, Any] = {"encodingFormat": _format(path, run)} if path.is_file() else {}
     if path.name in LICENSED:
         more, description = {}, f"{description}; licensed, and known by its title and hash"
     elif path.is_file():
-        more |= {"contentSize": str(path.stat().st_size), "sha256": _sha256(path)}
+        more |= {"contentSize": str(path.stat().st_size), "sha256": run.contents.sha256(path)}
     elif path.is_dir():
         inside = sorted(file for file in path.iterdir() if file.is_file())
         if len(inside) <= MOST_FILES and not any(file.name in LICENSED for file in path.rglob("*")):
-            lines = "".join(f"{_sha256(file)}  {file.name}\n" for file in inside)
+            lines = "".join(f"{run.contents.sha256(file)}  {file.name}\n" for file in inside)
             more, description = (
                 {"sha256": sha256(lines.encode()).hexdigest()},
                 f"{description}; hash of what sha256sum prints in it",
@@ -190,7 +191,7 @@ def _file(crate: ROCrate, run: Run, file: Path) -> Any:
     known = crate.get(quote(name))
     if known is not None:
         return known
-    described = {"name": name, "encodingFormat": _format(file)}
+    described = {"name": name, "encodingFormat": _format(file, run)}
     if name in KINDS:
         described["description"] = KINDS[name]
     if name not in GROWING:
@@ -198,17 +199,9 @@ def _file(crate: ROCrate, run: Run, file: Path) -> Any:
     return crate.add_file(dest_path=name, properties=described)
 
 
-def _format(file: Path) -> str:
+def _format(file: Path, run: Run) -> str:
     known = FORMATS.get(file.suffix.lower())
-    if known:
-        return known
-    with file.open("rb") as opened:
-        return "application/octet-stream" if b"\0" in opened.read(4096) else "text/plain"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
+    return known or ("application/octet-stream" if run.contents.is_binary(file) else "text/plain")
 
 
 def _entity(crate: ROCrate, at: str, type_: str, **properties: Any) -> Any:

@@ -38,14 +38,14 @@ LOCK = 7395
 
 def write_database(run: Run) -> None:
     """Write one row per result to `results.db`."""
-    identity = _identity(run.folder) or str(uuid4())
-    with (
-        write_atomically(run.folder / DATABASE) as part,
-        connect(part, type="db", append=False) as database,
-    ):
-        database.metadata = {IDENTITY: identity, "title": f"stem2sim run {run.folder.resolve().name}"}
-        for atoms, keys, data in _rows(run):
-            database.write(atoms, data=data, **keys)
+    file = run.folder / DATABASE
+    identity = run.contents.of(file, _identity) or str(uuid4())
+    with write_atomically(file) as part:
+        with connect(part, type="db", append=False) as database:
+            database.metadata = {IDENTITY: identity, "title": f"stem2sim run {run.folder.resolve().name}"}
+            for atoms, keys, data in _rows(run):
+                database.write(atoms, data=data, **keys)
+        run.contents.written(file, part, identity)
 
 
 def share(run: Run, address: str) -> None:
@@ -63,7 +63,7 @@ def share(run: Run, address: str) -> None:
         StageFailed: the server cannot be reached, or refuses.
     """
     folder = run.folder
-    mine = {IDENTITY: _identity(folder), "run": _word(folder.resolve().name)}
+    mine = {IDENTITY: run.contents.of(folder / DATABASE, _identity), "run": _word(folder.resolve().name)}
     postgresql = address.startswith("postgres")
     if postgresql and "connect_timeout=" not in address:
         address += f"{'&' if '?' in address else '?'}connect_timeout=10"
@@ -128,9 +128,8 @@ def _word(text: str) -> str:
     return text if isinstance(convert_str_to_int_float_bool_or_str(text), str) else f"'{text}'"
 
 
-def _identity(folder: Path) -> str:
+def _identity(file: Path) -> str:
     """What tells this run from others: made once, kept in `results.db`; '' where there is none yet."""
-    file = folder / DATABASE
     try:
         return str(connect(file, type="db").metadata.get(IDENTITY, "")) if file.is_file() else ""
     except Exception:  # a damaged or foreign database: it is about to be replaced

@@ -66,7 +66,7 @@ def _results(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, result in run.results.items():
         title = _file(run, name)
-        numbers = row(title, result, None, run.places[name].file.parent)
+        numbers = row(title, result, None, run.trajectory(name))
         found |= {
             f"{title}: energy [eV]": result.energy,
             f"{title}: largest force [eV/Å]": result.largest_force,

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stem2sim.analysis.comparison import compared, displacement, engine_of, table
-from stem2sim.engines.trajectory import frames
 from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.structureview import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.geometry.bonds import Bonds
     from stem2sim.run.run import Run
     from stem2sim.simulation import SimulationResult
@@ -39,7 +38,6 @@ def simulations(run: Run) -> Iterator[Section]:
     parts: list[Section] = []
     most = min(MOST, MOST_FILMS // max(1, len(run.results)))
     for name, result in run.results.items():
-        folder = run.places[name].file.parent
         start = run.start(result)
         named = [("before", start.atoms)] if start else []
         named.append(("after", result.structure.atoms))
@@ -49,7 +47,7 @@ def simulations(run: Run) -> Iterator[Section]:
         caption = "x to the right, y down, z into the page, as in the frame."
         blocks: list[Block] = [Facts(dict(_facts(result, start, bonds, lengths)))]
         if len(parts) < MOST_DRAWN:
-            blocks.append(StructureView(title, named, _film(folder, result, most), caption))
+            blocks.append(StructureView(title, named, _film(run.trajectory(name), result, most), caption))
             blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
         else:
             blocks.append(Text(f"Not drawn: only the first {MOST_DRAWN} simulations are."))
@@ -91,12 +89,12 @@ def _defects(bonds: Bonds) -> str:
     return ", ".join(one.describe() for one in defects(bonds)) or "none of a known kind"
 
 
-def _film(folder: Path, result: SimulationResult, most: int) -> Film | None:
+def _film(trajectory: Trajectory | None, result: SimulationResult, most: int) -> Film | None:
     """The trajectory, with the times of its frames where they were written down."""
-    if result.trajectory is None:
+    if trajectory is None:
         return None
     label = next((name for name in result.observables if name.startswith("time")), "step")
-    return Film.of(frames(folder / result.trajectory), result.observables.get(label, ()), label, most)
+    return Film.of(trajectory.frames(), result.observables.get(label, ()), label, most)
 
 
 def _histograms(lengths: Sequence[tuple[str, Lengths]]) -> Iterator[Plot]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
-from stem2sim.engines.trajectory import mean_structure
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
-from stem2sim.run.names import analysis_of, multislice_of
+from stem2sim.run.names import multislice_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stem2sim.agreement.agreement import Agreement
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.image import Image
+    from stem2sim.run.contents import Contents
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
@@ -36,7 +37,7 @@ def compare_with_image(
     image: Image | None,
     segmentation: Segmentation | None,
     structures: Mapping[str, Structure],
-    ends: Mapping[str, tuple[SimulationResult, Path, Structure | None]],
+    ends: Mapping[str, tuple[SimulationResult, Trajectory | None, Structure | None]],
 ) -> dict[str, Agreement | str]:
     """Compare every structure and every result with the image, or say why that is not possible; none without an image.
 
@@ -46,17 +47,17 @@ def compare_with_image(
         image: the frame.
         segmentation: what was found in it.
         structures: as built, by the names of their files.
-        ends: by name, each result, the folder of its files, and the structure that was built and that it goes back to.
+        ends: by name, each result, its trajectory, and the structure that was built and that it goes back to.
     """
     if image is None or segmentation is None:
         return {}
     members: list[tuple[str, Atoms, Atoms]] = [
         (Path(name).stem, structure.atoms, structure.atoms) for name, structure in structures.items()
     ]
-    for name, (result, folder, built) in ends.items():
+    for name, (result, trajectory, built) in ends.items():
         atoms = result.structure.atoms
-        if TEMPERATURE in result.observables and result.trajectory is not None:
-            atoms = mean_structure(folder / result.trajectory) or atoms
+        if TEMPERATURE in result.observables and trajectory is not None:
+            atoms = trajectory.mean_structure() or atoms
         if built is not None and len(built.atoms) == len(atoms):
             members.append((name, atoms, built.atoms))
     found: dict[str, Agreement | str] = {}
@@ -72,7 +73,9 @@ def compare_with_image(
     return found
 
 
-def evolution_along(result: SimulationResult, file: Path) -> Evolution | None:
+def evolution_along(
+    result: SimulationResult, trajectory: Trajectory | None, contents: Contents, kept: Path
+) -> Evolution | None:
     """Return what happened along the trajectory of a result; None for a result without times, or without frames.
 
     It is kept beside the result and read again from there as long as the trajectory has not changed. Where the
@@ -80,23 +83,25 @@ def evolution_along(result: SimulationResult, file: Path) -> Evolution | None:
 
     Args:
         result: of a simulation.
-        file: its `result*.json`.
+        trajectory: of it.
+        contents: of the run folder.
+        kept: where the evolution is kept.
     """
-    if result.trajectory is None or TIME not in result.observables:
+    if trajectory is None or TIME not in result.observables:
         return None
-    kept, trajectory = analysis_of(file), file.parent / result.trajectory
     with suppress(OSError, BadInput):  # computed again below
-        if not trajectory.is_file():
-            evolution = Evolution.read(kept)
+        if not trajectory.path.is_file():
+            evolution = contents.evolution(kept)
             whole = evolution.frames == -(-len(result.observables[TIME]) // evolution.stride)
             return evolution if whole else None
-        if kept.stat().st_mtime_ns > trajectory.stat().st_mtime_ns:
-            return Evolution.read(kept)
+        if kept.stat().st_mtime_ns > trajectory.path.stat().st_mtime_ns:
+            return contents.evolution(kept)
     try:
-        evolution = evolution_of(result, file.parent)
+        evolution = evolution_of(result, trajectory)
     except BadInput:  # no frame of it is left to look at
         return None
     evolution.write(kept)
+    contents.forget([kept])
     return evolution
 
 

@@ -71,7 +71,7 @@ def log_results(outcome: Outcome, step: Step) -> list[Row]:
         for warning in result.warnings:
             log.warning("%s: %s", title, warning)
         start = contents.structure(step.start.file) if step.start.file else None
-        rows.append(row(str(step.name), result, start, file.parent))
+        rows.append(row(str(step.name), result, start, contents.trajectory_of(file, result)))
         if result.label:
             log.info("  %s", rows[-1].describe())
         outcome.results.append((file, result))

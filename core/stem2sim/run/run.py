@@ -17,7 +17,7 @@ from stem2sim.imaging.readers import ImageSource
 from stem2sim.run.contents import Contents
 from stem2sim.run.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
 from stem2sim.run.listing import files_of
-from stem2sim.run.names import CONFIG, SEGMENTATION, StepName
+from stem2sim.run.names import CONFIG, SEGMENTATION, StepName, analysis_of
 from stem2sim.run.sessions import UNDER_WAY, Session, SessionLog
 from stem2sim.run.state import State
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stem2sim.agreement.agreement import Agreement
     from stem2sim.analysis.evolution import Evolution
     from stem2sim.config.config import Config
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.image import Image
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
@@ -95,7 +96,7 @@ class Run:
     @cached_property
     def config_text(self) -> str:
         """The resolved config, as TOML."""
-        return self._given.to_toml() if self._given else (self.folder / CONFIG).read_text(encoding="utf-8")
+        return self._given.to_toml() if self._given else self.contents.text(self.folder / CONFIG)
 
     @cached_property
     def tree(self) -> dict[str, Any]:
@@ -242,7 +243,7 @@ class Run:
     def rows(self) -> list[tuple[Row, SimulationResult]]:
         """Return the numbers of each result, and the result."""
         return [
-            (row(str(self.places[name].step), one, self.start(one), self.places[name].file.parent), one)
+            (row(str(self.places[name].step), one, self.start(one), self.trajectory(name)), one)
             for name, one in self.results.items()
         ]
 
@@ -251,15 +252,20 @@ class Run:
         """Every structure and result compared with the image, or why that was not possible."""
         return compare_with_image(self.image, self.segmentation, self.structures, self._ends())
 
-    def _ends(self) -> Mapping[str, tuple[SimulationResult, Path, Structure | None]]:
-        return {
-            name: (result, self.places[name].file.parent, self.built(result)) for name, result in self.results.items()
-        }
+    def _ends(self) -> Mapping[str, tuple[SimulationResult, Trajectory | None, Structure | None]]:
+        return {name: (result, self.trajectory(name), self.built(result)) for name, result in self.results.items()}
+
+    def trajectory(self, name: str) -> Trajectory | None:
+        """Return the trajectory of a result; None where it has none."""
+        return self.contents.trajectory_of(self.places[name].file, self.results[name])
 
     @cached_property
     def evolutions(self) -> dict[str, Evolution]:
         """What happened along each trajectory, by the name of its result; kept beside it, and read again from there."""
-        found = {name: evolution_along(one, self.places[name].file) for name, one in self.results.items()}
+        found = {
+            name: evolution_along(one, self.trajectory(name), self.contents, analysis_of(self.places[name].file))
+            for name, one in self.results.items()
+        }
         return {name: one for name, one in found.items() if one is not None}
 
     def multislice(self, name: str) -> SimulatedImage | None:

@@ -73,7 +73,7 @@ def multislice(
     simulated, file = of.results[name], of.places[name].file
     stated = of.segmentation.pixel_size if of.segmentation else None
     with console(verbose):
-        frames = configurations(simulated, file.parent, phonons, thermal, seed)
+        frames = configurations(simulated, of.trajectory(name), phonons, thermal, seed)
         micrograph = microscope.image(frames, pixel_size or stated or 0.1)
     origin = "frames of the trajectory" if moving(simulated) else f"displaced by {thermal:g} Å"
     target = out or multislice_of(file)

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stem2sim.engines.trajectory import second_half
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.geometry.superposition import moved
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ase import Atoms
 
+    from stem2sim.engines.trajectory import Trajectory
     from stem2sim.simulation import SimulationResult
 
 TEMPERATURE = "temperature [K]"
@@ -26,7 +24,9 @@ def moving(result: SimulationResult) -> bool:
     return result.trajectory is not None and TEMPERATURE in result.observables
 
 
-def configurations(result: SimulationResult, folder: Path, count: int, thermal: float, seed: int) -> list[Atoms]:
+def configurations(
+    result: SimulationResult, trajectory: Trajectory | None, count: int, thermal: float, seed: int
+) -> list[Atoms]:
     """Return configurations of a result: frames of its second half, evenly spaced, else displaced at random.
 
     Drift and rotation in the plane since the first of these frames are removed, in a periodic cell drift only: that
@@ -34,7 +34,7 @@ def configurations(result: SimulationResult, folder: Path, count: int, thermal: 
 
     Args:
         result: a simulation's.
-        folder: where its trajectory lies.
+        trajectory: of it.
         count: how many; there are fewer where the trajectory has fewer.
         thermal: standard deviation of the random displacements along each axis [Å]; 0 for none, and one frame.
         seed: of these.
@@ -48,15 +48,15 @@ def configurations(result: SimulationResult, folder: Path, count: int, thermal: 
     if not (np.isfinite(thermal) and thermal >= 0):
         raise BadInput(f"thermal displacements cannot be negative, got {thermal:g} Å")
     atoms = result.structure.atoms
-    if result.trajectory is not None and moving(result):
-        found = list(second_half(folder / result.trajectory, count))
-        if not found:
-            raise StageFailed(f"no frame can be read from {folder / result.trajectory}")
-        chosen = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
-        first = found[0].positions.copy()
-        for one in found:
-            one.positions = first + moved(found[0], one, "in plane")
-        return [found[number] for number in chosen]
+    if trajectory is not None and moving(result):
+        frames = list(trajectory.second_half(count))
+        if not frames:
+            raise StageFailed(f"no frame can be read from {trajectory.path}")
+        chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
+        first = frames[0].positions.copy()
+        for frame in frames:
+            frame.positions = first + moved(frames[0], frame, "in plane")
+        return [frames[number] for number in chosen]
     if thermal == 0:
         return [atoms.copy()]
     rng = np.random.default_rng(seed)

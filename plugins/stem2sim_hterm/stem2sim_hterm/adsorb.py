@@ -50,118 +50,122 @@ class Site(NamedTuple):
 
 
 class Adsorb(Builder):
-    """Put an ad-atom or fragment on every distinct site: one structure each, and both references beside them."""
+    """Put an ad-atom or fragment on every distinct site: one structure for each, with both references."""
 
     name: ClassVar[str] = "adsorb"
 
-    what: str = Field("Cr", description="an element, or a molecule that ASE knows (CH, CH2, CH3, ...)")
-    path: Path | None = Field(None, description="structure file of what is adsorbed, in place of `what`")
-    anchor: str | None = Field(None, description="species of its atom that binds; left out, the heaviest")
-    turns: int = Field(1, ge=1, le=12, description="orientations on each site, equal parts of a full turn apart")
+    what: str = Field("Cr", description="adsorbate: an element, or a molecule that ASE knows (CH, CH2, CH3, ...)")
+    path: Path | None = Field(None, description="structure file of the adsorbate, instead of `what`")
+    anchor: str | None = Field(None, description="species of the atom that binds; default: the heaviest")
+    turns: int = Field(1, ge=1, le=12, description="orientations on each site, evenly spaced over a full turn about z")
     sites: tuple[Kind, ...] = Field(
-        ("top", "bridge", "hollow"), min_length=1, description="kinds: top, bridge, hollow, hole, edge"
+        ("top", "bridge", "hollow"), min_length=1, description="kinds of sites: top, bridge, hollow, hole, edge"
     )
     center: tuple[float, float] | None = Field(
-        None, description="x, y in the frame around which sites are sought; left out, the middle of the structure [Å]"
+        None, description="x, y in the image around which to look for sites [Å]; default: the middle of the structure"
     )
-    radius: float = Field(2.0, gt=0, description="of the region around it [Å]")
+    radius: float = Field(2.0, gt=0, description="of the region around the center [Å]")
     height: float | None = Field(
-        None, ge=0, le=20, description="above the site; left out, as near as a bond of the anchor allows [Å]"
+        None, ge=0, le=20, description="above the site [Å]; default: a bond of the anchor, by covalent radii"
     )
-    references: bool = Field(True, description="also yield the bare surface and the free adsorbate, in the same box")
+    references: bool = Field(
+        True, description="whether to yield the bare surface and the free adsorbate too, in the same box"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.what not in ELEMENTS and FRAGMENTS.get(self.what, self.what) not in g2.names:
             raise ValueError(
-                f"what = '{self.what}' is no element and no molecule that ASE knows; path takes a structure file"
+                f"what = '{self.what}' is neither an element nor a molecule that ASE knows; set path to a "
+                "structure file"
             )
         return self
 
     def elements(self) -> frozenset[str]:
         """Return the elements of the adsorbate."""
-        return frozenset(self._guest().get_chemical_symbols())
+        return frozenset(self._adsorbate().get_chemical_symbols())
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         what = self.path.name if self.path else self.what
-        return f"{what} was put on the distinct {', '.join(self.sites)} sites of the sheet."
+        return f"{what} was placed on the distinct {', '.join(self.sites)} sites of the sheet."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the surface, the free adsorbate, and one structure for each distinct site, labelled by site."""
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to adsorb on; put place before adsorb")
-        guest = self._guest()
+        adsorbate = self._adsorbate()
         # an ad-atom, or what stands upright, is the same whichever way it is turned
-        turns = 1 if np.allclose(guest.positions[:, :2], 0, atol=1e-3) else self.turns
+        turns = 1 if np.allclose(adsorbate.positions[:, :2], 0, atol=1e-3) else self.turns
         sites = [
             (site, turn * 360 / turns) for site in self._sites(structure.bonds, segmentation) for turn in range(turns)
         ]
-        whole = [self._placed(structure.atoms, guest, *site) for site in sites]
+        whole = [self._placed(structure.atoms, adsorbate, *site) for site in sites]
         surface = structure.atoms.copy()
         if surface.cell.rank < 3:
             _same_box(surface, [atoms for atoms, _ in whole])
         if self.references:
             yield self._made(structure, surface, SURFACE, "the bare surface")
-            alone = guest.copy()
-            alone.set_cell(surface.cell)
-            alone.pbc = surface.pbc
-            alone.positions += np.asarray(surface.cell).sum(axis=0) / 2
-            free = self._made(structure, alone, ADSORBATE, f"{self._named} by itself, in the surface's box")
+            adsorbate.set_cell(surface.cell)
+            adsorbate.pbc = surface.pbc
+            adsorbate.positions += np.asarray(surface.cell).sum(axis=0) / 2
+            free = self._made(structure, adsorbate, ADSORBATE, f"the free adsorbate {self._title}, in the same box")
             yield free.model_copy(update={"charge": 0})
         count = {kind: sum(site.kind == kind for site, _ in sites) // turns for kind in self.sites}
         numbers = dict.fromkeys(self.sites, 0)
         for (site, turn), (atoms, lift) in zip(sites, whole, strict=True):
             numbers[site.kind] += turn == 0
             label = site.kind if count[site.kind] == 1 else f"{site.kind}-{numbers[site.kind]}"
-            named = ", ".join(f"{structure.atoms[k].symbol} {k}" for k in site.atoms)
-            told = f"{self._named} at the {label} site ({named}), {lift:.2f} Å above it"
+            listed = ", ".join(f"{structure.atoms[k].symbol} {k}" for k in site.atoms)
+            finding = f"{self._title} on the {label} site ({listed}), {lift:.2f} Å above it"
             if turns > 1:
-                label, told = f"{label}-{turn:.0f}deg", f"{told}, turned by {turn:.0f}°"
-            made = self._made(structure, atoms, label, told)
+                label, finding = f"{label}-{turn:.0f}deg", f"{finding}, rotated by {turn:.0f}°"
+            made = self._made(structure, atoms, label, finding)
             made.check_distances()
             yield made
 
-    def _made(self, structure: Structure, atoms: Atoms, label: str, told: str) -> Structure:
-        return structure.after(self.provenance(), atoms, told).model_copy(update={"label": label})
+    def _made(self, structure: Structure, atoms: Atoms, label: str, finding: str) -> Structure:
+        return structure.after(self.provenance(), atoms, finding).model_copy(update={"label": label})
 
     def input_fingerprint(self) -> str:
         """Return the hash of the structure file."""
         return sha256(self.path.read_bytes()).hexdigest() if self.path is not None and self.path.is_file() else ""
 
     @property
-    def _named(self) -> str:
+    def _title(self) -> str:
         return self.what if self.path is None else self.path.name
 
-    def _guest(self) -> Atoms:
+    def _adsorbate(self) -> Atoms:
         """The adsorbate, its anchor at the origin and the others above it."""
         if self.path is None and self.what in ELEMENTS:
             return Atoms(self.what, positions=[[0.0, 0.0, 0.0]])
         name = FRAGMENTS.get(self.what, self.what)
-        guest = molecule(name) if self.path is None else Structure.read(self.path).atoms
-        guest = Atoms(guest.numbers, guest.positions)
-        anchors = [k for k, symbol in enumerate(guest.symbols) if self.anchor in (None, symbol)]
+        adsorbate = molecule(name) if self.path is None else Structure.read(self.path).atoms
+        adsorbate = Atoms(adsorbate.numbers, adsorbate.positions)
+        anchors = [k for k, symbol in enumerate(adsorbate.symbols) if self.anchor in (None, symbol)]
         if not anchors:
-            raise BadInput(f"anchor = '{self.anchor}', but {self._named} has only {', '.join(set(guest.symbols))}")
-        anchor = max(anchors, key=lambda k: (guest.numbers[k], -k))
-        guest.positions -= guest.positions[anchor]
-        rest = np.delete(guest.positions, anchor, axis=0)
+            raise BadInput(
+                f"anchor = '{self.anchor}', but {self._title} has only {', '.join(sorted(set(adsorbate.symbols)))}"
+            )
+        anchor = max(anchors, key=lambda k: (adsorbate.numbers[k], -k))
+        adsorbate.positions -= adsorbate.positions[anchor]
+        rest = np.delete(adsorbate.positions, anchor, axis=0)
         if len(rest):
             away = rest.mean(axis=0)
             if np.linalg.norm(away) > 0.1:
-                guest.rotate(away, "z", center=(0, 0, 0))
+                adsorbate.rotate(away, "z", center=(0, 0, 0))
             else:  # planar round its anchor: flat above the sheet
-                guest.rotate(np.linalg.svd(rest)[2][-1], "z", center=(0, 0, 0))
-        return guest
+                adsorbate.rotate(np.linalg.svd(rest)[2][-1], "z", center=(0, 0, 0))
+        return adsorbate
 
     def _sites(self, bonds: Bonds, segmentation: Segmentation) -> list[Site]:
-        """Sites of the kinds asked for within the region, nearest its centre first, each kind of surroundings once."""
+        """Sites of the chosen kinds within the region, nearest its centre first, each kind of surroundings once."""
         atoms = bonds.atoms
         positions = atoms.positions[atoms.numbers != 1]
-        lies = in_frame(atoms, segmentation)
+        in_image = in_frame(atoms, segmentation)
         if self.center is not None:
-            check_within(self.center, lies.apply(positions[:, :2]))
-            centre = lies.undo(np.array(self.center)[None])[0]
+            check_within(self.center, in_image.apply(positions[:, :2]))
+            centre = in_image.undo(np.array(self.center)[None])[0]
         else:
             centre = (positions.min(axis=0) + positions.max(axis=0))[:2] / 2
         kinds = _kinds(bonds)
@@ -170,25 +174,25 @@ class Adsorb(Builder):
             across = np.append(site.at[:2] - centre, 0.0)
             return round(float(np.linalg.norm(find_mic(across, atoms.cell, atoms.pbc)[0])), 6)
 
-        found = [site for site in _every_site(bonds) if site.kind in self.sites and away(site) <= self.radius]
+        near = [site for site in _every_site(bonds) if site.kind in self.sites and away(site) <= self.radius]
         kept: list[Site] = []
-        seen: set[tuple[Kind, tuple[str, ...]]] = set()
-        for site in sorted(found, key=lambda site: (self.sites.index(site.kind), away(site), site.atoms)):
+        taken: set[tuple[Kind, tuple[str, ...]]] = set()
+        for site in sorted(near, key=lambda site: (self.sites.index(site.kind), away(site), site.atoms)):
             around = tuple(sorted(kinds[k] for k in site.atoms))
-            if (site.kind, around) not in seen:
-                seen.add((site.kind, around))
+            if (site.kind, around) not in taken:
+                taken.add((site.kind, around))
                 kept.append(site)
         if not kept:
-            x, y = lies.apply(centre[None])[0]
+            x, y = in_image.apply(centre[None])[0]
             raise BadInput(
-                f"no {' or '.join(self.sites)} site within {self.radius:g} Å of x = {x:.1f}, y = {y:.1f} Å; another "
-                "center, or a larger radius, would do"
+                f"no {' or '.join(self.sites)} site within {self.radius:g} Å of x = {x:.1f}, y = {y:.1f} Å; choose "
+                "another center or a larger radius"
             )
         return kept
 
-    def _placed(self, atoms: Atoms, guest: Atoms, site: Site, turn: float) -> tuple[Atoms, float]:
+    def _placed(self, atoms: Atoms, adsorbate: Atoms, site: Site, turn: float) -> tuple[Atoms, float]:
         """The surface with the adsorbate above a site, turned about z [degrees], and how far above [Å]."""
-        added = guest.copy()
+        added = adsorbate.copy()
         added.rotate(turn, "z")
         added.positions += site.at
         if self.height is not None:
@@ -196,7 +200,7 @@ class Adsorb(Builder):
         else:
             reach = covalent_radii[atoms.numbers][None] + covalent_radii[added.numbers][:, None]
             # only the anchor is to bind; whatever else is there keeps out of reach of a bond
-            reach[np.any(guest.positions != 0, axis=1)] *= REACH + 0.02
+            reach[np.any(adsorbate.positions != 0, axis=1)] *= REACH + 0.02
             vectors = get_distances(added.positions, atoms.positions, atoms.cell, atoms.pbc)[0]
             aside = np.hypot(vectors[..., 0], vectors[..., 1])
             needed = vectors[..., 2] + np.sqrt(np.clip(reach**2 - aside**2, 0, None))

@@ -26,53 +26,56 @@ log = logging.getLogger("stem2sim.hterm")
 
 
 class Calibrate(Builder):
-    """Check scale, stretch and shear of the atoms against a reference lattice, and correct them when asked."""
+    """Compare scale, stretch and shear of the atoms with a reference lattice, and correct them if apply = true."""
 
     name: ClassVar[str] = "calibrate"
 
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the reference's hexagonal lattice [Å]")
-    apply: bool = Field(False, description="correct the positions; otherwise only report")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the hexagonal reference lattice [Å]")
+    apply: bool = Field(False, description="whether to correct the positions, or only to report")
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         done = "corrected to" if self.apply else "compared with"
         return f"Bond lengths were {done} a honeycomb lattice of a = {self.lattice_constant:g} Å."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the structure with what its lattice says, corrected where that was asked for.
+        """Yield the structure with its lattice among the findings, corrected if `apply` is set.
 
-        Only distances of neighbours count, those that fit one bond length within 12 %: holes, edges, impurities and
-        strays have no say.
+        Only neighbours count whose distance is within 12 % of one bond length: holes, edges, impurities and strays do
+        not.
+
+        Raises:
+            BadInput: no atoms, a periodic cell, or no honeycomb of this constant.
         """
         atoms = structure.atoms
         if len(atoms) == 0:
             raise BadInput("there are no atoms to calibrate; put place before calibrate")
         if atoms.pbc.any():
-            raise BadInput("the structure is in a periodic cell already; put calibrate before the step that made it")
+            raise BadInput("the structure is already in a periodic cell; put calibrate before the builder that made it")
         xy = atoms.positions[atoms.numbers != 1, :2]
         xy = xy[apart(xy, np.ones(len(xy)), ALIKE)]
         metric = metric_by_neighbours(xy, np.eye(2), self.lattice_constant / np.sqrt(3))
         if metric is None:
             raise BadInput(
-                f"no honeycomb of {self.lattice_constant:g} Å among {len(xy)} atoms: too few of their "
-                "neighbours are one bond length apart; check lattice_constant and the pixel size"
+                f"no honeycomb of {self.lattice_constant:g} Å among {len(xy)} atoms: too few neighbours are one bond "
+                "length apart; check lattice_constant and the pixel size"
             )
         largest, smallest = np.linalg.svd(metric, compute_uv=False)
         scale = float(np.sqrt(largest * smallest))
         shear = float(metric[0, 1] / scale)
         angle = rows_of(xy @ metric.T, self.lattice_constant / np.sqrt(3))
-        said = (
-            f"the lattice (a = {self.lattice_constant:g} Å) calls for {100 * (scale - 1):+.1f} % in scale, a stretch "
-            f"of {100 * (largest / smallest - 1):.1f} % between directions and a shear of {100 * shear:+.1f} %; "
-            f"its rows run at {angle:.1f}° from x"
+        finding = (
+            f"the reference lattice (a = {self.lattice_constant:g} Å) requires a correction of "
+            f"{100 * (scale - 1):+.1f} % in scale, {100 * (largest / smallest - 1):.1f} % in stretch between "
+            f"directions and {100 * shear:+.1f} % in shear; lattice rows are at {angle:.1f}° to x"
         )
         made = atoms.copy()
         if self.apply:
             made.positions[:, :2] = atoms.positions[:, :2] @ metric.T
             if made.has("position_std"):
                 made.arrays["position_std"] *= scale
-            said += "; corrected"
+            finding += "; corrected"
         elif max(abs(scale - 1), largest / smallest - 1) > DISAGREEMENT:
-            said = f"bond lengths are off: {said}; not corrected, apply = true would do so"
-            log.warning("%s", said)
-        yield structure.after(self.provenance(), made, said)
+            finding = f"bond lengths are off: {finding}; not corrected (apply = true corrects them)"
+            log.warning("%s", finding)
+        yield structure.after(self.provenance(), made, finding)

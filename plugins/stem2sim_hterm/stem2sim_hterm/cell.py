@@ -29,19 +29,21 @@ FLATTEST = 1e-3
 
 
 class Cell(Builder):
-    """Put the structure into a cell: a vacuum box, a cube, or any lattice by its parameters or vectors."""
+    """Put the structure into a cell: a vacuum box, a cube, or any lattice given by its parameters or vectors."""
 
     name: ClassVar[str] = "cell"
 
-    vacuum: float | Vector = Field(VACUUM, description="of a box, on each side: one number, or one for each axis [Å]")
-    cubic: bool = Field(False, description="the smallest cube that leaves this vacuum")
-    edge: float | None = Field(None, gt=0, le=LARGEST, description="of a cube [Å]")
+    vacuum: float | Vector = Field(VACUUM, description="on each side of a box: one number, or one for each axis [Å]")
+    cubic: bool = Field(False, description="whether the box is the smallest cube with this vacuum")
+    edge: float | None = Field(None, gt=0, le=LARGEST, description="edge of a cube [Å]")
     parameters: tuple[float, float, float, float, float, float] | None = Field(
         None, description="of any Bravais lattice: a, b, c [Å], alpha, beta, gamma [degrees]; a along x, b in the plane"
     )
-    vectors: tuple[Vector, Vector, Vector] | None = Field(None, description="the three of them, x, y, z each [Å]")
+    vectors: tuple[Vector, Vector, Vector] | None = Field(
+        None, description="the three cell vectors, x, y, z of each [Å]"
+    )
     periodic: tuple[bool, bool, bool] | None = Field(
-        None, description="along which vectors it repeats; left out: all of them for parameters and vectors, else none"
+        None, description="along which vectors the cell repeats; default: all for parameters and vectors, else none"
     )
 
     @model_validator(mode="after")
@@ -49,9 +51,9 @@ class Cell(Builder):
         given = [name for name in ("edge", "parameters", "vectors") if getattr(self, name) is not None]
         given += ["cubic"] if self.cubic else []
         if len(given) > 1:
-            raise ValueError(f"a cell has one shape, got {' and '.join(given)}")
+            raise ValueError(f"give a cell in one way, not by {' and '.join(given)}")
         if given and self.vacuum != VACUUM and not self.cubic:
-            raise ValueError(f"vacuum makes a box of its own; with {given[0]} leave it out")
+            raise ValueError(f"vacuum defines a box of its own; remove it, or remove {given[0]}")
         if not 0 <= min(self._vacuum) <= max(self._vacuum) <= LARGEST:
             raise ValueError(f"vacuum must be 0 to {LARGEST:g} Å, got {self.vacuum} Å")
         return self
@@ -61,7 +63,7 @@ class Cell(Builder):
         return self.vacuum if isinstance(self.vacuum, tuple) else (self.vacuum,) * 3
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         return "The structure was put into the cell given below."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
@@ -70,7 +72,7 @@ class Cell(Builder):
         if len(atoms) == 0:
             raise BadInput("there are no atoms to put into a cell; put place before cell")
         if atoms.pbc.any():
-            raise BadInput("the structure is in a periodic cell already; leave one of the two steps out")
+            raise BadInput("the structure is already in a periodic cell; remove one of the two builders")
         extent = np.ptp(atoms.positions, axis=0)
         cell = self._cell(extent)
         lattice = self.parameters is not None or self.vectors is not None
@@ -80,9 +82,7 @@ class Cell(Builder):
         atoms.translate(cell.sum(axis=0) / 2 - (low + high) / 2)
         made = structure.after(self.provenance(), atoms, _describe(cell, atoms.pbc))
         _check_room(cell, atoms.positions, atoms.pbc, extent)
-        made.check_distances(
-            advice="the cell cannot hold the structure: across its border atoms meet; a larger one would do"
-        )
+        made.check_distances(advice="the cell is too small: atoms meet across its border; choose a larger one")
         yield made
 
     def _cell(self, extent: np.ndarray) -> np.ndarray:
@@ -99,17 +99,17 @@ class Cell(Builder):
         box = extent + 2 * np.array(self._vacuum)
         if box.min() < CLOSEST - SLACK:
             axis = "xyz"[int(box.argmin())]
-            raise BadInput(f"the box is {box.min():.2f} Å along {axis}: it needs vacuum there, the structure is flat")
+            raise BadInput(f"the box is {box.min():.2f} Å along {axis}: the structure is flat there and needs vacuum")
         return np.eye(3) * float(box.max()) if self.cubic else np.diag(box)
 
 
-def _checked(cell: np.ndarray, named: str = "vectors") -> np.ndarray:
+def _checked(cell: np.ndarray, title: str = "vectors") -> np.ndarray:
     lengths = np.linalg.norm(cell, axis=1)
     volume = float(np.linalg.det(cell)) if np.isfinite(cell).all() else 0.0
     if not (lengths > 0).all() or abs(volume) < FLATTEST * float(np.prod(lengths)) or not np.isfinite(volume):
-        raise BadInput(f"{named} span no volume; three vectors that do not lie in one plane make a cell")
+        raise BadInput(f"{title} span no volume; give three vectors that do not lie in one plane")
     if volume < 0:
-        raise BadInput(f"{named} are left-handed; exchange two of them, the structure is kept right-handed")
+        raise BadInput(f"{title} are left-handed; exchange two of them (structures are right-handed)")
     return cell
 
 
@@ -121,7 +121,7 @@ def _check_room(cell: np.ndarray, positions: np.ndarray, periodic: np.ndarray, e
         k = int(outside.any(axis=0).argmax())
         needed = float(np.ptp(share[:, k]) * np.linalg.norm(cell[k]))
         raise BadInput(
-            f"the cell cannot hold the structure: it takes {needed:.2f} Å along vector {'abc'[k]}, which is "
+            f"the cell is too small: the structure needs {needed:.2f} Å along vector {'abc'[k]}, which is "
             f"{np.linalg.norm(cell[k]):.2f} Å long (the structure is {extent[0]:.1f} x {extent[1]:.1f} x "
             f"{extent[2]:.1f} Å)"
         )

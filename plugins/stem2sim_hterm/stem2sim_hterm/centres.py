@@ -1,4 +1,4 @@
-"""Where in a frame a patch may be cut, and how well each place is known."""
+"""Where in an image a patch may be cut, and how certain each place is."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WHOLE = 0.4
 """[Å]; the mean of a disc of atoms lies no further off its centre while none is missing."""
 
 BORDER = 4.0
-"""[Å]; an edge nearer than this to the frame's own border may be where the frame ends, not the sheet."""
+"""[Å]; an edge nearer than this to the border of the image may be where the image ends, not the sheet."""
 
 NEARBY = 13
-"""Atoms around one, itself included, whose doubt counts: it, its neighbours, theirs, and the next."""
+"""Atoms around one, itself included, whose uncertainty counts: it, its neighbours, theirs, and the next."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Centre:
     """(2,) x, y in the structure [Å]."""
     must: tuple[int, ...]
     """Atoms without which it would not hold the feature."""
-    named: str
+    title: str
     room: float = np.inf
-    """To where the frame ends [Å]."""
+    """To where the image ends [Å]."""
 
 
 def centres_of(kind: str, bonds: Bonds, frame: Floats, segmentation: Segmentation) -> list[Centre]:
@@ -55,8 +55,8 @@ def centres_of(kind: str, bonds: Bonds, frame: Floats, segmentation: Segmentatio
         core = np.array(sorted(two_core(bonds.neighbours, set(range(len(atoms))))), dtype=int)
         holes = [ring for ring in rings(bonds.among(core)) if len(ring) > LARGEST_RING]
         rims = [tuple(int(k) for k in core[list(hole.atoms)]) for hole in holes]
-        named = [f"a hole with {len(set(rim))} atoms round it" for rim in rims]
-        return [Centre(h.centre[:2], rim, n) for h, rim, n in zip(holes, rims, named, strict=True)]
+        titles = [f"a hole with {len(set(rim))} atoms around it" for rim in rims]
+        return [Centre(h.centre[:2], rim, n) for h, rim, n in zip(holes, rims, titles, strict=True)]
     if kind == "edge":
         low, high = _extent(frame, segmentation)
         room = np.minimum(frame - low, high - frame).min(axis=1)
@@ -66,7 +66,7 @@ def centres_of(kind: str, bonds: Bonds, frame: Floats, segmentation: Segmentatio
 
 
 def _extent(frame: Floats, segmentation: Segmentation) -> tuple[Floats, Floats]:
-    """Where the frame begins and ends [Å]; where its atoms do, if no more is known."""
+    """Where the image begins and ends [Å]; where its atoms do, if no more is known."""
     if segmentation.mean is not None and segmentation.pixel_size is not None:
         rows, columns = segmentation.mean.shape[1:]
         return np.zeros(2), np.array([columns - 1, rows - 1]) * segmentation.pixel_size
@@ -79,7 +79,7 @@ def log_probability(atoms: Atoms) -> Floats:
 
 
 def _entropy(atoms: Atoms, segmentation: Segmentation) -> Floats:
-    """Doubt about the species [nat]."""
+    """Uncertainty of the species [nat]."""
     source = atoms.arrays.get("source", np.full(len(atoms), ADDED))
     entropy = segmentation.atoms.entropy
     if len(entropy) == 0:
@@ -94,7 +94,7 @@ def scores(
     size: int,
     by: Literal["certainty", "uncertainty"],
 ) -> Floats:
-    """Return how good the surroundings of each centre are, of `size` atoms: probable and whole, or doubtful."""
+    """Return how good the surroundings of each centre are, of `size` atoms: probable and whole, or uncertain."""
     atoms = bonds.atoms
     xy, at = atoms.positions[:, :2], np.array([centre.at for centre in centres])
     tree = cKDTree(xy)
@@ -105,12 +105,12 @@ def scores(
     if np.isfinite(room).all():  # an edge: of the disc round it, at least a half is missing anyway
         missing = np.clip(1 - room / np.maximum(away[:, -1], 1e-9), 0, None)
     else:
-        # the frame's border cuts the disc of nearest atoms: the further its mean is off centre, the more is missing
+        # the image cuts the disc of nearest atoms at its border: the more is missing, the further its mean is off
         off = np.hypot(*(xy[around].mean(axis=1) - at).T)
         missing = np.clip(off - WHOLE, 0, None) + 0.01 * off
         # an atom that lacks a neighbour costs as much as one that is there with a probability of one in three
         worth = worth - 1.1 * np.clip(3 - np.array([len(near) for near in bonds.neighbours]), 0, None)
     if by == "uncertainty":
-        doubt = -log_probability(atoms) + _entropy(atoms, segmentation)
-        return np.asarray(doubt[around[:, : min(NEARBY, size)]].mean(axis=1) - 0.1 * missing)
+        uncertainty = -log_probability(atoms) + _entropy(atoms, segmentation)
+        return np.asarray(uncertainty[around[:, : min(NEARBY, size)]].mean(axis=1) - 0.1 * missing)
     return np.asarray(worth[around].mean(axis=1) - missing)

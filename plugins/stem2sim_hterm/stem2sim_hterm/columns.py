@@ -1,4 +1,4 @@
-"""Columns of several atoms along the beam, which a frame shows as one spot."""
+"""Columns of several atoms along the beam, which appear as one spot in an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALIKE = 0.3
 
 
 class Standing(NamedTuple):
-    """The atoms that stand in some columns."""
+    """The atoms of some columns."""
 
     column: NDArray[np.int64]
     """(atoms,) number of the column of each."""
@@ -38,8 +38,8 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
 
     Args:
         species: of each column.
-        kinds: species that the material has. A lone S where it has S2 is one of such a pair, the
-            upper one: which of the two is missing cannot be seen.
+        kinds: species that the material has. A lone S where it has S2 is taken for the upper one of such a pair: an
+            image does not show which of the two is missing.
         separations: column -> distance of its atoms [Å], besides the known ones.
 
     Raises:
@@ -50,7 +50,7 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
     unknown = sorted(name for name in several if name not in known)
     if unknown:
         raise BadInput(
-            f"{', '.join(unknown)}: a column of several atoms, whose heights the frame does not show; give their "
+            f"{', '.join(unknown)}: a column of several atoms, whose heights an image does not show; give their "
             f"distance, such as columns = {{ {unknown[0]} = 3.1 }} [Å]"
         )
     pairs = {element: known[name] for name, (element, count) in several.items() if count == 2}
@@ -67,5 +67,5 @@ def standing(species: Sequence[str], kinds: Collection[str], separations: Mappin
 def _atoms_in(name: str) -> tuple[str, int]:
     match = re.fullmatch(r"([A-Z][a-z]?)([2-9])", name)
     if match is None or match[1] not in ELEMENTS:
-        raise BadInput(f"'{name}' is no element and no column of one; write Si, or S2 for two sulphur atoms")
+        raise BadInput(f"'{name}' is neither an element nor a column of one; write Si, or S2 for two sulphur atoms")
     return match[1], int(match[2])

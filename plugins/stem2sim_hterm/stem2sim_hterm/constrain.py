@@ -28,17 +28,17 @@ Axes = Literal["xyz", "xy", "z"]
 
 
 class Constrain(Region, Builder):
-    """Hold atoms in place: the perimeter, hydrogen, a species, a region, or what was seen for certain."""
+    """Fix atoms: the perimeter, hydrogen, a species, a region, or atoms of a high probability."""
 
     name: ClassVar[str] = "constrain"
 
     hold: Literal["perimeter", "hydrogen", "all", "none"] = Field(
         "perimeter",
-        description="perimeter: the rim and its hydrogen, not holes; all: to be narrowed below; none: free again",
+        description="perimeter: the outer rim and its hydrogen; all: limited by the other options; none: no constraint",
     )
-    axes: Axes = Field("xyz", description="motion that is held; xy leaves z free")
-    species: tuple[str, ...] | None = Field(None, description="of what is held, only these")
-    least_probability: float | None = Field(None, ge=0, le=1, description="of what is held, only atoms this probable")
+    axes: Axes = Field("xyz", description="directions that are fixed; xy leaves z free")
+    species: tuple[str, ...] | None = Field(None, description="fix only atoms of these species")
+    least_probability: float | None = Field(None, ge=0, le=1, description="fix only atoms of at least this probability")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -48,48 +48,54 @@ class Constrain(Region, Builder):
         return self
 
     def methods(self) -> str:
-        """Return it for a methods section."""
-        return f"Atoms were held ({self.hold}; along {', '.join(self.axes)})."
+        """Return the sentence for the methods section."""
+        return f"Atoms were fixed ({self.hold}; along {', '.join(self.axes)})."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the structure with an ASE constraint more; `hold = "none"` takes all of them off."""
+        """Yield the structure with another ASE constraint; `hold = "none"` removes them all.
+
+        Raises:
+            BadInput: no atom is to be fixed.
+        """
         atoms = structure.atoms.copy()
         if self.hold == "none":
             atoms.set_constraint()
-            yield structure.after(self.provenance(), atoms, "no atom is held")
+            yield structure.after(self.provenance(), atoms, "no atom is fixed")
             return
         if len(atoms) == 0:
-            raise BadInput("there are no atoms to hold; put place before constrain")
-        held = np.flatnonzero(self._held(structure.bonds, segmentation))
-        if len(held) == 0:
-            raise BadInput(f"nothing to hold: none of {len(atoms)} atoms is {self._described()}")
+            raise BadInput("there are no atoms to fix; put place before constrain")
+        fixed = np.flatnonzero(self._fixed(structure.bonds, segmentation))
+        if len(fixed) == 0:
+            raise BadInput(f"nothing to fix: none of {len(atoms)} atoms is {self._described()}")
         mask = [axis in self.axes for axis in "xyz"]
-        more = FixAtoms(indices=held) if all(mask) else FixCartesian(held, mask=mask)
+        more = FixAtoms(indices=fixed) if all(mask) else FixCartesian(fixed, mask=mask)
         atoms.set_constraint([*atoms.constraints, more])
         along = "" if self.axes == "xyz" else f" along {' and '.join(self.axes)}"
-        said = f"held in place{along}: {len(held)} of {len(atoms)} atoms ({self._described()})"
-        yield structure.after(self.provenance(), atoms, said)
+        finding = f"fixed{along}: {len(fixed)} of {len(atoms)} atoms ({self._described()})"
+        yield structure.after(self.provenance(), atoms, finding)
 
-    def _held(self, bonds: Bonds, segmentation: Segmentation) -> NDArray[np.bool_]:
+    def _fixed(self, bonds: Bonds, segmentation: Segmentation) -> NDArray[np.bool_]:
         atoms = bonds.atoms
-        held = np.ones(len(atoms), dtype=bool)
+        fixed = np.ones(len(atoms), dtype=bool)
         if self.hold == "hydrogen":
-            held = atoms.numbers == 1
+            fixed = atoms.numbers == 1
         elif self.hold == "perimeter":
-            held = perimeter(bonds)
+            fixed = perimeter(bonds)
         if self.species is not None:
-            held &= np.isin(atoms.get_chemical_symbols(), self.species)
-        held &= self.inside(in_frame(atoms, segmentation).apply(atoms.positions[:, :2]))
+            fixed &= np.isin(atoms.get_chemical_symbols(), self.species)
+        fixed &= self.inside(in_frame(atoms, segmentation).apply(atoms.positions[:, :2]))
         if self.least_probability is not None:
-            held &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
-        return held
+            fixed &= atoms.arrays.get("probability", np.ones(len(atoms))) >= self.least_probability
+        return fixed
 
     def _described(self) -> str:
-        said = [{"perimeter": "on the perimeter", "hydrogen": "hydrogen", "all": "any"}[self.hold]]
-        said += [f"of species {', '.join(self.species)}"] if self.species is not None else []
-        said += [f"in the {self.shape}"] if self.shape else []
-        said += [f"at least {self.least_probability} probable"] if self.least_probability is not None else []
-        return ", ".join(said)
+        parts = [{"perimeter": "on the perimeter", "hydrogen": "hydrogen", "all": "any"}[self.hold]]
+        parts += [f"of species {', '.join(self.species)}"] if self.species is not None else []
+        parts += [f"in the {self.shape}"] if self.shape else []
+        parts += (
+            [f"of a probability of at least {self.least_probability}"] if self.least_probability is not None else []
+        )
+        return ", ".join(parts)
 
 
 def perimeter(bonds: Bonds) -> NDArray[np.bool_]:

@@ -1,8 +1,7 @@
-"""Parts of the frame, small enough for an engine."""
+"""Parts of the sheet, small enough for an engine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,12 +11,12 @@ from pydantic import Field, model_validator
 from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import two_core
-from stem2sim.geometry.columns import ADDED
 from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import LARGEST_RING
 from stem2sim.stages import Builder
 from stem2sim.structure import ELEMENTS
 from stem2sim_hterm.centres import BORDER, Centre, centres_of, log_probability, scores
+from stem2sim_hterm.cutting import Cut, connected_part, connected_patch, without_split_columns
 from stem2sim_hterm.region import Point, Region
 
 if TYPE_CHECKING:
@@ -43,36 +42,28 @@ WITHIN_REACH = 5.0
 """[Å]; a patch around a point further from any atom would lie elsewhere."""
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A patch, by its atoms."""
-
-    kept: list[int]
-    where: str
-    told: tuple[str, ...] = ()
-
-
 class Patch(Region, Builder):
     """Cut out connected patches of atoms: the most certain ones, the least certain, around points, or a region."""
 
     name: ClassVar[str] = "patch"
 
     size: int | None = Field(
-        None, ge=6, description=f"most atoms in a patch; left out, {USUAL}, and in a region all of them"
+        None, ge=6, description=f"most atoms in a patch; default: {USUAL}, or all atoms of a region"
     )
     center: Point | tuple[Point, ...] | None = Field(
-        None, description="x, y of the patch's centre in the frame, or a list of such, one for each patch [Å]"
+        None, description="x, y of the patch's centre in the image, or a list of them, one for each patch [Å]"
     )
     contains: str = Field(
         "impurity",
-        description="what the patch is centred on: a species, 'impurity' (the rarest species, where there are several),"
-        " 'hole', 'edge' (of the sheet, not of the frame) or 'any'",
+        description="what to centre the patch on: a species, 'impurity' (the rarest of several species), 'hole', "
+        "'edge' (of the sheet, not of the image) or 'any'",
     )
     by: Literal["certainty", "uncertainty"] = Field(
-        "certainty", description="the surroundings with the highest joint probability, or the place to look at again"
+        "certainty",
+        description="which place to choose: with the highest joint probability, or with the largest uncertainty",
     )
-    count: int = Field(1, ge=1, description="patches, none of which share an atom")
-    unit: Literal["angstrom", "pixel"] = Field("angstrom", description="of center and region")
+    count: int = Field(1, ge=1, description="number of patches; no two share an atom")
+    unit: Literal["angstrom", "pixel"] = Field("angstrom", description="unit of center and region")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -82,17 +73,17 @@ class Patch(Region, Builder):
         if self.shape and (self.center is not None or self.count > 1):
             raise ValueError(f"a {self.shape} is one patch, without a center or a count")
         if self.shape and (self.contains != "impurity" or self.by != "certainty"):
-            raise ValueError(f"a {self.shape} holds what it holds: leave contains and by out")
+            raise ValueError(f"a {self.shape} is cut out as it is: remove contains and by")
         if self.center == ():
             raise ValueError("center needs at least one point")
         if self.center is not None and self.count > 1:
-            raise ValueError("count is for patches that are sought; give a list of centers instead")
+            raise ValueError("count has no meaning with center; give a list of centers instead")
         return self
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         if any(one is not None for one in (self.center, self.box, self.circle, self.polygon)):
-            return "A part of the sheet was cut out in the region given below."
+            return "The region given below was cut out of the sheet."
         which = "most" if self.by == "certainty" else "least"
         what = {"impurity": "an impurity", "any": "any atom", "hole": "a hole", "edge": "the sheet's edge"}
         return (
@@ -101,7 +92,7 @@ class Patch(Region, Builder):
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the patches, atoms with fewer than two neighbours in them left behind.
+        """Yield the patches, without atoms that have fewer than two neighbours in them.
 
         Raises:
             BadInput: a place outside the atoms, more atoms than there are, no such feature, too few bonded atoms.
@@ -110,9 +101,9 @@ class Patch(Region, Builder):
         if len(atoms) == 0:
             raise BadInput("there are no atoms to cut a patch from; put place before patch")
         if atoms.pbc.any():
-            raise BadInput("a patch is cut out of a sheet that does not repeat; put patch before periodic and cell")
+            raise BadInput("a patch cannot be cut out of a periodic structure; put patch before periodic and cell")
         if self.size is not None and self.size > len(atoms):
-            raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; a smaller size would do")
+            raise BadInput(f"size = {self.size} atoms, but there are only {len(atoms)}; choose a smaller size")
         near = structure.bonds.neighbours
         frame = in_frame(atoms, segmentation).apply(atoms.positions[:, :2])
         if self.shape:
@@ -123,17 +114,17 @@ class Patch(Region, Builder):
             cuts = self._sought(structure.bonds, frame, segmentation)
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))
         for number, cut in enumerate(cuts, start=1):
-            kept = _whole_columns(atoms, cut.kept)
+            kept = without_split_columns(atoms, cut.kept)
             if len(kept) < 6:
                 raise BadInput(
                     f"only {len(kept)} connected atoms {cut.where}; choose another place or size, or check the pixel "
                     "size (bonded C-C is under 1.9 Å)"
                 )
             least, joint = probability[kept].min(), np.prod(probability[kept])
-            sure = f"least probability {least:.3f}, joint {joint:.2g}"
-            told = f"patch {cut.where}: {len(kept)} of {len(atoms)} atoms, {sure}"
+            certainty = f"lowest probability {least:.3f}, joint {joint:.2g}"
+            finding = f"patch {cut.where}: {len(kept)} of {len(atoms)} atoms, {certainty}"
             part = structure.part(kept)
-            made = part.after(self.provenance(), part.atoms, *cut.told, told)
+            made = part.after(self.provenance(), part.atoms, *cut.findings, finding)
             yield made.model_copy(update={"label": f"patch-{number}"}) if len(cuts) > 1 else made
 
     def _unit(self, segmentation: Segmentation) -> float:
@@ -141,13 +132,13 @@ class Patch(Region, Builder):
         if self.unit == "angstrom":
             return 1.0
         if segmentation.pixel_size is None:
-            raise BadInput("the pixel size is not known here; give center and region in Å, with unit = 'angstrom'")
+            raise BadInput("the pixel size is not known; give center and region in Å, with unit = 'angstrom'")
         return segmentation.pixel_size
 
     def _points(self, segmentation: Segmentation) -> Floats:
         return np.array(self.center, dtype=float).reshape(-1, 2) * self._unit(segmentation)
 
-    def _region(self, atoms: Atoms, near: list[list[int]], xy: Floats) -> _Cut:
+    def _region(self, atoms: Atoms, near: list[list[int]], xy: Floats) -> Cut:
         inside = np.flatnonzero(self.inside(xy))
         low, high = xy.min(axis=0), xy.max(axis=0)
         if len(inside) == 0:
@@ -158,53 +149,54 @@ class Patch(Region, Builder):
         kept = two_core(near, set(inside.tolist()))
         parts: list[set[int]] = []
         while rest := kept - set().union(*parts):
-            parts.append(_connected(near, kept, min(rest)))
+            parts.append(connected_part(near, kept, min(rest)))
         largest = sorted(parts[int(np.argmax([len(part) for part in parts]))]) if parts else []
         if self.size is not None and len(largest) > self.size:
             raise BadInput(f"the {self.shape} holds {len(largest)} connected atoms, more than size = {self.size}")
-        more = f"{len(kept) - len(largest)} atoms in the {self.shape} are not connected with these, and left out"
-        return _Cut(largest, f"within the {self.shape}", (more,) if len(parts) > 1 else ())
+        more = f"omitted: {len(kept) - len(largest)} atoms in the {self.shape} that are not connected to these"
+        return Cut(largest, f"within the {self.shape}", (more,) if len(parts) > 1 else ())
 
-    def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> _Cut:
+    def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> Cut:
         check_within(at, frame)
         nearest = float(np.hypot(*(frame - at).T).min())
         if nearest > WITHIN_REACH + SLACK:
             raise BadInput(
-                f"center ({at[0]:.1f}, {at[1]:.1f}) Å is {nearest:.1f} Å from the nearest atom; choose one on the "
-                "sheet, or contains = 'hole'"
+                f"center ({at[0]:.1f}, {at[1]:.1f}) Å is {nearest:.1f} Å from the nearest atom; choose a center "
+                "on the sheet, or contains = 'hole'"
             )
-        return _Cut(_cut(frame, near, at, self.size or USUAL), f"around x = {at[0]:.2f}, y = {at[1]:.2f} Å")
+        return Cut(connected_patch(frame, near, at, self.size or USUAL), f"around x = {at[0]:.2f}, y = {at[1]:.2f} Å")
 
-    def _sought(self, bonds: Bonds, frame: Floats, segmentation: Segmentation) -> list[_Cut]:
-        """As many patches as asked for, the best first, and where each lies."""
+    def _sought(self, bonds: Bonds, frame: Floats, segmentation: Segmentation) -> list[Cut]:
+        """`count` patches, the best first, and where each lies."""
         kind = self._kind(bonds.atoms)
-        found: list[_Cut] = []
+        cuts: list[Cut] = []
         used: set[int] = set()
-        while len(found) < self.count:
+        while len(cuts) < self.count:
             more: tuple[str, ...] = ()
             best = self._best(kind, bonds, frame, segmentation, used)
             if best is None and self.contains == "impurity" and kind != "any":
-                more = (f"no {kind} has two bonded neighbours: the patch is centred on another atom",)
+                more = (f"no {kind} has two bonded neighbours; the patch is centred on another atom",)
                 best = self._best("any", bonds, frame, segmentation, used)
-            if best is None and not found:
+            if best is None and not cuts:
                 raise BadInput(self._nothing(kind))
             if best is None:
                 raise BadInput(
-                    f"only {len(found)} of {self.count} patches fit, with contains = '{self.contains}' and no atom in "
-                    "two of them; a smaller count or size would do"
+                    f"only {len(cuts)} of {self.count} patches fit without overlap (contains = '{self.contains}'); "
+                    "choose a smaller count or size"
                 )
             centre, kept = best
             x, y = frame[list(centre.must)].mean(axis=0)
-            found.append(_Cut(kept, f"around {centre.named} at x = {x:.2f}, y = {y:.2f} Å, the {self._most} one", more))
+            where = f"around {centre.title} at x = {x:.2f}, y = {y:.2f} Å, the {self._most} one"
+            cuts.append(Cut(kept, where, more))
             used |= set(kept)
-        return found
+        return cuts
 
     @property
     def _most(self) -> str:
         return "most certain" if self.by == "certainty" else "least certain"
 
     def _kind(self, atoms: Atoms) -> str:
-        """What to centre on: impurity stands for the rarest species."""
+        """What to centre on: impurity means the rarest species."""
         symbols = atoms.get_chemical_symbols()
         if self.contains == "impurity":
             kinds, counts = np.unique(symbols, return_counts=True)
@@ -216,15 +208,13 @@ class Patch(Region, Builder):
     def _nothing(self, kind: str) -> str:
         size = self.size or USUAL
         if kind == "hole":
-            return (
-                f"no patch of up to {size} atoms holds a hole (a ring of more than {LARGEST_RING} atoms) with its rim"
-            )
+            return f"no patch of up to {size} atoms contains a whole hole (a ring of more than {LARGEST_RING} atoms)"
         if kind == "edge":
-            return f"no edge of the sheet is {BORDER:g} Å or more from where the frame ends"
+            return f"no edge of the sheet is {BORDER:g} Å or more from the border of the image"
         what = "an atom" if kind == "any" else kind
         return (
-            f"no patch of up to {size} atoms holds {what} with two bonded neighbours; choose another size, or contains "
-            "= 'any', or check the pixel size"
+            f"no patch of up to {size} atoms contains {what} with two bonded neighbours; choose another size, or "
+            "contains = 'any', or check the pixel size"
         )
 
     def _best(
@@ -248,47 +238,13 @@ class Patch(Region, Builder):
         most = TRIED if self.by == "certainty" else 1
         tried: list[tuple[Centre, list[int]]] = []
         for k in np.argsort(-ranked, kind="stable").tolist():
-            kept = _cut(xy, left, centres[k].at, size)
+            kept = connected_patch(xy, left, centres[k].at, size)
             if set(kept).issuperset(centres[k].must):
                 tried.append((centres[k], kept))
             if len(tried) == most:
                 break
 
-        def worth(one: tuple[Centre, list[int]]) -> tuple[int, float]:
-            return len(one[1]), round(float(certain[one[1]].sum()), 3)
+        def worth(patch: tuple[Centre, list[int]]) -> tuple[int, float]:
+            return len(patch[1]), round(float(certain[patch[1]].sum()), 3)
 
         return max(tried, key=worth, default=None)  # the first of equals, which has the best surroundings
-
-
-def _cut(xy: Floats, near: list[list[int]], centre: Floats, size: int) -> list[int]:
-    """Of the nearest atoms, as many as leave a connected patch of at most `size` in which each has two neighbours."""
-    order = np.argsort(np.hypot(*(xy - centre).T), kind="stable")
-    best: list[int] = []
-    for count in range(min(size, len(order)), len(order) + 1):
-        kept = two_core(near, set(order[:count].tolist()))
-        part = _connected(near, kept, next((int(k) for k in order if int(k) in kept), -1))
-        if len(part) > size:
-            break
-        if len(part) > len(best):
-            best = sorted(part)
-        if len(best) == size or count > 2 * size:
-            break
-    return best
-
-
-def _connected(near: list[list[int]], kept: set[int], start: int) -> set[int]:
-    found: set[int] = {start} & kept
-    front = list(found)
-    while front:
-        front = [n for n in {n for k in front for n in near[k]} if n in kept and n not in found]
-        found.update(front)
-    return found
-
-
-def _whole_columns(atoms: Atoms, kept: list[int]) -> list[int]:
-    """Without the atoms whose column stays behind in part."""
-    source = atoms.arrays.get("source")
-    if source is None:
-        return kept
-    behind = set(np.delete(source, kept).tolist()) - {ADDED}
-    return [k for k in kept if int(source[k]) not in behind]

@@ -1,4 +1,4 @@
-"""A cell that repeats without a seam: whole periods of the lattice around a defect."""
+"""A periodic cell without a seam: whole periods of the lattice around a defect."""
 
 from __future__ import annotations
 
@@ -34,36 +34,42 @@ Site = tuple[int, int, int]
 
 
 class Periodic(Builder):
-    """Cut a cell of whole lattice periods out of a sheet, so that it repeats without a seam: defects stay, edges go."""
+    """Cut a periodic cell of whole lattice periods out of a sheet, without a seam at its border."""
 
     name: ClassVar[str] = "periodic"
 
-    repeats: tuple[int, int] = Field((8, 8), description="lattice periods along the two vectors")
+    repeats: tuple[int, int] = Field((8, 8), description="lattice periods along the two cell vectors")
     center: tuple[float, float] | None = Field(
-        None, description="x, y of the cell's centre; left out, the place nearest the middle that has no seam [Å]"
+        None,
+        description="x, y of the cell's centre in the image [Å]; default: the nearest to the middle without a seam",
     )
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb, and of the cell that is made [Å]")
-    vacuum: float = Field(VACUUM, gt=0, le=200, description="above, and below, the sheet [Å]")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb and of the periodic cell [Å]")
+    vacuum: float = Field(VACUUM, gt=0, le=200, description="above and below the sheet [Å]")
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         return (
             f"A cell of {self.repeats[0]} × {self.repeats[1]} lattice periods (a = {self.lattice_constant:g} Å) was "
-            f"cut out of the sheet, so that it repeats without a seam, {self.vacuum:g} Å of vacuum above and below it."
+            f"cut out of the sheet; sites at its border were averaged with their periodic images. The vacuum above and "
+            f"below it is {self.vacuum:g} Å."
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the cell, with vacuum above and below; how far its border atoms moved is among its findings."""
+        """Yield the cell, with vacuum above and below; its findings state how far border atoms moved.
+
+        Raises:
+            BadInput: too few atoms or repeats, no honeycomb, or no place for the cell without a seam.
+        """
         n, m = self.repeats
         if min(n, m) < 2:
             raise BadInput(f"repeats must be at least 2 along both vectors, got {n} x {m}")
         atoms = structure.atoms
         if len(atoms) == 0 or atoms.pbc.any():
-            raise BadInput("periodic cuts a cell out of a sheet that has none; put it after place, and before hterm")
+            raise BadInput("periodic needs a sheet without a cell; put it after place and before hterm")
         xy = atoms.positions[:, :2]
         if 2 * n * m > len(atoms):
             raise BadInput(
-                f"{n} x {m} periods hold {2 * n * m} atoms, but there are only {len(atoms)}; fewer repeats would do"
+                f"{n} x {m} periods hold {2 * n * m} atoms, but there are only {len(atoms)}; choose fewer repeats"
             )
         centre = self._centre(structure, segmentation)
         lattice = fit_honeycomb(xy, centre, self.lattice_constant)
@@ -98,10 +104,9 @@ class Periodic(Builder):
         cell = structure.after(
             self.provenance(),
             made,
-            f"periodic cell of {n} x {m} periods around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å: {counted}, where "
-            f"the perfect sheet has {2 * n * m}; border atoms and their images made to agree, which moved atoms by "
-            f"{moved:.3f} Å rms; strained by "
-            f"{strain[0]:+.2f} and {strain[1]:+.2f} % to a = {self.lattice_constant:g} Å",
+            f"periodic cell of {n} x {m} periods around x = {centre[0]:.1f}, y = {centre[1]:.1f} Å: {counted} (perfect "
+            f"sheet: {2 * n * m}); border atoms averaged with their periodic images (rms displacement "
+            f"{moved:.3f} Å); strained by {strain[0]:+.2f} and {strain[1]:+.2f} % to a = {self.lattice_constant:g} Å",
         )
         cell.check_distances()
         yield cell
@@ -111,13 +116,13 @@ class Periodic(Builder):
         xy = structure.atoms.positions[:, :2]
         if self.center is None:
             return np.asarray((xy.min(axis=0) + xy.max(axis=0)) / 2)
-        lies = in_frame(structure.atoms, segmentation)
-        frame = lies.apply(xy)
+        in_image = in_frame(structure.atoms, segmentation)
+        frame = in_image.apply(xy)
         check_within(self.center, frame)
-        return np.asarray(lies.undo(np.array(self.center)[None])[0])
+        return np.asarray(in_image.undo(np.array(self.center)[None])[0])
 
     def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[Site, int]) -> NDArray[np.int64]:
-        """The first period of the cell along both vectors: round the centre asked for, or as near as has no seam."""
+        """The first period of the cell along both vectors: around the centre, or as near to it as there is no seam."""
         share = lattice.periods(centre[None])[0] + 1 / 3 - np.array(self.repeats) / 2
         wanted: NDArray[np.int64] = np.floor(share + 0.5).astype(np.int64)
         lacking, sites = self._lacking(wanted, whole)
@@ -130,8 +135,8 @@ class Periodic(Builder):
                     return np.asarray(wanted + step)
         raise BadInput(
             f"the border of the cell of {self.repeats[0]} x {self.repeats[1]} periods lacks {lacking} of {sites} "
-            "lattice sites: it runs outside the sheet or through a defect; fewer repeats"
-            + (" would do" if self.center is None else " or another center would do")
+            "lattice sites: it runs outside the sheet or through a defect; choose fewer repeats"
+            + ("" if self.center is None else " or another center")
         )
 
     def _lacking(self, first: NDArray[np.int64], whole: dict[Site, int]) -> tuple[int, int]:

@@ -21,19 +21,23 @@ class Region(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    box: tuple[float, float, float, float] | None = Field(None, description="within x from, x to, y from, y to [Å]")
-    circle: tuple[float, float, float] | None = Field(None, description="within x, y of a centre, and a radius [Å]")
+    box: tuple[float, float, float, float] | None = Field(
+        None, description="atoms within x from, x to, y from, y to [Å]"
+    )
+    circle: tuple[float, float, float] | None = Field(
+        None, description="atoms within a circle: x, y of its centre and its radius [Å]"
+    )
     polygon: tuple[Point, ...] | None = Field(
-        None, min_length=3, description="within a line through these x, y and back to the first [Å]"
+        None, min_length=3, description="atoms within a polygon: x, y of its corners [Å]"
     )
 
     @model_validator(mode="after")
     def _one_that_is(self) -> Self:
         given = [name for name in ("box", "circle", "polygon") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"a region has one shape, got {' and '.join(given)}")
+            raise ValueError(f"give a region as one shape, not as {' and '.join(given)}")
         if self.box is not None and not (self.box[0] < self.box[1] and self.box[2] < self.box[3]):
-            raise ValueError(f"a box runs from less to more in x and in y, got {self.box} Å")
+            raise ValueError(f"a box is x from, x to, y from, y to, in ascending order, got {self.box} Å")
         if self.circle is not None and self.circle[2] <= 0:
             raise ValueError(f"the radius of a circle must be positive, got {self.circle[2]} Å")
         return self

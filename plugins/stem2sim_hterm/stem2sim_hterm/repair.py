@@ -1,4 +1,4 @@
-"""Repairs of what was measured, each only where it is asked for."""
+"""Repairs of measured atoms, each a builder of its own."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class Merge(Builder):
-    """Make one atom of those that were found twice: at their mean, of the likelier one's species."""
+    """Merge atoms that were found twice into one: at their mean, of the more probable species."""
 
     name: ClassVar[str] = "merge"
 
-    distance: float = Field(1.0, gt=0, le=1.2, description="atoms closer than this in the plane are one [Å]")
+    distance: float = Field(1.0, gt=0, le=1.2, description="merge atoms closer than this in the plane [Å]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the structure with one atom, or column, for each group of close ones; which ones is told."""
+        """Yield the structure with one atom, or column, for each group of close ones; a finding lists them."""
         atoms = _flat(structure, self.name)
         column = _columns(atoms)
         first = np.unique(column, return_index=True)[1]
@@ -44,27 +44,27 @@ class Merge(Builder):
         pairs = cKDTree(xy).query_pairs(max(self.distance - SLACK, 0.0), output_type="ndarray")
         group = groups(len(xy), *pairs.T)
         probability = atoms.arrays.get("probability", np.ones(len(atoms)))[first]
-        made, gone, told = atoms.copy(), np.zeros(len(xy), dtype=bool), []
-        for one in np.unique(group[np.unique(pairs)]):
-            members = np.flatnonzero(group == one)
+        made, gone, merged = atoms.copy(), np.zeros(len(xy), dtype=bool), []
+        for number in np.unique(group[np.unique(pairs)]):
+            members = np.flatnonzero(group == number)
             likeliest = members[np.argmax(probability[members])]
             weights = np.clip(probability[members], 1e-6, None)
             made.positions[column == likeliest, :2] = weights @ xy[members] / weights.sum()
             gone[members] = members != likeliest
-            told.append(" + ".join(f"{atoms[int(first[k])].symbol} {first[k]}" for k in members))
-        said = f"atoms found twice and merged: {', '.join(told)}" if told else "no two atoms to merge"
-        yield structure.after(self.provenance(), made[~gone[column]], f"{said} (closer than {self.distance:g} Å)")
+            merged.append(" + ".join(f"{atoms[int(first[k])].symbol} {first[k]}" for k in members))
+        finding = f"atoms found twice and merged: {', '.join(merged)}" if merged else "no atoms to merge"
+        yield structure.after(self.provenance(), made[~gone[column]], f"{finding} (closer than {self.distance:g} Å)")
 
 
 class Drop(Builder):
-    """Leave out strays: atoms, and small groups of them, that are bonded to nothing else."""
+    """Remove strays: atoms, and small groups of them, that are bonded to nothing else."""
 
     name: ClassVar[str] = "drop"
 
-    smallest: int = Field(6, ge=2, description="atoms; bonded groups of fewer are left out")
+    smallest: int = Field(6, ge=2, description="smallest bonded group to keep [atoms]")
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the structure without its strays; which ones is told.
+        """Yield the structure without its strays; a finding lists them.
 
         Raises:
             BadInput: nothing would be left.
@@ -79,17 +79,17 @@ class Drop(Builder):
                 "under 1.9 Å), or put place before drop"
             )
         strays = ", ".join(f"{atoms[int(k)].symbol} {k}" for k in np.flatnonzero(~kept))
-        said = f"strays left out: {strays}" if strays else "no strays"
-        yield structure.after(self.provenance(), atoms[kept], said)
+        finding = f"strays removed: {strays}" if strays else "no strays"
+        yield structure.after(self.provenance(), atoms[kept], finding)
 
 
 class Fill(Builder):
-    """Put an atom on every single lattice site that has none, though all of its neighbours are there."""
+    """Fill single vacancies: empty lattice sites whose neighbours are all there."""
 
     name: ClassVar[str] = "fill"
 
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
-    species: str = Field("C", description="of the atoms put in")
+    species: str = Field("C", description="of the added atoms")
 
     def elements(self) -> frozenset[str]:
         """Return the species of the atoms put in."""
@@ -103,29 +103,31 @@ class Fill(Builder):
         return species
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield the filled structure; atoms put in have a probability of 0, for nobody saw them.
+        """Yield the filled structure; added atoms have a probability of 0, for the image does not show them.
 
         Raises:
             BadInput: atoms without a honeycomb of this constant.
         """
         atoms = _flat(structure, self.name)
         if not topmost(atoms).all():
-            raise BadInput("fill knows sheets of single atoms; this one has columns of several")
-        found = occupation(atoms.positions[:, :2], self.lattice_constant)
-        if found is None:
+            raise BadInput("fill works on sheets of single atoms; this one has columns of two or more")
+        sites = occupation(atoms.positions[:, :2], self.lattice_constant)
+        if sites is None:
             raise BadInput(
                 f"no honeycomb of {self.lattice_constant:g} Å among {len(atoms)} atoms; check lattice_constant, or put "
                 "calibrate before fill"
             )
-        places = np.column_stack([found.empty, np.full(len(found.empty), np.median(atoms.positions[:, 2]))])
+        places = np.column_stack([sites.empty, np.full(len(sites.empty), np.median(atoms.positions[:, 2]))])
         made = extended(atoms, Atoms([self.species] * len(places), positions=places))
         if made.has("probability"):
             made.arrays["probability"][len(atoms) :] = 0.0
-        told = ", ".join(f"x {x:.2f} y {y:.2f} Å" for x, y in found.empty)
-        said = (
-            f"vacant sites filled with {self.species}, which was not seen there: {told}" if told else "no vacant site"
+        listed = ", ".join(f"x {x:.2f} y {y:.2f} Å" for x, y in sites.empty)
+        finding = (
+            f"vacant sites filled with {self.species}, which the image does not show: {listed}"
+            if listed
+            else "no vacant site"
         )
-        yield structure.after(self.provenance(), made, said)
+        yield structure.after(self.provenance(), made, finding)
 
 
 def _flat(structure: Structure, name: str) -> Atoms:
@@ -134,7 +136,7 @@ def _flat(structure: Structure, name: str) -> Atoms:
     if len(atoms) == 0:
         raise BadInput(f"there are no atoms to repair; put place before {name}")
     if atoms.pbc.any() or (atoms.numbers == 1).any():
-        raise BadInput(f"{name} repairs a sheet as it was measured; put it before hterm and before any cell")
+        raise BadInput(f"{name} repairs a sheet as it was measured; put it before hterm, cell and periodic")
     return atoms
 
 

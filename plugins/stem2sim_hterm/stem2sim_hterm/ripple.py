@@ -1,4 +1,4 @@
-"""A start from which a flat sheet can buckle."""
+"""A small displacement from which a flat sheet can buckle."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ SHORTEST, LONGEST = 5.0, 15.0
 
 
 class Ripple(Builder):
-    """Bend a flat sheet a little out of its plane: a perfectly flat one has no force that would let it buckle."""
+    """Displace atoms slightly out of the plane: a perfectly flat sheet has no forces that let it buckle."""
 
     name: ClassVar[str] = "ripple"
 
-    amplitude: float = Field(0.05, ge=0, le=0.05, description="largest displacement along z; 0 for none [Å]")
-    seed: int = Field(0, ge=0, description="another seed is another ripple")
+    amplitude: float = Field(0.05, ge=0, le=0.05, description="largest displacement along z [Å]; 0 for none")
+    seed: int = Field(0, ge=0, description="of the random waves")
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         return f"Atoms were displaced out of the plane by up to {self.amplitude:g} Å, so that the sheet can buckle."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with a sum of waves added to z, periodic where the cell is."""
         atoms = structure.atoms.copy()
         if len(atoms) == 0:
-            raise BadInput("there are no atoms to bend; put place before ripple")
+            raise BadInput("there are no atoms to displace; put place before ripple")
         rng = np.random.default_rng(self.seed)
         z = np.zeros(len(atoms))
         for _ in range(WAVES):
@@ -52,5 +52,5 @@ class Ripple(Builder):
         largest = float(np.abs(z).max())
         if largest > 0:
             atoms.positions[:, 2] += self.amplitude * z / largest
-        said = f"bent out of the plane by up to {self.amplitude} Å" if self.amplitude else "left flat, as asked"
-        yield structure.after(self.provenance(), atoms, said)
+        finding = f"displaced out of the plane by up to {self.amplitude} Å" if self.amplitude else "left flat"
+        yield structure.after(self.provenance(), atoms, finding)

@@ -1,4 +1,4 @@
-"""Structures that the frame allows as well: drawn from what the segmenter was unsure of."""
+"""Structures drawn from the uncertainties of the segmentation."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 WITHIN = 2.0
-"""[Å]; a doubtful atom with two atoms of the structure this near lies within it, and may come in."""
+"""[Å]; an uncertain atom with two atoms of the structure this near lies within it, and may be drawn."""
 
 
 class Sample(Builder):
-    """Draw structures from the uncertainties: positions, species, and whether doubtful atoms are there."""
+    """Draw structures from the uncertainties: positions, species, and whether uncertain atoms are there."""
 
     name: ClassVar[str] = "sample"
 
-    count: int = Field(5, ge=1, le=1000, description="structures; 1 is the mean structure, nothing drawn")
-    seed: int = Field(0, ge=0, description="another seed draws others")
-    least_probability: float = Field(0.3, ge=0, le=1, description="atoms less probable than this never come in")
+    count: int = Field(5, ge=1, le=1000, description="number of structures; 1 gives the mean structure")
+    seed: int = Field(0, ge=0, description="of the random numbers")
+    least_probability: float = Field(0.3, ge=0, le=1, description="never draw atoms less probable than this")
 
     def methods(self) -> str:
-        """Return it for a methods section."""
+        """Return the sentence for the methods section."""
         return (
-            f"{self.count} structures were drawn from the measured probabilities, species and position errors of the "
-            f"atoms (seed {self.seed}), atoms less probable than {self.least_probability:g} left out."
+            f"{self.count} structures were drawn from the measured probabilities, species and position uncertainties "
+            f"of the atoms (seed {self.seed}); atoms with a probability below {self.least_probability:g} were omitted."
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
-        """Yield `count` structures, labelled sample-1 and so on; what differs from the mean is among their findings.
+        """Yield `count` structures, labelled sample-1 and so on; their findings list the differences from the mean.
 
         x and y of each atom are drawn from a normal distribution of its `position_std`, its species from the species
         probabilities, and whether it is there from its probability; of two atoms that come closer than 0.9 Å, or than
@@ -62,11 +62,13 @@ class Sample(Builder):
         atoms, table = structure.atoms, segmentation.atoms
         source = atoms.arrays.get("source")
         if source is None or len(atoms) == 0 or not len(table):
-            raise BadInput("sample draws from measured atoms; put it after place, and before hterm")
+            raise BadInput("sample needs measured atoms; put it after place and before hterm")
         if (source < 0).any() or source.max() >= len(table):
-            raise BadInput("sample draws measured atoms only; put it before the steps that add others, such as hterm")
+            raise BadInput("sample takes measured atoms only; put it before builders that add others, such as hterm")
         if atoms.pbc.any() or atoms.constraints:
-            raise BadInput("sample draws from a free sheet; put it before periodic, cell and constrain")
+            raise BadInput(
+                "sample needs a sheet without cell and constraints; put it before periodic, cell and constrain"
+            )
         if self.count == 1:
             yield structure.after(self.provenance(), atoms.copy(), "the mean structure").model_copy(
                 update={"label": "mean"}
@@ -90,7 +92,7 @@ class Sample(Builder):
             species = _drawn(segmentation, rows, rng)
             kept = np.flatnonzero(there)
             if len(kept) == 0:
-                raise BadInput(f"no atom came into sample {number}: all probabilities are low")
+                raise BadInput(f"sample {number} has no atom: all probabilities are low")
             kept = kept[apart(xy[kept], likely[kept], CLOSEST)]
             kept = kept[_no_clash(xy[kept], species[kept], likely[kept])]
             column, symbols, z = standing(species[kept].tolist(), kinds, separations)
@@ -101,8 +103,8 @@ class Sample(Builder):
             drawn.set_array("source", rows[which].astype(int))
             drawn.set_array("probability", likely[which])
             drawn.set_array("position_std", widths[which])
-            told = _differences(atoms, drawn)
-            made = structure.after(self.provenance(), drawn, f"sample {number}: {told}")
+            differences = _differences(atoms, drawn)
+            made = structure.after(self.provenance(), drawn, f"sample {number}: {differences}")
             made.check_distances()
             yield made.model_copy(update={"label": f"{SAMPLE}{number}"})
 
@@ -111,13 +113,13 @@ class Sample(Builder):
     ) -> tuple[NDArray[np.int64], Floats, float]:
         """Rows of the table that may be in, where they stand in the structure, and its scale over the frame's.
 
-        Besides those of the structure, only rows too improbable to be placed: others were left out on purpose.
+        Besides those of the structure, only rows too improbable to be placed: others were omitted on purpose.
         """
         table = segmentation.atoms
         first = np.sort(np.unique(atoms.arrays["source"], return_index=True)[1])  # a column is one row
         source = atoms.arrays["source"][first]
         here, frame = atoms.positions[first, :2], in_frame(atoms, segmentation)
-        places = frame.undo(table.positions)  # place took out the scan's stretch: doubtful atoms follow
+        places = frame.undo(table.positions)  # place took out the scan's stretch: uncertain atoms follow
         places[source] = here
         likely = (table.probability >= self.least_probability) & (table.probability < placed)
         other = np.setdiff1d(np.flatnonzero(likely), source)
@@ -137,14 +139,14 @@ def _no_clash(xy: Floats, species: NDArray[np.str_], likely: Floats) -> NDArray[
 
 
 def _drawn(segmentation: Segmentation, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.str_]:
-    """Species by their probabilities; the one found where no probabilities are known."""
-    found, shares = segmentation.atoms.species[rows], segmentation.atoms.shares
+    """Species by their probabilities; that of the table where no probabilities are known."""
+    likeliest, shares = segmentation.atoms.species[rows], segmentation.atoms.shares
     if not shares:
-        return found
+        return likeliest
     names = np.array(list(shares))
     table = np.cumsum([share[rows] for share in shares.values()], axis=0)
     pick = (rng.random(len(rows)) * table[-1] > table).sum(axis=0)
-    return np.where(table[-1] > 0, names[np.minimum(pick, len(names) - 1)], found)
+    return np.where(table[-1] > 0, names[np.minimum(pick, len(names) - 1)], likeliest)
 
 
 def _differences(mean: Atoms, drawn: Atoms) -> str:
@@ -154,14 +156,14 @@ def _differences(mean: Atoms, drawn: Atoms) -> str:
     moved = np.array([after[row][1] - before[row][1] for row in stayed]).reshape(-1, 2)
     rms = float(np.sqrt((moved**2).sum(axis=1).mean())) if stayed else 0.0
     return (
-        f"atoms left out {len(set(before) - set(after))}, come in {len(set(after) - set(before))}, of another species "
-        f"{other}, moved by {rms:.3f} Å rms"
+        f"atoms omitted {len(set(before) - set(after))}, added {len(set(after) - set(before))}, of another species "
+        f"{other}, rms displacement {rms:.3f} Å"
     )
 
 
 def _columns(atoms: Atoms) -> dict[int, tuple[str, Floats]]:
     """Row of the atoms table -> what stands there, and where."""
-    found: dict[int, tuple[str, Floats]] = {}
+    columns: dict[int, tuple[str, Floats]] = {}
     for row, symbol, place in zip(atoms.arrays["source"], atoms.symbols, atoms.positions[:, :2], strict=True):
-        found[int(row)] = found.get(int(row), ("", place))[0] + symbol, place
-    return found
+        columns[int(row)] = columns.get(int(row), ("", place))[0] + symbol, place
+    return columns

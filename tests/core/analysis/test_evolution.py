@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stem2sim.analysis.distribution import WIDTH
 from stem2sim.analysis.evolution import Evolution, evolution, evolution_of
-from stem2sim.engines.trajectory import TrajectoryFile
+from stem2sim.engines.trajectory import Trajectory, TrajectoryFile
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
@@ -359,15 +359,16 @@ def test_a_result_is_followed_along_its_trajectory(tmp_path: Path) -> None:
         structure=Structure(atoms=atoms), energy=0.0, forces=np.zeros((len(atoms), 3)), converged=True,
         trajectory="d.traj", observables={"time [fs]": [2.0 * k for k in range(21)]},
     )  # fmt: skip
-    assert evolution_of(result, tmp_path).frames == 21
-    found = evolution_of(result, tmp_path, stride=5)
+    kept = Trajectory(tmp_path / "d.traj")
+    assert evolution_of(result, kept).frames == 21
+    found = evolution_of(result, kept, stride=5)
     assert found.series["time [fs]"] == [0, 10, 20, 30, 40]
     with pytest.raises(BadInput, match="not of dynamics"):
-        evolution_of(result.model_copy(update={"observables": {}}), tmp_path)
+        evolution_of(result.model_copy(update={"observables": {}}), kept)
     with pytest.raises(BadInput, match="no frames"):
-        evolution_of(result.model_copy(update={"trajectory": "none.traj"}), tmp_path)
+        evolution_of(result, Trajectory(tmp_path / "none.traj"))
     with pytest.raises(BadInput, match="stride"):
-        evolution_of(result, tmp_path, stride=0)
+        evolution_of(result, kept, stride=0)
 
 
 def test_other_atoms_halfway_are_an_error() -> None:

@@ -154,7 +154,7 @@ def test_the_page_needs_no_network_and_shows_all(folder: Path) -> None:
 def test_markdown_says_the_same_with_its_pictures_beside_it(folder: Path) -> None:
     words = (folder / "report.md").read_text()
     assert words.startswith("# a\\<b\\>&c.npy\n")
-    for word in ("## In short", "C-C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
+    for word in ("## Summary", "C-C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
         assert word in words, word
     named = set(re.findall(r"\]\((figures/[^)]+\.png)\)", words))
     assert named == {str(file.relative_to(folder)) for file in (folder / "figures").iterdir()}

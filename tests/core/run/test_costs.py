@@ -151,7 +151,7 @@ def test_a_row_counts_what_changed(tmp_path: Path) -> None:
     moved = start.atoms.copy()
     moved.rotate(30, "z")
     moved.translate([3, 4, 5])
-    same = row("01-xtb", result(start.model_copy(update={"atoms": moved}), -1.0), start, tmp_path)
+    same = row("01-xtb", result(start.model_copy(update={"atoms": moved}), -1.0), start)
     assert (same.broken, same.formed) == (0, 0)
     assert same.moved == pytest.approx(0, abs=1e-9)
     assert set(same.rings) == {6}
@@ -159,7 +159,7 @@ def test_a_row_counts_what_changed(tmp_path: Path) -> None:
     assert same.engine == "tblite 1"
     torn = start.atoms.copy()
     torn.positions[0] += [0, 0, 8]
-    gone = row("01-xtb", result(start.model_copy(update={"atoms": torn}), -1.0), start, tmp_path)
+    gone = row("01-xtb", result(start.model_copy(update={"atoms": torn}), -1.0), start)
     assert gone.broken == int(np.sum(np.isclose(start.atoms.get_distances(0, range(1, len(torn))), 1.42, atol=0.01)))
     assert gone.formed == 0
     assert displacement(start.atoms, torn) > 0.1
@@ -169,9 +169,9 @@ def test_energies_compare_within_one_protocol_only(tmp_path: Path) -> None:
     """Relative to the lowest of the same atoms by the same simulation; what did not converge takes no part."""
     one = flake(8)
     energies = [("a", -10.0, {}), ("b", -9.5, {}), ("c", -11.0, {"converged": False})]
-    found = [(row(name, r, None, tmp_path), r) for name, e, more in energies for r in [result(one, e, **more)]]
+    found = [(row(name, r, None), r) for name, e, more in energies for r in [result(one, e, **more)]]
     other = result(one, -500.0, made_by={"use": "dftb"})
-    rows = compared([*found, (row("d", other, None, tmp_path), other)])
+    rows = compared([*found, (row("d", other, None), other)])
     assert [r.relative for r in rows] == [0.0, 0.5, None, None]
 
 
@@ -185,7 +185,7 @@ def test_a_ladder_is_one_table(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert [one.label for one in outcome.rows] == ["300K", "600K"]
     assert caplog.text.count("rings 1 of 6; bonds broken 0, formed 0") == 2
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "<h2>Side by side</h2>" in page
+    assert "<h2>Comparison of the simulations</h2>" in page
     assert "C-C [Å]" in page
     done = stem2sim("compare", tmp_path / "run", tmp_path / "run", "--json")
     assert done.returncode == 0, done.stderr
