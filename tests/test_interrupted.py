@@ -389,8 +389,8 @@ def test_an_interrupt_ends_the_command_and_the_next_goes_on(tmp_path: Path) -> N
         while saved.stat().st_mtime_ns == before and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert said.splitlines()[-1] == "interrupted; the same command goes on without repeating what was finished"
-        assert "Traceback" not in said
-    assert "dynamics-300K resumes from step" in said
+        assert output.splitlines()[-1] == "interrupted; the same command resumes, and repeats nothing that was finished"
+        assert "Traceback" not in output
+    assert "dynamics-300K resumes from step" in output

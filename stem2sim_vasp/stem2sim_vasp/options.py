@@ -32,6 +32,11 @@ class VaspOptions(ElectronicEngine):
 
     name: ClassVar[str] = "vasp"
     keeps_steps: ClassVar[bool] = True
+    optimisers: ClassVar[dict[str, str]] = {
+        "cg": "conjugate-gradient",
+        "quasi-newton": "quasi-Newton",
+        "damped": "damped-dynamics",
+    }
 
     preset: Literal["paper", "paper-relax", "paper-md", "cr-spin"] | None = Field(
         None, description="settings of the reference paper; paper-md: cheaper ones for dynamics; cr-spin: with spin"

@@ -42,7 +42,7 @@ class VaspProcess:
         self.status: int | None = None
         """Exit status, once it has ended."""
         self.stopped = False
-        """Whether a STOPCAR of ours asked it to stop."""
+        """Whether it was stopped with a STOPCAR at the wall-clock limit."""
 
     def steps(self, species: list[str]) -> Iterator[Ionic]:
         """Run VASP; yield its ionic steps as they come.

@@ -44,7 +44,7 @@ def run(atoms: Atoms, emt: Emt, folder: Path, **options: object) -> SimulationRe
         (lambda a: a.set_constraint(FixedLine(range(32), [0, 0, 1])), 32 - 1),
         (lambda a: a.set_constraint([FixAtoms([0]), FixCartesian([1], [True, False, False])]), 3 * 32 - 4),
         (lambda a: a.set_constraint(FixCartesian(range(32), [False, False, True])), 2 * 32 - 2),
-        # the same motion held twice is held once
+        # the same motion fixed twice is fixed once
         (lambda a: a.set_constraint([FixAtoms([0, 1]), FixAtoms([1, 2])]), 3 * 32 - 9),
         (lambda a: a.set_constraint([FixAtoms([0]), FixCartesian(range(32), [False, False, True])]), 2 * 32 - 2),
     ],
@@ -136,7 +136,7 @@ def test_an_engine_without_dynamics_of_its_own_says_so(emt: Emt, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"temperature": 0}, "a temperature must be positive, got 0 K"),
         ({"temperature": [300, -5]}, "a temperature must be positive, got -5 K"),
@@ -146,8 +146,8 @@ def test_an_engine_without_dynamics_of_its_own_says_so(emt: Emt, tmp_path: Path)
         ({"time_step": 0}, "greater than 0"),
     ],
 )
-def test_what_cannot_be_run_is_refused(options: dict[str, object], said: str, emt: Emt) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_what_cannot_be_run_is_refused(options: dict[str, object], message: str, emt: Emt) -> None:
+    with pytest.raises(ValidationError, match=message):
         Aimd.model_validate({"engine": emt, **options})
 
 

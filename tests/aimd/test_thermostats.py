@@ -37,21 +37,21 @@ STEPS = {"nose-hoover": 9000, "langevin": 7000, "csvr": 14000}
 """More where the energy forgets more slowly."""
 
 
-def start(kind: str, held: str = "", time_step: float = 4.0, seed: int = 0) -> Dynamics:
+def start(kind: str, fixed: str = "", time_step: float = 4.0, seed: int = 0) -> Dynamics:
     """Return copper on springs, at 300 K."""
-    atoms = crystal(2, 2, 1) if held == "z only" else crystal()
+    atoms = crystal(2, 2, 1) if fixed == "z only" else crystal()
     rest = atoms.copy()
-    if held == "half":
+    if fixed == "half":
         atoms.set_constraint(FixAtoms(range(len(atoms) // 2)))
-    if held == "z only":
+    if fixed == "z only":
         atoms.set_constraint(FixedLine(range(len(atoms)), [0, 0, 1]))
     atoms.set_momenta(thermal_momenta(atoms, units.kB * TEMPERATURE, np.random.default_rng(seed)))
 
     @contextmanager
-    def lent() -> Iterator[Springs]:
+    def open_calculator() -> Iterator[Springs]:
         yield Springs(rest)
 
-    dynamics = Dynamics(atoms, time_step, KINDS[kind](atoms, time_step), CalculatorSession(lent))
+    dynamics = Dynamics(atoms, time_step, KINDS[kind](atoms, time_step), CalculatorSession(open_calculator))
     dynamics.start()
     return dynamics
 
@@ -67,7 +67,7 @@ def decorrelated(series: np.ndarray) -> tuple[np.ndarray, float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "held", "freedom"),
+    ("kind", "fixed", "freedom"),
     [
         ("nose-hoover", "", 93),
         ("nose-hoover", "half", 48),
@@ -77,12 +77,12 @@ def decorrelated(series: np.ndarray) -> tuple[np.ndarray, float]:
         ("csvr", "half", 48),
     ],
 )
-def test_the_kinetic_energy_is_canonical(kind: str, held: str, freedom: int) -> None:
+def test_the_kinetic_energy_is_canonical(kind: str, fixed: str, freedom: int) -> None:
     """Mean within three standard errors of kT/2 per degree of freedom, and 2K/kT distributed as chi-square.
 
     ASE's own chain holds 20 K for 300 K when half the atoms are fixed.
     """
-    dynamics = start(kind, held)
+    dynamics = start(kind, fixed)
     assert dynamics.thermostat.freedom == freedom
     energies = np.array(
         [2 * dynamics.atoms.get_kinetic_energy() / (units.kB * TEMPERATURE) for _ in dynamics.run(STEPS[kind])]
@@ -118,12 +118,12 @@ def test_a_chain_far_from_equilibrium_conserves_as_well() -> None:
 @pytest.mark.parametrize("kind", ["nose-hoover", "langevin", "csvr"])
 def test_fixed_atoms_are_exactly_still_and_nothing_drifts(kind: str) -> None:
     """Fixed atoms keep every bit; free ones keep their common momentum at zero."""
-    held = start(kind, "half")
-    before = held.atoms.positions.copy()
-    for _ in held.run(100):
+    half_fixed = start(kind, "half")
+    before = half_fixed.atoms.positions.copy()
+    for _ in half_fixed.run(100):
         pass
-    assert np.array_equal(held.atoms.positions[:16], before[:16])
-    assert not held.atoms.get_momenta()[:16].any()
+    assert np.array_equal(half_fixed.atoms.positions[:16], before[:16])
+    assert not half_fixed.atoms.get_momenta()[:16].any()
     free = start(kind)
     for _ in free.run(100):
         pass

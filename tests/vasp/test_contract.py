@@ -189,7 +189,7 @@ def test_collecting_changes_nothing(tmp_path: Path, library: Path) -> None:
 
 
 def test_of_a_ladder_what_is_there_is_collected(tmp_path: Path, library: Path) -> None:
-    """One temperature has run, the other waits: the first is yielded before the other is told."""
+    """One temperature has run, the other waits: the first is yielded before the other is reported."""
     aimd = Aimd.model_validate(
         {"engine": engine(library), "steps": 5, "time_step": 0.5, "temperature": (300.0, 600.0), "interval": 1}
     )

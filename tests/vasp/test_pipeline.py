@@ -101,15 +101,15 @@ def test_several_structures_are_prepared_and_collected_as_they_come(
     subprocess.run(["sh", "run-vasp.sh"], cwd=members[0], env=environment, check=True)
     partly = stem2sim("collect", out, "--json")
     assert partly.returncode == 0, partly.stderr
-    told = json.loads(partly.stdout)
-    assert (len(told["results"]), len(told["waiting"])) == (1, 2)
+    summary = json.loads(partly.stdout)
+    assert (len(summary["results"]), len(summary["waiting"])) == (1, 2)
     for member in members[1:]:
         subprocess.run(["sh", "run-vasp.sh"], cwd=member, env=environment, check=True)
     whole = stem2sim("collect", out, "--json")
     assert whole.returncode == 0, whole.stderr
-    told = json.loads(whole.stdout)
-    assert (len(told["results"]), told["waiting"]) == (3, [])
-    assert all(result["converged"] for result in told["results"])
+    summary = json.loads(whole.stdout)
+    assert (len(summary["results"]), summary["waiting"]) == (3, [])
+    assert all(result["converged"] for result in summary["results"])
     assert "adsorption at" in whole.stderr
 
 
@@ -122,11 +122,11 @@ def test_what_was_read_half_way_is_shown_and_read_again(tmp_path: Path, monkeypa
     assert stem2sim("simulate", benzene(tmp_path), *flags).returncode == 1
     partly = stem2sim("collect", out, "--json")
     assert partly.returncode == 0, partly.stderr
-    told = json.loads(partly.stdout)
-    (result,) = told["results"]
+    summary = json.loads(partly.stdout)
+    (result,) = summary["results"]
     assert result["reason"].startswith("unfinished: 3 of at most 500 steps")
     assert not result["converged"]
-    assert told["steps"]["01-vasp"] == "unfinished"
+    assert summary["steps"]["01-vasp"] == "unfinished"
     assert "unfinished: 3 of at most 500 steps" in (out / "report.html").read_text()
     energies = json.loads((out / "01-vasp" / "result.json").read_text())["observables"]["energy [eV]"]
     assert len(energies) == 3

@@ -154,7 +154,7 @@ def test_real_files_hold_what_was_read_by_hand(name: str, tmp_path: Path) -> Non
     for tag, value in expected.parameters.items():
         assert part.parameters[tag] == pytest.approx(value), tag
     for words in expected.missing:
-        assert any(words in said for said in part.missing), part.missing
+        assert any(words in text for text in part.missing), part.missing
     if expected.first is not None:
         assert part.steps[0].free == pytest.approx(expected.first, abs=1e-8)
     if expected.loops:

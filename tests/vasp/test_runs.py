@@ -108,11 +108,11 @@ def test_nvt_keeps_its_temperature_and_its_conserved_quantity(tmp_path: Path, li
     assert 2 * kinetic / (33 * 8.617333e-5) == pytest.approx(temperatures[-1], rel=0.15)
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_ten_steps_and_ten_more_are_twenty(held: bool, tmp_path: Path, library: Path) -> None:
+@pytest.mark.parametrize("fixed", [False, True])
+def test_ten_steps_and_ten_more_are_twenty(fixed: bool, tmp_path: Path, library: Path) -> None:
     """CONTCAR goes byte for byte: same frames, none doubled or missing, same temperatures and conserved quantity."""
     atoms = benzene()
-    if held:
+    if fixed:
         atoms.set_constraint(FixAtoms([0, 2]))
     move(atoms, tmp_path / "parts", library, 10)
     parts = move(atoms, tmp_path / "parts", library, 20)
@@ -142,7 +142,7 @@ def test_ladders_and_replicas_are_runs_of_their_own(tmp_path: Path, library: Pat
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"),
+    ("failure", "message"),
     [
         ("zhegv@3", "ZHEGV"),
         ("zbrent@2", "ZBRENT"),
@@ -154,12 +154,12 @@ def test_ladders_and_replicas_are_runs_of_their_own(tmp_path: Path, library: Pat
     ],
 )
 def test_a_failure_is_one_line_and_the_same_command_goes_on(
-    failure: str, told: str, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    failure: str, message: str, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without custodian: what happened and what helps, no child left; run again, it ends at the same minimum."""
     monkeypatch.setenv("VASP_STANDIN_FAIL", failure)
     options = {"fmax": 1e-3, "patience": 0.02}
-    with pytest.raises(StageFailed, match=told) as caught:
+    with pytest.raises(StageFailed, match=message) as caught:
         relax(benzene(), tmp_path / "run", library, **options)
     assert "\n" not in str(caught.value)
     assert not working_in(tmp_path / "run")
@@ -220,7 +220,7 @@ def test_custodian_mends_dynamics_without_touching_them(
 def test_custodian_may_not_change_what_is_computed(
     tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ZBRENT in dynamics would halve POTIM; it is told instead. What never works ends after a few tries."""
+    """ZBRENT in dynamics would halve POTIM; it is reported instead. What never works ends after a few tries."""
     monkeypatch.setenv("VASP_STANDIN_FAIL", "zbrent@3")
     with pytest.raises(StageFailed, match="ZBRENT"):
         move(benzene(), tmp_path / "moved", library, 6, engine=engine(library, recovery=True))
@@ -257,10 +257,10 @@ def test_killed_in_the_middle_it_goes_on(
             wait(lambda before=before: 3 < steps_in(folder) != before)
             victim = working_in(folder)[0] if killed == "vasp" else process.pid
             os.kill(victim, signal.SIGKILL)
-            _, said = process.communicate(timeout=60)
+            _, output = process.communicate(timeout=60)
         if killed == "vasp":
             assert process.returncode == 1
-            assert "killed by signal 9" in said
+            assert "killed by signal 9" in output
         wait(lambda: not working_in(folder))
     monkeypatch.delenv("VASP_STANDIN_SLEEP")
     done = stem2sim("simulate", config, "--out", tmp_path / "out", "--json")
@@ -464,7 +464,7 @@ def test_steps_that_are_not_its_own_start_vasp_each(tmp_path: Path, library: Pat
 
 @pytest.mark.parametrize("lost", ["vasprun.xml", "tail of vasprun.xml"])
 def test_what_vasprun_lacks_is_read_from_the_others(lost: str, tmp_path: Path, library: Path) -> None:
-    """Without vasprun.xml, or with one written late: OUTCAR's forces on XDATCAR's positions, and it is told."""
+    """Without vasprun.xml, or with one written late: OUTCAR's forces on XDATCAR's positions, and it is reported."""
     whole = move(benzene(), tmp_path, library, 12)
     folder = tmp_path / "dynamics-300K"
     text = (folder / "vasprun.xml").read_text()

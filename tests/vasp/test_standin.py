@@ -384,7 +384,7 @@ def test_the_flavours_differ_in_their_lies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("INCAR", None, "No INCAR found"),
         ("POSCAR", None, "No POSCAR found"),
@@ -398,7 +398,7 @@ def test_the_flavours_differ_in_their_lies(tmp_path: Path) -> None:
         ("INCAR", "IBRION=0\nNSW=5\nPOTIM=1\nSMASS=-1\n", "SMASS=-1"),
     ],
 )
-def test_what_vasp_refuses_it_refuses(name: str, text: str | None, said: str, tmp_path: Path) -> None:
+def test_what_vasp_refuses_it_refuses(name: str, text: str | None, message: str, tmp_path: Path) -> None:
     folder = write_inputs(tmp_path, RELAX)
     if text is None:
         (folder / name).unlink()
@@ -408,7 +408,7 @@ def test_what_vasp_refuses_it_refuses(name: str, text: str | None, said: str, tm
         (folder / name).write_text(text)
     result = run(folder)
     assert result.returncode == 1
-    assert said in result.stdout
+    assert message in result.stdout
     assert "I REFUSE TO CONTINUE" in result.stdout
 
 

@@ -40,6 +40,9 @@ class Engine(Simulator):
     linear: ClassVar[bool] = False
     """Whether its cost grows linearly with the number of atoms; for estimates."""
 
+    optimisers: ClassVar[dict[str, str]] = {"bfgs": "BFGS", "lbfgs": "L-BFGS", "fire": "FIRE"}
+    """Names of the optimisers in print."""
+
     task: Literal["relax", "single-point"] = Field("relax", description="relax, or only compute energy and forces")
     fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger than this [eV/Å]")
     max_steps: int = Field(500, ge=1, description="maximum number of relaxation steps")
@@ -59,7 +62,7 @@ class Engine(Simulator):
         cell = " together with the cell" if self.relax_cell else ""
         return (
             f"The atoms were relaxed{cell} with {self.theory()} until no force on an atom was larger than "
-            f"{self.fmax:g} eV/Å ({self.optimiser} optimiser, at most {self.max_steps} steps)."
+            f"{self.fmax:g} eV/Å ({self.optimisers[self.optimiser]} optimiser, at most {self.max_steps} steps)."
         )
 
     def theory(self) -> str:

@@ -71,9 +71,9 @@ class Aimd(EngineSimulator):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_preset(cls, given: Any) -> Any:
-        preset = PRESETS.get(str(given.get("preset"))) if isinstance(given, dict) else None
-        return {**preset, **given} if preset else given
+    def _as_preset(cls, options: Any) -> Any:
+        preset = PRESETS.get(str(options.get("preset"))) if isinstance(options, dict) else None
+        return {**preset, **options} if preset else options
 
     @field_validator("temperature")
     @classmethod
@@ -107,18 +107,19 @@ class Aimd(EngineSimulator):
 
     def methods(self) -> str:
         """Return a sentence for the methods section of a paper."""
-        temperatures = ", ".join(f"{t:g}" for t in self._temperatures)
-        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs (1 fs without moving hydrogen atoms)"
+        *first, last = (f"{t:g}" for t in self._temperatures)
+        temperatures = f"{', '.join(first)} and {last}" if first else last
+        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs, or 1 fs if no hydrogen atom moves"
         papers = f" [{', '.join(self.cited())}]" if self.cited() else ""
         ensemble = (
             f"at constant energy, started at {temperatures} K,"
             if self.ensemble == "nve"
             else f"at {temperatures} K ({THERMOSTATS[self.thermostat]}{papers})"
         )
-        replicas = f", {self.replicas} trajectories at each temperature" if self.replicas > 1 else ""
+        replicas = f"{self.replicas} trajectories at each temperature, " if self.replicas > 1 else ""
         return (
-            f"Molecular dynamics simulations {ensemble} were run for {self.steps} steps of {step}{replicas} (random "
-            f"seed {self.seed}), with forces from {self.engine.theory()}."
+            f"Molecular dynamics simulations {ensemble} were run for {self.steps} steps of {step} ({replicas}random "
+            f"seed {self.seed}). Forces were computed with {self.engine.theory()}."
         )
 
     def cited(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def degrees_of_freedom(atoms: Atoms) -> int:
     Raises:
         BadInput: nothing can move.
     """
-    # ranks, not sums: two constraints may hold the same motion of one atom
+    # ranks, not sums: two constraints may fix the same motion of one atom
     free = int(np.linalg.matrix_rank(_subspaces(atoms), tol=1e-9).sum()) - len(conserved_motions(atoms))
     if free < 1:
         raise BadInput(f"nothing can move: {len(atoms)} atoms with {free} degrees of freedom under the constraints")
@@ -89,7 +89,7 @@ def without_rigid_motion(atoms: Atoms, momenta: Floats) -> Floats:
 
 
 def thermal_momenta(atoms: Atoms, energy: float, rng: np.random.Generator) -> Floats:
-    """Draw Maxwell-Boltzmann momenta with exactly the temperature kT = `energy` [eV], constraints held.
+    """Draw Maxwell-Boltzmann momenta with exactly the temperature kT = `energy` [eV] under the constraints.
 
     Args:
         atoms: with their constraints.

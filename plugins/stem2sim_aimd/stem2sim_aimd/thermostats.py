@@ -1,6 +1,6 @@
 """Thermostats: each acts on the momenta for half a step before and after velocity Verlet.
 
-ASE's own count 3N degrees of freedom whatever is held (its Nosé-Hoover chain holds 20 K for 300 K when half the atoms
+ASE's own count 3N degrees of freedom whatever is fixed (its Nosé-Hoover chain holds 20 K for 300 K when half the atoms
 are fixed), and have no state that can be saved. These share one count, that of `freedom`, and are a few lines each.
 """
 
@@ -50,7 +50,7 @@ class Thermostat(ABC):
         """Energy of the heat bath, which makes the total a conserved quantity [eV]."""
 
     def state(self) -> dict[str, Any]:
-        """Return all that changes from step to step, as JSON can say it exactly."""
+        """Return all that changes from step to step, as JSON can hold it exactly."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ class _Stochastic(Thermostat):
         self.taken = 0.0
 
     def half_step(self, momenta: Floats) -> Floats:
-        """Return the momenta, partly drawn anew."""
+        """Return the momenta, partly redrawn."""
         after = self._drawn(momenta)
         self.taken += self.kinetic(momenta) - self.kinetic(after)
         return after
@@ -172,7 +172,7 @@ class Langevin(_Stochastic):
     """Friction and noise on every free atom; ergodic also where few modes couple.
 
     The splitting of Bussi and Parrinello, Phys. Rev. E 75, 056707 (2007). Noise that would set an isolated molecule in
-    motion as a whole is left out, so that all thermostats have the same degrees of freedom.
+    motion as a whole is removed, so that all thermostats have the same degrees of freedom.
     """
 
     def _drawn(self, momenta: Floats) -> Floats:

@@ -83,7 +83,7 @@ class Trajectory:
         """Return the end of the trajectory, run from its last checkpoint, or collected as far as it came.
 
         Raises:
-            BadInput: more steps are there than are asked for, or other options.
+            BadInput: there are more steps already, or other options.
             NotRun: there is nothing to collect.
             OutOfTime: the wall-clock limit came first.
             StageFailed: the engine failed.
