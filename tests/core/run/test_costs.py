@@ -113,7 +113,7 @@ def test_the_doctor_names_what_is_missing_and_what_mends_it(tmp_path: Path) -> N
     done = stem2sim("doctor", *options, *none, "--json")
     assert done.returncode == 1
     found = {(one["what"], one["state"]): one for one in json.loads(done.stdout)}
-    assert "GFN1-xTB has C, Cr" in found["xtb", "ok"]["found"]
+    assert "GFN1-xTB covers C, Cr" in found["xtb", "ok"]["found"]
     missing = [one for one in json.loads(done.stdout) if one["state"] == "missing"]
     assert [one["found"] for one in missing] == ["no 'no-dftb' on PATH", "slater_koster: no folder at /nowhere"]
     assert all(one["fix"] for one in missing)
