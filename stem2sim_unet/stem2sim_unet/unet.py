@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
 from stem2sim.stages import Check, Segmenter
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid
@@ -255,7 +255,7 @@ def _flags(
     return np.array([";".join(n for n, is_so in named if is_so[k]) for k in range(len(found))], dtype=np.str_)
 
 
-def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Doubt, ...]:
+def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Ambiguity, ...]:
     """Places off the border where the likeliest reading is not likely enough, with the two likeliest."""
     assert card.confidence is not None
     readings = np.column_stack([card.confidence.shares(seen.found) * seen.probability[:, None], 1 - seen.probability])
@@ -269,7 +269,7 @@ def _doubts(seen: Seen, image: Image, card: Card) -> tuple[Doubt, ...]:
         first, second = np.argsort(-readings[k])[:2]
         x, y = pixels[k] * image.pixel_size
         likeliest = ((names[first], float(readings[k, first])), (names[second], float(readings[k, second])))
-        doubts.append(Doubt(x=x, y=y, information=float(seen.found.information[k]), readings=likeliest))
+        doubts.append(Ambiguity(x=x, y=y, information=float(seen.found.information[k]), readings=likeliest))
     return tuple(doubts)
 
 

@@ -56,8 +56,8 @@ class Adsorption(EngineSimulator):
         """
         if not structure.label:
             raise BadInput(
-                f"adsorption needs labelled structures: '{SURFACE}', '{ADSORBATE}' and one for each site; end the build "
-                "with a builder that makes them, such as adsorb"
+                f"adsorption needs labelled structures: '{SURFACE}', '{ADSORBATE}' and one for each site; end the "
+                "build with a builder that makes them, such as adsorb"
             )
         engine, told = self._settled(structure, workdir)
         for result in engine.simulate(structure, workdir):

@@ -8,7 +8,7 @@ import pytest
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
 from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
         mean=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         spread=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         information=rng.uniform(0, 1, (5, 6)).astype(np.float32),
-        doubts=(Doubt(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
+        doubts=(Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
         pixel_size=0.1,
         lattice=lattice,
         out_of_distribution=0.4,

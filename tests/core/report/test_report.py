@@ -45,7 +45,7 @@ from stem2sim.report.structureview import MOST
 from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import _plots
 from stem2sim.run.sessions import NOW, Log, Session
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,7 +243,7 @@ def test_a_run_that_was_cut_off_and_not_gone_on_with_says_so(folder: Path, tmp_p
 def test_an_atoms_table_is_shown_without_a_frame(folder: Path) -> None:
     """The atoms, with what is doubted; the page has no picture of a frame."""
     atoms = table_of(flake(12).atoms.positions[:, :2])
-    doubt = Doubt(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
+    doubt = Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
     found = Segmentation(atoms=atoms, doubts=(doubt,))
     report = Report(folder=folder, title="atoms.csv", config="", segmentation=found, structures={}, results={})
     page = report.page("now").html()
