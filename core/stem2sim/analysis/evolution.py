@@ -48,8 +48,8 @@ class Evolution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: int = Field(description="that were looked at")
-    stride: int = Field(description="frames of the trajectory from one that was looked at to the next")
+    frames: int = Field(description="frames analysed")
+    stride: int = Field(description="frames of the trajectory from one analysed frame to the next")
     series: dict[str, list[float | None]] = Field(
         description="equally long, names end in their unit; None where there is no such bond", repr=False
     )
@@ -98,7 +98,7 @@ def evolution_of(result: SimulationResult, folder: Path, stride: int = 1) -> Evo
     """
     times = result.observables.get(TIME, [])
     if result.trajectory is None or not times:
-        raise BadInput(f"the result {result.label or folder.name} is not of dynamics: no trajectory with times")
+        raise BadInput(f"{result.label or folder.name} is not from molecular dynamics: it has no trajectory with times")
     pairs = zip(times, frames(folder / result.trajectory), strict=False)
     return evolution(pairs, len(times), stride)
 
@@ -129,9 +129,9 @@ def evolution(frames: Iterable[tuple[float, Atoms]], count: int, stride: int = 1
             record.frame(time, atoms, keep=k % every == 0 or ends, half=2 * k >= number, late=10 * (k + 1) > 9 * number)
             advance()
     if record is None:
-        raise BadInput("no frames to look at: the trajectory is empty or missing")
+        raise BadInput("no frames to analyse: the trajectory is empty or missing")
     if record.frames < number:
-        log.warning("%d frames instead of %d: means over the end cover less of it", record.frames, number)
+        log.warning("%d frames instead of %d: means over the last frames cover a shorter time", record.frames, number)
     return record.describe(stride)
 
 

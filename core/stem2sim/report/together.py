@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stem2sim.analysis.samples import spread
+from stem2sim.analysis.samples import sample_statistics
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.report.blocks import Facts, Section, Table, Text
 from stem2sim.report.markup import slug
@@ -35,7 +35,7 @@ def samples(report: Report) -> Iterator[Section]:
     """What samples of one structure say together."""
     caption = "Mean and standard deviation over structures drawn from what the frame leaves open."
     for step, named in alike(report):
-        for name, rows in spread(named).items():
+        for name, rows in sample_statistics(named).items():
             title = f"{name}, taken together ({step})"
             yield Section(title[:1].upper() + title[1:], [Text(caption), Facts(rows)], slug(f"together {step} {name}"))
 

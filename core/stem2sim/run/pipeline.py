@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 from stem2sim import __version__
 from stem2sim.analysis.comparison import Row, compared, row
-from stem2sim.analysis.samples import spread
+from stem2sim.analysis.samples import sample_statistics
 from stem2sim.analysis.validation import validate
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.config.config import parse
@@ -362,7 +362,7 @@ def _simulate(config: Config, branches: list[_Branch], folder: RunFolder, outcom
             log.info("%s", CONVENTION)
         for site, energy in energies.items():
             log.info("  %s at %s: %s", simulator.name, site, energy)
-        for name, told in spread(named).items():
+        for name, told in sample_statistics(named).items():
             said = "; ".join(f"{what} {value}" for what, value in told.items())
             log.info("%s of %s: %s", simulator.name, name, said)
         branches = grown

@@ -201,7 +201,7 @@ def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentati
 
 
 def test_atoms_that_no_frame_shows_are_refused(seen: tuple[Image, Segmentation]) -> None:
-    with pytest.raises(BadInput, match="place in the frame is not known"):
+    with pytest.raises(BadInput, match="place in the image is not known"):
         agreement(*seen, Atoms("C2", positions=[[0, 0, 0], [1.4, 0, 0]]))
 
 

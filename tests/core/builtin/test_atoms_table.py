@@ -8,7 +8,7 @@ import pytest
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
-from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_three_columns_are_enough(tmp_path: Path) -> None:
         ("", "no atoms in"),
         ("x,y,species\n", "no atoms in"),
         ("x,y\n1,2\n", "has no column species"),
-        ("x,y,species\n1,two,C\n", "column y of a.csv holds something that is not a number"),
+        ("x,y,species\n1,two,C\n", "column y of a.csv holds a value that is not a number"),
         ("x,y,species\n1,nan,C\n", "not finite"),
         ("x,y,species\n1,2,Xx\n", "unknown species 'Xx'"),
         ("x,y,species\n1,2,X\n", "unknown species 'X'"),

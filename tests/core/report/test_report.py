@@ -45,7 +45,7 @@ from stem2sim.report.structureview import MOST
 from stem2sim.report.together import adsorption, samples
 from stem2sim.report.trajectories import _plots
 from stem2sim.run.sessions import NOW, Log, Session
-from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
