@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
-from stem2sim.segmentation import AtomsTable, Ambiguity, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 from stem2sim.stages import Check, Segmenter
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.canonical import CANONICAL_PIXEL_SIZE, Grid

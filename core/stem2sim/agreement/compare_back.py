@@ -1,4 +1,4 @@
-"""A structure compared with its image: drawn as the microscope would record it, laid on the image, each atom judged."""
+"""A structure compared with its image: simulated as the microscope would record it, registered, each atom judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which atoms are bonded, and which too close, by distance."""
+"""The bond graph of atoms, by their distances."""
 
 from __future__ import annotations
 
