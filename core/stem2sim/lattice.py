@@ -54,10 +54,7 @@ class Lattice(BaseModel):
         off = pixel_size / self.pixel_size - 1
         if abs(off) <= DISAGREEMENT:
             return ""
-        return (
-            f"the given pixel size of {pixel_size:.4f} Å differs by {100 * off:+.1f} % from that of the lattice, "
-            f"{self.pixel_size:.4f} Å"
-        )
+        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from the {self.pixel_size:.4f} Å/pixel of the lattice"
 
 
 def lattice_of(metric: Floats, lattice_constant: float) -> Lattice:

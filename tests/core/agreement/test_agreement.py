@@ -1,4 +1,4 @@
-"""A structure held against its frame: what is wrong in it is found, atom by atom, and nothing else is."""
+"""A structure compared with its image: what is wrong in it is found, atom by atom, and nothing else is."""
 
 from __future__ import annotations
 
