@@ -36,7 +36,7 @@ def as_frame(value: Any) -> NDArray[np.float32]:
     if complaint := not_a_frame(array.shape):
         raise ValueError(complaint)
     if array.dtype.kind not in "buif":
-        raise ValueError(f"pixels must be real numbers, this array holds {array.dtype}")
+        raise ValueError(f"pixels must be real numbers, this array has dtype {array.dtype}")
     with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is counted
         array = np.ascontiguousarray(array, dtype=np.float32)
     bad = int(array.size - np.isfinite(array).sum())
@@ -59,10 +59,10 @@ class Image(BaseModel):
 
     pixels: NDArray[np.float32] = Field(description="(rows, columns) intensities, any unit", repr=False)
     pixel_size: float = Field(description="[Å] per pixel")
-    source: str = Field("", description="where the frame came from")
-    pixel_size_source: str = Field("given", description="what the pixel size rests on: file, config, lattice or given")
-    warnings: tuple[str, ...] = Field((), description="what a reader of the results should know about the frame")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="what the file said about the frame", repr=False)
+    source: str = Field("", description="where the image comes from")
+    pixel_size_source: str = Field("given", description="origin of the pixel size: file, config, lattice or given")
+    warnings: tuple[str, ...] = Field((), description="caveats")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="metadata of the file", repr=False)
 
     @field_validator("pixels", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the lattice of a frame says: pixel size, stretch and rotation against a reference."""
+"""The lattice found in an image: pixel size, stretch and rotation, compared with a reference."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ GRAPHENE = 2.46
 
 
 DISAGREEMENT = 0.03
-"""Stated and true pixel size further apart than this are worth a word."""
+"""Relative difference between the given pixel size and that of the lattice, from which on it is reported."""
 
 
 class Lattice(BaseModel):
-    """A hexagonal lattice found in a frame, against its reference lattice constant."""
+    """A hexagonal lattice found in an image, with its reference lattice constant."""
 
     model_config = ConfigDict(frozen=True)
 
-    pixel_size: float = Field(description="geometric mean pixel size that the lattice calls for [Å]")
+    pixel_size: float = Field(description="geometric mean pixel size from the lattice [Å]")
     anisotropy: float = Field(description="largest over smallest pixel size by direction, at least 1")
     angle: float = Field(description="direction of a lattice row from the x axis, 0 to 60 [degrees]")
     strength: float = Field(description="power of the three spots (geometric mean) over their surroundings")
-    lattice_constant: float = Field(description="reference that the pixel size rests on [Å]")
+    lattice_constant: float = Field(description="reference for the pixel size [Å]")
     metric: tuple[float, float, float] = Field(
         description="xx, xy, yy of the symmetric matrix from x, y in pixels to true x, y [Å]"
     )
-    found_by: Literal["spectrum", "neighbours"] = Field("spectrum", description="what it was read from")
+    found_by: Literal["spectrum", "neighbours"] = Field("spectrum", description="what it was determined from")
 
     @property
     def matrix(self) -> Floats:
@@ -46,20 +46,20 @@ class Lattice(BaseModel):
         return self.model_copy(update={"pixel_size": self.pixel_size * factor, "metric": metric})
 
     def ratio(self, pixel_size: float) -> float:
-        """Return what the lattice says over what is stated [Å]: 1 when both agree."""
+        """Return the pixel size from the lattice over a given one [Å]: 1 if they agree."""
         return self.pixel_size / pixel_size
 
     def complaint(self, pixel_size: float) -> str:
-        """Return what to say about a stated pixel size [Å] that is more than 3 % off; '' where it is not."""
+        """Return a warning about a given pixel size [Å] that is more than 3 % off; '' where it is not."""
         off = pixel_size / self.pixel_size - 1
         if abs(off) <= DISAGREEMENT:
             return ""
-        calls = f"the {self.pixel_size:.4f} Å that the lattice calls for"
-        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from {calls}"
+        implied = f"the {self.pixel_size:.4f} Å/pixel of the lattice"
+        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from {implied}"
 
 
 def lattice_of(metric: Floats, lattice_constant: float) -> Lattice:
-    """Return what a metric that was read from neighbours says; its angle is not known."""
+    """Return the lattice of a metric that was determined from neighbours; its angle is not known."""
     largest, smallest = np.linalg.svd(metric, compute_uv=False)
     return Lattice(
         pixel_size=float(np.sqrt(largest * smallest)),

@@ -1,4 +1,4 @@
-"""What was found in a frame: atoms, how sure, and the maps behind them."""
+"""What was found in an image: atoms with their uncertainties, and the maps behind them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SHARE = "p_"
 """Before the species in the name of a column that holds its probability."""
 
 FURTHEST = 1e6
-"""[Å]; a frame of atoms is never a tenth of a millimetre wide."""
+"""[Å]; an image of atoms is never a tenth of a millimetre wide."""
 
 
 class AtomsTable(BaseModel):
-    """Atoms found in a frame, one row each; the columns are arrays of equal length."""
+    """Atoms found in an image, one row each; the columns are arrays of equal length."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -44,15 +44,15 @@ class AtomsTable(BaseModel):
     entropy: Floats = Field(description="(atoms,) of the species probabilities, 0 where certain [nat]")
     flags: NDArray[np.str_] = Field(
         default_factory=lambda: np.zeros(0, dtype=np.str_),
-        description="(atoms,) what to mind, words joined by ';' such as edge; '' for none",
+        description="(atoms,) flag words joined by ';' such as edge; '' for none",
     )
     shares: dict[str, Floats] = Field(
-        default_factory=dict, description="species -> (atoms,) probability that an atom that is here is of this species"
+        default_factory=dict, description="species -> (atoms,) probability of this species, given that there is an atom"
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_to_mind(cls, values: Any) -> Any:
+    def _no_flags(cls, values: Any) -> Any:
         if isinstance(values, dict) and "flags" not in values and "x" in values:
             return {**values, "flags": np.full(len(values["x"]), "", dtype=np.str_)}
         return values
@@ -72,7 +72,7 @@ class AtomsTable(BaseModel):
 
     @classmethod
     def of(cls, atoms: Atoms) -> Self:
-        """Return the atoms of a structure as if they had been found, for certain: x, y [Å] and species."""
+        """Return the atoms of a structure as if they had been found with certainty: x, y [Å] and species."""
         n = len(atoms)
         return cls(
             x=atoms.positions[:, 0].copy(), y=atoms.positions[:, 1].copy(),
@@ -119,7 +119,7 @@ class AtomsTable(BaseModel):
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
-        """Read a table with a header; x, y [Å] and species are needed, the rest is taken where given.
+        """Read a table with a header; x, y [Å] and species are required, other columns are optional.
 
         Raises:
             BadInput: missing file or columns, a value that is not a number, an unknown species, no atoms.
@@ -147,7 +147,7 @@ class AtomsTable(BaseModel):
             try:
                 column = np.array([float(row[name]) for row in rows])
             except (TypeError, ValueError):
-                raise BadInput(f"column {name} of {path.name} holds something that is not a number") from None
+                raise BadInput(f"column {name} of {path.name} holds a value that is not a number") from None
             if name in ("x", "y") and not (np.abs(column) < FURTHEST).all():
                 raise BadInput(
                     f"column {name} of {path.name} holds values that are not finite, or beyond {FURTHEST:g} Å"
@@ -177,8 +177,8 @@ class AtomsTable(BaseModel):
         )
 
 
-class Doubt(BaseModel):
-    """A place in the frame that could be read in two ways."""
+class Ambiguity(BaseModel):
+    """A place in the image with two plausible readings."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -186,7 +186,7 @@ class Doubt(BaseModel):
     y: float = Field(description="[Å]")
     information: float = Field(description="mutual information there [nat]")
     readings: tuple[tuple[str, float], tuple[str, float]] = Field(
-        description="the two likeliest: a species or nothing, and its probability"
+        description="the two most probable: a species or nothing, and its probability"
     )
 
 
@@ -194,7 +194,7 @@ MAPS = ("mean", "spread", "information")
 
 
 class Segmentation(BaseModel):
-    """Atoms found in one frame, with class maps where the segmenter makes them."""
+    """Atoms found in one image, with class maps where the segmenter makes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -205,13 +205,15 @@ class Segmentation(BaseModel):
         None, description="(classes, rows, columns) standard deviation over the ensemble", repr=False
     )
     information: NDArray[np.float32] | None = Field(
-        None, description="(rows, columns) mutual information: doubt that the networks do not share [nat]", repr=False
+        None, description="(rows, columns) mutual information: disagreement of the networks [nat]", repr=False
     )
-    doubts: tuple[Doubt, ...] = Field((), description="places that could be read in two ways, the most doubtful first")
+    doubts: tuple[Ambiguity, ...] = Field(
+        (), description="places with two plausible readings, the most uncertain first"
+    )
     pixel_size: float | None = Field(None, description="of the maps [Å]")
-    lattice: Lattice | None = Field(None, description="what the frame's own lattice says")
+    lattice: Lattice | None = Field(None, description="lattice of the image, where one was found")
     out_of_distribution: float | None = Field(
-        None, description="how foreign the frame is to the segmenter: 1 is the 99th percentile of what it was tested on"
+        None, description="out of distribution if over 1, the 99th percentile of test data"
     )
     warnings: tuple[str, ...] = ()
     made_by: dict[str, Any] = Field(default_factory=dict, description="segmenter, its options and version")
@@ -259,10 +261,10 @@ class Segmentation(BaseModel):
 
 
 class _Rest(BaseModel):
-    """What of a segmentation is not an array."""
+    """The fields of a segmentation that are not arrays."""
 
     class_names: tuple[str, ...]
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[Ambiguity, ...] = ()
     pixel_size: float | None
     lattice: Lattice | None
     out_of_distribution: float | None

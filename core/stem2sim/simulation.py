@@ -1,4 +1,4 @@
-"""What a simulation gave: energies, forces, a final structure, and how far to trust them."""
+"""The result of a simulation: energy, forces, final structure, and whether it converged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stem2sim.files import write_text
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from ase import Atoms
@@ -25,24 +25,24 @@ class SimulationResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    structure: Structure = Field(description="where the atoms ended", repr=False)
+    structure: Structure = Field(description="the final structure", repr=False)
     energy: float = Field(description="of the final structure [eV]")
     forces: NDArray[np.float64] = Field(description="(atoms, 3) on the final structure, constraints applied [eV/Å]")
-    converged: bool = Field(description="whether the simulation reached what it was asked for")
-    reason: str = Field("", description="in words: what was reached, or why not")
+    converged: bool = Field(description="whether the simulation converged, or reached its number of steps")
+    reason: str = Field("", description="in words: the criterion that was reached, or why it was not")
     trajectory: str | None = Field(None, description="ASE trajectory, relative to the simulation's folder")
     observables: dict[str, list[float]] = Field(
         default_factory=dict, description="equally long series over the run, names end in their unit", repr=False
     )
     made_by: dict[str, Any] = Field(default_factory=dict, description="simulator, its options, and engine versions")
     details: dict[str, Any] = Field(
-        default_factory=dict, description="what this one was computed with beside the options: potentials, tags"
+        default_factory=dict, description="other inputs of the calculation than options: potentials, tags"
     )
-    warnings: tuple[str, ...] = Field((), description="what a reader should know before trusting it")
+    warnings: tuple[str, ...] = Field((), description="caveats")
     seconds: float = Field(0.0, ge=0, description="wall-clock time it took, resumed work counted once [s]")
     started_from: str = Field("", description="file of the structure it started from, relative to the run folder")
-    unfinished: bool = Field(False, description="whether it was read while it can still go on: more of it may come")
-    label: str = Field("", description="tells results of one simulation apart, such as '300K'")
+    unfinished: bool = Field(False, description="whether it is a partial result of a simulation that may continue")
+    label: str = Field("", description="name of the result, where a simulation has several, such as '300K'")
 
     @property
     def largest_force(self) -> float:
@@ -98,15 +98,3 @@ def constrained(atoms: Atoms, forces: NDArray[np.float64]) -> NDArray[np.float64
     for constraint in atoms.constraints:
         constraint.adjust_forces(atoms, left)
     return left
-
-
-def variants(results: Iterable[tuple[str, SimulationResult]]) -> list[tuple[str, SimulationResult]]:
-    """Return results by the name of the variant that was simulated, '' where there is one only.
-
-    Args:
-        results: with the name of the step's folder, which is a number, the simulator, and the variant.
-    """
-    return [
-        (folder.partition("-")[2].removeprefix(str(one.made_by.get("use", ""))).removeprefix("-"), one)
-        for folder, one in results
-    ]

@@ -1,4 +1,4 @@
-"""Atoms ready for an engine, with where each came from and what was done to them."""
+"""Atoms ready for an engine, with the origin of each and the builders that made them."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Finding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    check: str = Field(description="what was checked, in one word: what --allow takes")
+    check: str = Field(description="name of the check, as --allow takes it")
     severity: Literal["error", "warning", "note"]
     text: str
-    atoms: tuple[int, ...] = Field((), description="numbers of the atoms that it is about")
+    atoms: tuple[int, ...] = Field((), description="numbers of the atoms concerned")
 
 
 class Structure(BaseModel):
-    """Atoms in the frame's own axes: x along columns, y down rows, z along the beam into the page (right-handed).
+    """Atoms in the axes of the image: x along columns, y down rows, z along the beam into the page (right-handed).
 
     Per-atom arrays: `source` (row of the atoms table, -1 for an added atom), `position_std` [Å], `probability`.
     """
@@ -77,8 +77,8 @@ class Structure(BaseModel):
     atoms: Atoms = Field(repr=False)
     charge: int = Field(0, description="total charge [e]")
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
-    findings: tuple[str, ...] = Field((), description="what a reader of the results should know about the structure")
-    checks: tuple[Finding, ...] = Field((), description="what validation found, the worst first")
+    findings: tuple[str, ...] = Field((), description="what the builders did to the atoms")
+    checks: tuple[Finding, ...] = Field((), description="findings of validation, the worst first")
     label: str = Field("", description="name of a variant, where a builder yields several: the site of an ad-atom, say")
 
     @classmethod
@@ -128,8 +128,8 @@ class Structure(BaseModel):
         """Return a hash of what an engine sees: elements, positions, cell, constraints, charge."""
         atoms = self.atoms
         arrays = (atoms.numbers, atoms.positions, np.asarray(atoms.cell), atoms.pbc)
-        held = json.dumps([c.todict() for c in atoms.constraints], default=_plain, sort_keys=True)
-        return fingerprint(*(np.ascontiguousarray(a).tobytes().hex() for a in arrays), held, str(self.charge))
+        constraints = json.dumps([c.todict() for c in atoms.constraints], default=_plain, sort_keys=True)
+        return fingerprint(*(np.ascontiguousarray(a).tobytes().hex() for a in arrays), constraints, str(self.charge))
 
     def in_a_cell(self) -> Self:
         """Return the structure as it is, or in a vacuum box of 10 Å on each side where it has no cell."""
@@ -146,7 +146,7 @@ class Structure(BaseModel):
         return self.model_copy(update={"atoms": atoms})
 
     def check_distances(self, closest: float = CLOSEST, advice: str = "check positions, scale and cell") -> None:
-        """Raise BadInput naming the closest pairs of atoms if any is closer than `closest` [Å], and what would help."""
+        """Raise BadInput with the closest pairs of atoms, and advice, if any pair is closer than `closest` [Å]."""
         close = near_pairs(self.atoms, closest - SLACK)
         close = close.chosen(close.i <= close.j)
         if len(close.i) == 0:
@@ -163,7 +163,7 @@ class Structure(BaseModel):
             "label": self.label,
             "history": list(self.history),
             "findings": list(self.findings),
-            "checks": [one.model_dump() for one in self.checks],
+            "checks": [check.model_dump() for check in self.checks],
             "constraints": [c.todict() for c in atoms.constraints],
         }
         atoms.set_constraint()
@@ -203,9 +203,9 @@ class Structure(BaseModel):
         if not isinstance(atoms, Atoms) or len(atoms) == 0:
             raise BadInput(f"no atoms in {path.name}")
         if (atoms.numbers == 0).any():
-            raise BadInput(f"{path.name} holds an atom of no known species ('X')")
+            raise BadInput(f"{path.name} has an atom of unknown species ('X')")
         if not np.isfinite(atoms.positions).all():
-            raise BadInput(f"{path.name} holds positions that are not finite [Å]")
+            raise BadInput(f"{path.name} has positions that are not finite")
         atoms.calc = None
         own = str(atoms.info.pop("stem2sim", "{}"))
         atoms.info = {}
@@ -219,7 +219,7 @@ class Structure(BaseModel):
             )
         except (ValueError, TypeError, KeyError) as problem:
             raise BadInput(
-                f"the notes of stem2sim in {path.name} are damaged: take stem2sim=... out of it"
+                f"the stem2sim record in {path.name} is damaged; remove stem2sim=... from its comment line"
             ) from problem
 
 

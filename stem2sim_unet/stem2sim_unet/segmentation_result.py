@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.synthetic import LABEL_RADIUS
 
@@ -118,7 +118,7 @@ def _flags(
     return np.array(words, dtype=np.str_)
 
 
-def _ambiguous(inference: Inference, image: Image, card: ModelCard) -> tuple[Doubt, ...]:
+def _ambiguous(inference: Inference, image: Image, card: ModelCard) -> tuple[Ambiguity, ...]:
     """Places off the border where the likeliest reading is not likely enough, with the two likeliest."""
     assert card.confidence is not None
     detections, probability = inference.detections, inference.probability
@@ -133,5 +133,5 @@ def _ambiguous(inference: Inference, image: Image, card: ModelCard) -> tuple[Dou
         first, second = np.argsort(-readings[k])[:2]
         x, y = pixels[k] * image.pixel_size
         likeliest = ((names[first], float(readings[k, first])), (names[second], float(readings[k, second])))
-        places.append(Doubt(x=x, y=y, information=float(detections.information[k]), readings=likeliest))
+        places.append(Ambiguity(x=x, y=y, information=float(detections.information[k]), readings=likeliest))
     return tuple(places)

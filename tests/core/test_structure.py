@@ -133,10 +133,10 @@ def test_damaged_or_unknown_structures_are_one_line(tmp_path: Path) -> None:
         '1\nProperties=species:S:1:pos:R:3 stem2sim="{%22charge%22: 0.5}"\nC 0 0 0\n'
     )
     for name, message in (
-        ("x.xyz", "no known species"),
+        ("x.xyz", "unknown species"),
         ("nan.xyz", "not finite"),
-        ("notes.extxyz", "are damaged"),
-        ("charge.extxyz", "are damaged"),
+        ("notes.extxyz", "is damaged"),
+        ("charge.extxyz", "is damaged"),
         ("absent@1.xyz", "no structure file"),
     ):
         with pytest.raises(BadInput, match=message):

@@ -1,1 +1,1 @@
-"""A structure compared with its image: rendered as the microscope would record it, each atom judged."""
+"""A structure compared with its image: simulated as the microscope would record it, each atom judged."""

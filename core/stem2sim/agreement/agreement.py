@@ -1,4 +1,4 @@
-"""How well a structure explains its frame: correlation, maps, and a verdict on every atom."""
+"""How well a structure agrees with its image: correlation, maps, and a verdict on every atom."""
 
 from __future__ import annotations
 
@@ -17,37 +17,42 @@ Floats = NDArray[np.float64]
 
 
 class Agreement(BaseModel):
-    """How well a structure explains its frame."""
+    """How well a structure agrees with its image."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    correlation: float = Field(description="normalised cross-correlation of drawing and frame, over the structure")
-    ceiling: float = Field(description="correlation that the frame's noise would leave a perfect drawing")
-    shift: tuple[float, float] = Field(description="of the structure, to lie on the frame [Å]")
+    correlation: float = Field(description="normalised cross-correlation of simulation and image, over the structure")
+    ceiling: float = Field(description="the same for a perfect simulation with this noise")
+    shift: tuple[float, float] = Field(description="shift that registers the structure to the image [Å]")
     stretch: tuple[float, float, float] = Field(
-        description="scale less 1, rotation [degrees] and shear, beyond those it was built with"
+        description="scale less 1, rotation [degrees] and shear of the registration, beyond those of the build"
     )
     matrix: tuple[tuple[float, float], tuple[float, float]] = Field(
-        description="takes x, y of the structure to those in the frame, with the offset"
+        description="with the offset, maps x, y of the structure to the image"
     )
     offset: tuple[float, float] = Field(description="[Å]")
     probe: Probe
-    noise: float = Field(description="of one pixel of the maps, in peaks of the commonest atom")
+    noise: float = Field(description="of one pixel of the maps, relative to a peak of the most frequent species")
     verdicts: tuple[Verdict, ...]
-    note: str = Field("", description="why there are no verdicts; '' where there are")
+    note: str = Field("", description="why single atoms are not judged; '' if they are")
     pixel_size: float = Field(description="of the maps [Å]")
-    origin: tuple[float, float] = Field(description="x, y of the maps' top-left pixel in the frame [Å]")
-    frame: Floats = Field(description="(rows, columns) in peaks of the commonest atom, background off", repr=False)
-    drawn: Floats = Field(description="(rows, columns) the structure, and round it what else was found", repr=False)
-    counted: NDArray[np.bool_] = Field(description="(rows, columns) the structure's own area", repr=False)
+    origin: tuple[float, float] = Field(description="x, y of the top-left pixel of the maps in the image [Å]")
+    frame: Floats = Field(
+        description="(rows, columns) image without background, relative to a peak of the most frequent species",
+        repr=False,
+    )
+    drawn: Floats = Field(
+        description="(rows, columns) simulation of the structure and of other atoms around it", repr=False
+    )
+    counted: NDArray[np.bool_] = Field(description="(rows, columns) area of the structure", repr=False)
 
     @property
     def residual(self) -> Floats:
-        """(rows, columns) frame less drawing, in peaks of the commonest atom."""
+        """(rows, columns) image less simulation, relative to a peak of the most frequent species."""
         return self.frame - self.drawn
 
     def correlation_with(self, image: Floats, pixel_size: float, origin: tuple[float, float]) -> float:
-        """Return the normalised cross-correlation of the frame with another drawing of the structure, over its area.
+        """Return the normalised cross-correlation with another simulated image of the structure, over its area.
 
         Args:
             image: (rows, columns), any unit.
@@ -64,11 +69,11 @@ class Agreement(BaseModel):
 
     def counts(self) -> dict[str, int]:
         """Return verdicts by kind, the most frequent first."""
-        return dict(Counter(one.kind for one in self.verdicts).most_common())
+        return dict(Counter(verdict.kind for verdict in self.verdicts).most_common())
 
     def unexplained(self) -> list[Verdict]:
-        """Return what the structure does not explain."""
-        return [one for one in self.verdicts if one.kind not in ("explained", "not judged")]
+        """Return the verdicts other than agreement."""
+        return [verdict for verdict in self.verdicts if verdict.kind not in ("explained", "not judged")]
 
     def summary(self) -> dict[str, Any]:
         """Return it for programs, without the maps."""

@@ -81,6 +81,6 @@ def _hydrogens(scene: Scene, to_image: Floats) -> list[list[Floats]]:
     return out
 
 
-def _alike(way: Floats, other: Floats) -> bool:
+def _alike(way: Floats, bond: Floats) -> bool:
     """Whether two directions are within 75° of each other: bonds are 120° apart."""
-    return bool(way @ other > 0.26 * np.hypot(*way) * np.hypot(*other))
+    return bool(way @ bond > 0.26 * np.hypot(*way) * np.hypot(*bond))

@@ -1,4 +1,4 @@
-"""A structure compared with its image: drawn as the microscope would record it, laid on the image, each atom judged."""
+"""A structure compared with its image: simulated as the microscope would record it, registered, each atom judged."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _compared(scene: Scene, probe: Probe | None) -> Agreement:
     crop, sites, peaks, unit = scene.crop, registration.sites, registration.peaks, registration.unit
     count = len(sites)
     judge = Judge(scene, registration, Brightness(scene.host), faintest(scene))
-    exponent = judge.brightness.read_off(scene.found_at(peaks.positions), judge.height)
+    exponent = judge.brightness.read_off(scene.species_at(peaks.positions), judge.height)
     if exponent is not None:
         judge = replace(judge, brightness=Brightness(scene.host, exponent))
     missing = count + np.flatnonzero(

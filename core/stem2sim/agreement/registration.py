@@ -74,7 +74,7 @@ def faintest(scene: Scene) -> float:
 
 def _unit(scene: Scene, peaks: Peaks) -> float:
     """Height of the commonest column."""
-    labels = scene.found_at(peaks.positions)
+    labels = scene.species_at(peaks.positions)
     if not (labels == scene.host).any():  # nothing was found here: the structure's own
         labels = np.array([*scene.labels, *([""] * (len(peaks.positions) - len(scene.labels)))])
     return max(float(np.median(peaks.heights[labels == scene.host])), 1e-12)

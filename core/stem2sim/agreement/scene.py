@@ -157,22 +157,22 @@ class Scene:
         return {*self._names, *self.labels}
 
     @cached_property
-    def found(self) -> Floats:
+    def measured(self) -> Floats:
         """(atoms of the table, 2) where the segmenter found an atom [Å]."""
         return self.table.positions - self.crop.origin
 
     @property
     def others(self) -> Floats:
         """(atoms, 2) where it found one that is not the structure's [Å]."""
-        if len(self.found) == 0:
-            return self.found
-        return np.asarray(self.found[cKDTree(self.sites).query(self.found)[0] > OWN])
+        if len(self.measured) == 0:
+            return self.measured
+        return np.asarray(self.measured[cKDTree(self.sites).query(self.measured)[0] > OWN])
 
-    def found_at(self, xy: Floats) -> NDArray[np.str_]:
+    def species_at(self, xy: Floats) -> NDArray[np.str_]:
         """Return the species that the segmenter found at places (n, 2) [Å]; '' for nothing."""
-        if len(self.found) == 0:
+        if len(self.measured) == 0:
             return np.full(len(xy), "")
-        d, k = cKDTree(self.found).query(xy)
+        d, k = cKDTree(self.measured).query(xy)
         return np.where(d < OWN, self.table.species[k], "")
 
 

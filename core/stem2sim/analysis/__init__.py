@@ -1,1 +1,1 @@
-"""What simulations say: validation, events, time series with error bars, distributions, displacements, comparisons."""
+"""Analysis of structures and results: validation, events, time series, averages, distributions, comparisons."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stem2sim.simulation import SimulationResult
 
 FEWEST_BLOCKS = 8
-"""The spread of fewer means says little about their error."""
+"""The spread of fewer means gives no useful error."""
 
 PLATEAU = 3
 """Further levels of blocking that have to agree with the one that is taken; with 8 blocks left, 64 values at least."""
@@ -33,7 +33,7 @@ class Mean:
     quantity: str
     mean: float
     error: float | None
-    """Standard error of the mean; None where nothing is known of it."""
+    """Standard error of the mean; None if it is not known."""
     unit: str
     """Empty for a number of things."""
     n: int
@@ -50,7 +50,7 @@ class Mean:
 
 
 def block_error(values: NDArray[np.float64]) -> float | None:
-    """Return the standard error of the mean of a correlated series; None where the series does not tell it.
+    """Return the standard error of the mean of a correlated series; None if the series is too short for it.
 
     Blocking: neighbours are averaged two by two until the error that follows from the spread grows no more (H.
     Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480). A plateau is a level
@@ -63,15 +63,15 @@ def block_error(values: NDArray[np.float64]) -> float | None:
     """
     x = np.asarray(values, dtype=float)
     x = x[np.isfinite(x)]
-    errors, doubts = [], []
+    errors, uncertainties = [], []
     while len(x) >= FEWEST_BLOCKS:
         error = float(np.sqrt(x.var() / (len(x) - 1)))
         errors.append(error)
-        doubts.append(error / np.sqrt(2 * (len(x) - 1)))
+        uncertainties.append(error / np.sqrt(2 * (len(x) - 1)))
         x = x[: len(x) // 2 * 2].reshape(-1, 2).mean(axis=1)
     for k, error in enumerate(errors[:-PLATEAU]):
         near = range(k + 1, k + PLATEAU + 1)
-        if all(errors[n] - (1 if n in near else 2) * doubts[n] <= error for n in range(k + 1, len(errors))):
+        if all(errors[n] - (1 if n in near else 2) * uncertainties[n] <= error for n in range(k + 1, len(errors))):
             return max(errors[k : k + PLATEAU + 1]) or None
     return None
 
@@ -110,9 +110,10 @@ def temperature_of(result: SimulationResult) -> str:
     """Return the temperature that a trajectory was meant to have, '300 K': of its label, else of its options."""
     if found := re.match(r"([\d.]+(?:e[+-]?\d+)?)K(?:-|$)", result.label):
         return f"{float(found[1]):g} K"
-    asked = result.made_by.get("temperature")
-    several = asked if isinstance(asked, list | tuple) else [asked]
-    return f"{several[0]:g} K" if len(several) == 1 and isinstance(several[0], int | float) else ""
+    option = result.made_by.get("temperature")
+    temperatures = option if isinstance(option, list | tuple) else [option]
+    single = len(temperatures) == 1 and isinstance(temperatures[0], int | float)
+    return f"{temperatures[0]:g} K" if single else ""
 
 
 def quantities(result: SimulationResult, evolution: Evolution | None) -> dict[str, tuple[float, float | None]]:
@@ -122,21 +123,21 @@ def quantities(result: SimulationResult, evolution: Evolution | None) -> dict[st
     displacements means over the last tenth, bonds and healed holes what the end has.
     """
     series = {k: np.array(v, dtype=float) for k, v in result.observables.items() if k.startswith(("temp", "pot"))}
-    found = {name: _late(values) for name, values in series.items()}
+    means = {name: _late(values) for name, values in series.items()}
     if evolution is None:
-        return found
+        return means
     for name in evolution.series:
         values = evolution.column(name)
         if name in ("bonds broken", "bonds formed"):
-            found[f"{name} at the end"] = float(values[-1]), None
+            means[f"{name} at the end"] = float(values[-1]), None
         elif name.startswith("mean square displacement"):
             tenth = values[-max(1, len(values) // 10) :]
-            found[f"{name.removesuffix(' [Å²]')} at the end [Å²]"] = float(tenth.mean()), None
+            means[f"{name.removesuffix(' [Å²]')} at the end [Å²]"] = float(tenth.mean()), None
         elif name != TIME and not name.startswith("lowest") and np.isfinite(values[len(values) // 2 :]).any():
-            found[name] = _late(values)
-    found["bond events"] = float(len(evolution.events)), None
-    found["holes healed"] = float(sum(hole.healed for hole in evolution.holes)), None
-    return found
+            means[name] = _late(values)
+    means["bond events"] = float(len(evolution.events)), None
+    means["holes healed"] = float(sum(hole.healed for hole in evolution.holes)), None
+    return means
 
 
 def _late(values: NDArray[np.float64]) -> tuple[float, float | None]:

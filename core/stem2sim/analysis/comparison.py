@@ -1,4 +1,4 @@
-"""Results side by side: what each simulation made of its start, so that engines and temperatures can be compared."""
+"""Results side by side, so that engines and temperatures can be compared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
     bonds: dict[str, float]
     """Mean length by kind [Å]; over the second half of a trajectory at a temperature."""
     rings: dict[int, int]
-    """Size -> count, at the end; holes are left out."""
+    """Size -> count, at the end, without holes."""
     broken: int | None
     """Bonds of the start that the end lacks; None where the start is not known."""
     formed: int | None
@@ -70,8 +70,8 @@ class Row:
         """Return bonds and rings in words."""
         bonds = ", ".join(f"{kind} {value:.3f} Å" for kind, value in self.bonds.items())
         changed = "" if self.broken is None else f"; bonds broken {self.broken}, formed {self.formed}"
-        found = ", ".join(f"{count} of {size}" for size, count in self.rings.items()) or "none"
-        return f"{bonds}; rings {found}{changed}"
+        listed = ", ".join(f"{count} of {size}" for size, count in self.rings.items()) or "none"
+        return f"{bonds}; rings {listed}{changed}"
 
     def summary(self) -> dict[str, Any]:
         """Return all of it for programs."""
@@ -123,20 +123,20 @@ def compared(rows: Sequence[tuple[Row, SimulationResult]]) -> list[Row]:
     Results that did not converge take no part.
     """
     lowest: dict[str, list[float]] = {}
-    for one, result in rows:
-        if one.converged and "temperature [K]" not in result.observables:
-            lowest.setdefault(_protocol(one, result), []).append(one.energy)
+    for entry, result in rows:
+        if entry.converged and "temperature [K]" not in result.observables:
+            lowest.setdefault(_protocol(entry, result), []).append(entry.energy)
     out = []
-    for one, result in rows:
-        energies = lowest.get(_protocol(one, result), [])
-        # energies of a trajectory's last frames say where it happened to be
-        shown = one.converged and "temperature [K]" not in result.observables and len(energies) > 1
-        out.append(replace(one, relative=one.energy - min(energies)) if shown else one)
+    for entry, result in rows:
+        energies = lowest.get(_protocol(entry, result), [])
+        # the energy of a trajectory's last frame is one of many
+        comparable = entry.converged and "temperature [K]" not in result.observables and len(energies) > 1
+        out.append(replace(entry, relative=entry.energy - min(energies)) if comparable else entry)
     return out
 
 
-def _protocol(one: Row, result: SimulationResult) -> str:
-    return json.dumps([one.formula, result.structure.charge, result.made_by], sort_keys=True, default=str)
+def _protocol(entry: Row, result: SimulationResult) -> str:
+    return json.dumps([entry.formula, result.structure.charge, result.made_by], sort_keys=True, default=str)
 
 
 def engine_of(result: SimulationResult) -> str:
@@ -149,13 +149,13 @@ def engine_of(result: SimulationResult) -> str:
 
 
 def table(rows: Iterable[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return the columns, those that are empty left out, and the cells of each row."""
-    cells = [one.cells() for one in rows]
+    """Return the columns that are not empty, and the cells of each row."""
+    cells = [entry.cells() for entry in rows]
     order = ["result", "engine", "energy [eV]", "relative [eV]"]
     tail = ["rings", "bonds broken / formed", "moved [Å]", "time [s]"]
-    kinds = sorted({name for one in cells for name in one} - {*order, *tail})
-    columns = [name for name in (*order, *kinds, *tail) if any(one.get(name) for one in cells)]
-    return columns, [[one.get(name, "") for name in columns] for one in cells]
+    kinds = sorted({name for row in cells for name in row} - {*order, *tail})
+    columns = [name for name in (*order, *kinds, *tail) if any(row.get(name) for row in cells)]
+    return columns, [[row.get(name, "") for name in columns] for row in cells]
 
 
 def _lengths(result: SimulationResult, trajectory: Trajectory | None) -> dict[str, float]:

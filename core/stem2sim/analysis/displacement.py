@@ -116,19 +116,19 @@ def from_measured(segmentation: Segmentation, structure: Structure) -> list[Disp
     n = len(np.unique(source[measured]))
     if n < FEWEST:
         raise BadInput(
-            f"displacements from where atoms were measured need at least {FEWEST} atoms of the table, got {n}: an "
-            "affine map explains nearly all of fewer"
+            f"displacements from measured positions need at least {FEWEST} measured atoms, got {n}: the affine fit "
+            "removes nearly all of fewer"
         )
     after = atoms[measured]
     after.positions[:, 2] = 0
     before = after.copy()
     before.positions[:, :2] = segmentation.atoms.positions[source[measured]]
     before.pbc = after.pbc = False  # unwrapped
-    found = displacements(before, after, "affine")
+    fitted = displacements(before, after, "affine")
     lost = float(np.sqrt(n / (n - 3)))
     bond = float(max(Bonds.of(after).lengths().values(), key=len, default=np.array([np.nan])).mean())
     return [
         Displacement(d.axis, lost * d.mean, lost * d.rms, lost * d.largest, int(measured[d.atom]), bond)
-        for d in found
+        for d in fitted
         if d.axis in ("x", "y", "in plane")
     ]

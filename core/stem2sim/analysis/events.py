@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from stem2sim.geometry.pairs import Pairs
 
-HELD = 1.15
+KEPT = 1.15
 """A bond forms as `Bonds` has it, but breaks only beyond this many times the distance up to which it would form (C-C:
 1.90 and 2.18 Å). With one distance for both, a bond that is stretched to about it would break and form with every
 vibration; the second neighbours of graphene, at 2.46 Å, stay well outside."""
@@ -27,24 +27,24 @@ class BondEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    time: float = Field(description="of the first frame that shows it [fs]")
+    time: float = Field(description="of the first frame after the change [fs]")
     change: Literal["broken", "formed"]
     atoms: tuple[int, int] = Field(description="their numbers, from 0, the lower first")
     kind: str = Field(description="species, such as C-Si")
-    lasted: float = Field(description="until it was undone, or until the end [fs]")
-    to_end: bool = Field(description="whether it was never undone")
+    lasted: float = Field(description="time until the change was reversed, or until the end [fs]")
+    to_end: bool = Field(description="whether the change was never reversed")
 
     def describe(self) -> str:
         """Return it in words."""
         lasted = "to the end" if self.to_end else f"for {self.lasted:g} fs"
-        one, other = self.atoms
-        return f"{self.kind} bond of atoms {one} and {other} {self.change} at {self.time:g} fs, {lasted}"
+        low, high = self.atoms
+        return f"{self.kind} bond of atoms {low} and {high} {self.change} at {self.time:g} fs, {lasted}"
 
 
 class Bonding:
     """The bonds of one frame after another, and the events between them.
 
-    Two atoms are bonded or not; through how many borders of a small cell is not told apart.
+    Two atoms are bonded or not; bonds through different borders of a small cell count as one.
     """
 
     def __init__(self, atoms: Atoms) -> None:
@@ -60,16 +60,16 @@ class Bonding:
 
     def frame(self, time: float, atoms: Atoms) -> Pairs:
         """Take the next frame; return its bonds, each both ways."""
-        pairs = near_pairs(atoms, HELD * self._radii)
+        pairs = near_pairs(atoms, KEPT * self._radii)
         i, j = pairs.i, pairs.j
         formed = np.flatnonzero(pairs.lengths < self._radii[i] + self._radii[j])
         bonded = np.zeros(len(i), dtype=bool)
         bonded[formed] = ~through_another(pairs.chosen(formed))
         codes = np.minimum(i, j) * len(atoms) + np.maximum(i, j)
         if self._started:
-            held = ~bonded & np.isin(codes, self._bonded)
-            if held.any():
-                bonded |= held & ~through_another(pairs, BETWEEN / HELD)
+            kept = ~bonded & np.isin(codes, self._bonded)
+            if kept.any():
+                bonded |= kept & ~through_another(pairs, BETWEEN / KEPT)
         now = np.unique(codes[bonded])
         if not self._started:
             self.start, self._started = now, True
@@ -101,17 +101,17 @@ class Bonding:
     def events(self, end: float) -> tuple[BondEvent, ...]:
         """Return what happened until the time of the last frame [fs], in order."""
         n = len(self._numbers)
-        told = []
+        events = []
         for event in self._events:
-            one, other = divmod(event["code"], n)
-            told.append(
+            low, high = divmod(event["code"], n)
+            events.append(
                 BondEvent(
                     time=event["time"],
                     change=event["change"],
-                    atoms=(one, other),
-                    kind=str(pair_kinds(self._numbers[[one]], self._numbers[[other]])[0]),
+                    atoms=(low, high),
+                    kind=str(pair_kinds(self._numbers[[low]], self._numbers[[high]])[0]),
                     lasted=event.get("lasted", end - event["time"]),
                     to_end=event.get("to_end", True),
                 )
             )
-        return tuple(told)
+        return tuple(events)

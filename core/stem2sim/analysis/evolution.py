@@ -48,8 +48,8 @@ class Evolution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: int = Field(description="that were looked at")
-    stride: int = Field(description="frames of the trajectory from one that was looked at to the next")
+    frames: int = Field(description="frames analysed")
+    stride: int = Field(description="frames of the trajectory from one analysed frame to the next")
     series: dict[str, list[float | None]] = Field(
         description="equally long, names end in their unit; None where there is no such bond", repr=False
     )
@@ -110,8 +110,9 @@ def evolution_of(result: SimulationResult, trajectory: Trajectory | None, stride
     """
     times = result.observables.get(TIME, [])
     if trajectory is None or not times:
-        name = " ".join(filter(None, ("the result", result.label)))
-        raise BadInput(f"{name} is not of dynamics: it has no trajectory with times")
+        raise BadInput(
+            f"{result.label or 'the result'} is not from molecular dynamics: it has no trajectory with times"
+        )
     pairs = zip(times, trajectory.frames(), strict=False)
     return evolution(pairs, len(times), stride)
 
@@ -142,9 +143,9 @@ def evolution(frames: Iterable[tuple[float, Atoms]], count: int, stride: int = 1
             record.frame(time, atoms, keep=k % every == 0 or ends, half=2 * k >= number, late=10 * (k + 1) > 9 * number)
             advance()
     if record is None:
-        raise BadInput("no frames to look at: the trajectory is empty or missing")
+        raise BadInput("no frames to analyse: the trajectory is empty or missing")
     if record.frames < number:
-        log.warning("%d frames instead of %d: means over the end cover less of it", record.frames, number)
+        log.warning("%d frames instead of %d: means over the last frames cover a shorter time", record.frames, number)
     return record.describe(stride)
 
 

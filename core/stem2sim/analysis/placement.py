@@ -1,4 +1,4 @@
-"""Where a structure lies in its frame: it may have been scaled, freed of a stretch, and moved into a cell since."""
+"""Where a structure lies in its image, after it was scaled, stretched and moved into a cell."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LONGEST = 1.6
-"""Of the bonds of a sheet as a frame shows them, in those that a quarter is shorter than."""
+"""Longest bond of a sheet in the image, over the length that a quarter of the bonds is below."""
 
 
 def in_frame(atoms: Atoms, segmentation: Segmentation) -> Affine:
-    """Return the map from x, y in a structure [Å] to x, y in its frame [Å], fitted to its measured atoms.
+    """Return the map from x, y in a structure [Å] to x, y in its image [Å], fitted to its measured atoms.
 
-    The identity where that cannot be known: atoms that no frame shows, or a periodic cell, in which atoms may have been
-    moved to the other side.
+    The identity where that cannot be known: atoms that were not measured, or a periodic cell, in which atoms may have
+    been moved to the other side.
     """
     source = atoms.arrays.get("source", np.full(len(atoms), ADDED))
     known = source >= 0
@@ -38,15 +38,15 @@ def in_frame(atoms: Atoms, segmentation: Segmentation) -> Affine:
 
 
 def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[Affine, Floats]:
-    """Return how a structure lies in its frame, and what unwraps it where its cell repeats: (atoms, 3) to add [Å].
+    """Return how a structure lies in its image, and what unwraps it in a periodic cell: (atoms, 3) to add [Å].
 
     Raises:
-        BadInput: no atom of it comes from the frame.
+        BadInput: no atom of it was measured, or too few in a periodic cell.
     """
     source = built.arrays.get("source", np.full(len(built), ADDED))
     known = source >= 0
     if not known.any() or source.max() >= len(segmentation.atoms):
-        raise BadInput("the structure's place in the frame is not known: none of its atoms was found in the image")
+        raise BadInput("the structure's place in the image is not known: none of its atoms was found in the image")
     moved = np.zeros((len(built), 3))
     if not built.pbc.any():
         return in_frame(built, segmentation), moved
@@ -56,11 +56,11 @@ def laid_out(built: Atoms, segmentation: Segmentation) -> tuple[Affine, Floats]:
     between = there[j] - there[i]
     long = np.hypot(*between.T)
     whole = ~shift.any(axis=1) & known[i] & known[j] & (long > 0)
-    if whole.any():  # what the cell joins may lie at opposite sides of the frame
+    if whole.any():  # what the cell joins may lie at opposite sides of the image
         whole &= long < LONGEST * np.quantile(long[whole], 0.25)
     if not span_plane(vectors[whole, :2]):
         raise BadInput(
-            "the structure's place in the frame is not known: the bonds between its measured atoms span no plane"
+            "the structure's place in the image is not known: the bonds between its measured atoms span no plane"
         )
     turned = fit_affine(vectors[whole, :2], between[whole]).matrix  # bonds are there both ways: no offset
     away = there - built.positions[:, :2] @ turned.T

@@ -1,4 +1,4 @@
-"""What structures drawn from the same uncertainties say together: means, and how far they spread."""
+"""Statistics over structures that were drawn from the same uncertainties: means and standard deviations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from stem2sim.simulation import SimulationResult
 
 
-def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[str, str]]:
-    """Return, for each set of samples, its name and what is known of it in words, mean ± standard deviation.
+def sample_statistics(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[str, str]]:
+    """Return, for each set of samples, its name and rows of a table: mean ± standard deviation.
 
     Args:
         results: of one simulation, and the name of each, which ends in the label of its structure.
 
     Energies are compared between samples of the same composition only, mean bond lengths over all of them. Results
-    that did not converge do not count, and that is told.
+    that did not converge do not count; a row states how many.
     """
     sets: dict[str, list[SimulationResult]] = {}
     for name, result in results:
@@ -32,16 +32,17 @@ def spread(results: Iterable[tuple[str, SimulationResult]]) -> dict[str, dict[st
 
 
 def _describe(samples: list[SimulationResult]) -> dict[str, str]:
-    good = [one for one in samples if one.converged]
-    told = {"number": f"{len(samples)}" + (f", {len(samples) - len(good)} not converged" * (len(good) < len(samples)))}
+    converged = [result for result in samples if result.converged]
+    failed = len(samples) - len(converged)
+    rows = {"number": f"{len(samples)}" + (f", {failed} not converged" if failed else "")}
     energies: dict[str, list[float]] = {}
     lengths: dict[str, list[float]] = {}
-    for one in good:
-        energies.setdefault(one.structure.atoms.get_chemical_formula("hill"), []).append(one.energy)
-        for kind, values in one.structure.bonds.lengths().items():
+    for result in converged:
+        energies.setdefault(result.structure.atoms.get_chemical_formula("hill"), []).append(result.energy)
+        for kind, values in result.structure.bonds.lengths().items():
             lengths.setdefault(kind, []).append(float(values.mean()))
-    told |= {f"energy of {formula}": _mean(values, 3, "eV") for formula, values in sorted(energies.items())}
-    return told | {f"{kind} bonds, mean": _mean(values, 4, "Å") for kind, values in sorted(lengths.items())}
+    rows |= {f"energy of {formula}": _mean(values, 3, "eV") for formula, values in sorted(energies.items())}
+    return rows | {f"{kind} bonds, mean": _mean(values, 4, "Å") for kind, values in sorted(lengths.items())}
 
 
 def _mean(values: list[float], digits: int, unit: str) -> str:

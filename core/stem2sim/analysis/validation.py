@@ -1,4 +1,4 @@
-"""Whether a structure is one that an engine should be given: what is wrong with it, atom by atom."""
+"""Whether a structure is fit for an engine: what is wrong with it, atom by atom."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALENCES = {"H": (1, 1), "B": (2, 4), "C": (3, 4), "N": (2, 4), "O": (1, 2), "Si
 """Fewest and most neighbours that a species usually has."""
 
 LEAST_GAP = 8.0
-"""[Å]; with less vacuum, a structure feels its own image in a periodic engine."""
+"""[Å]; with less vacuum, a structure interacts with its periodic images."""
 
 UNCERTAIN = 0.9
 """A species less probable than this is uncertain."""
@@ -52,11 +52,11 @@ CHECKS = ["close", "short", "long", "isolated", "coordination", "vacuum", "elect
 
 
 def validate(structure: Structure, segmentation: Segmentation | None = None) -> tuple[Finding, ...]:
-    """Return everything that a reader of the results, or an engine, should be warned of, the worst first.
+    """Return everything about a structure that may spoil a simulation, or its results, the worst first.
 
     Args:
         structure: in its cell.
-        segmentation: what its atoms were found as, where they were.
+        segmentation: that its atoms come from, where they do.
     """
     atoms, bonds = structure.atoms, structure.bonds
     findings = [*_distances(atoms), *_coordination(bonds), *_vacuum(bonds), *_lattice(bonds)]
@@ -69,9 +69,9 @@ def validate(structure: Structure, segmentation: Segmentation | None = None) -> 
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def _named(atoms: Atoms, which: list[int]) -> str:
-    named = ", ".join(f"{atoms[k].symbol} {k}" for k in which[:MOST])
-    return named + (f" and {len(which) - MOST} more" if len(which) > MOST else "")
+def _listed(atoms: Atoms, which: list[int]) -> str:
+    listed = ", ".join(f"{atoms[k].symbol} {k}" for k in which[:MOST])
+    return listed + (f" and {len(which) - MOST} more" if len(which) > MOST else "")
 
 
 def _distances(atoms: Atoms) -> Iterator[Finding]:
@@ -88,7 +88,7 @@ def _distances(atoms: Atoms) -> Iterator[Finding]:
         yield Finding(
             check=check,
             severity="error" if check == "close" else "warning",
-            text=f"closer than {limit:g} of the sum of their covalent radii: {describe_pairs(atoms, pairs)}",
+            text=f"closer than {limit:g} times the sum of covalent radii: {describe_pairs(atoms, pairs)}",
             atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
         )
 
@@ -98,21 +98,21 @@ def _coordination(bonds: Bonds) -> Iterator[Finding]:
     counts = [len(n) for n in near]
     alone = [k for k, n in enumerate(counts) if n == 0]
     if alone and len(atoms) > 1:
-        text = f"without any neighbour: {_named(atoms, alone)}"
+        text = f"no bonded neighbour: {_listed(atoms, alone)}"
         yield Finding(check="isolated", severity="warning", text=text, atoms=tuple(alone))
     symbols = atoms.get_chemical_symbols()
     usual = {s: VALENCES.get(s, (0, 99)) for s in set(symbols)}
     few = [k for k, n in enumerate(counts) if 0 < n < usual[symbols[k]][0]]
     many = [k for k, n in enumerate(counts) if n > usual[symbols[k]][1]]
-    for which, said in ((few, "fewer"), (many, "more")):
+    for which, comparison in ((few, "fewer"), (many, "more")):
         if which:
-            text = f"{said} neighbours than usual: {_named(atoms, which)}"
+            text = f"{comparison} neighbours than usual: {_listed(atoms, which)}"
             yield Finding(check="coordination", severity="warning", text=text, atoms=tuple(which))
     wanting = np.array([n < usual[symbol][0] for n, symbol in zip(counts, symbols, strict=True)], dtype=bool)
     yield from _stretched(atoms, near, wanting)
     table = Counter(zip(symbols, counts, strict=True))
-    told = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
-    yield Finding(check="coordination", severity="note", text=f"neighbours: {told}")
+    listed = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
+    yield Finding(check="coordination", severity="note", text=f"neighbours: {listed}")
 
 
 def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) -> Iterator[Finding]:
@@ -125,7 +125,7 @@ def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) 
     ]
     if apart:
         listed = describe_pairs(atoms, sorted(apart))
-        text = f"longer than {REACH:g} of the sum of their covalent radii, though both lack a neighbour: {listed}"
+        text = f"both lack a neighbour, but are over {REACH:g} times the sum of covalent radii apart: {listed}"
         yield Finding(
             check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))
         )
@@ -137,11 +137,11 @@ def _vacuum(bonds: Bonds) -> Iterator[Finding]:
         return
     heights = 1 / np.linalg.norm(np.linalg.inv(np.asarray(atoms.cell)), axis=0)
     share = atoms.get_scaled_positions(wrap=False)
-    joined = bonds.repeats  # no vacuum is wanted there
+    joined = bonds.repeats  # no vacuum is needed there
     for axis in range(3):
         gap = float(heights[axis] * (1 - np.ptp(share[:, axis])))
         if not joined[axis] and gap < LEAST_GAP - SLACK:
-            text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, under {LEAST_GAP:g} Å: periodic engines feel the image"
+            text = f"{gap:.1f} Å of vacuum along {'abc'[axis]}, less than {LEAST_GAP:g} Å: periodic images interact"
             yield Finding(check="vacuum", severity="warning", text=text)
 
 
@@ -150,10 +150,10 @@ def _species(atoms: Atoms, segmentation: Segmentation) -> Iterator[Finding]:
     if not shares or source is None:
         return
     largest = np.max(list(shares.values()), axis=0)
-    doubtful = [int(k) for k in np.flatnonzero(source >= 0) if largest[source[k]] < UNCERTAIN]
-    if doubtful:
-        text = f"species less certain than {UNCERTAIN:g}: {_named(atoms, doubtful)}"
-        yield Finding(check="species", severity="warning", text=text, atoms=tuple(doubtful))
+    uncertain = [int(k) for k in np.flatnonzero(source >= 0) if largest[source[k]] < UNCERTAIN]
+    if uncertain:
+        text = f"species with a probability below {UNCERTAIN:g}: {_listed(atoms, uncertain)}"
+        yield Finding(check="species", severity="warning", text=text, atoms=tuple(uncertain))
 
 
 def _lattice(bonds: Bonds) -> Iterator[Finding]:
@@ -163,26 +163,26 @@ def _lattice(bonds: Bonds) -> Iterator[Finding]:
     heavy = np.flatnonzero((atoms.numbers != 1) & (np.abs(z - np.median(z)) < IN_THE_SHEET))
     if (atoms.numbers == 6).sum() < SHEET:
         return
-    # a cell that repeats, with its neighbours round it; what is wrong is told once, of the middle one
+    # a periodic cell with its neighbours round it; findings are those of the middle one
     cells = (
         np.array([[i, j, 0] for i in (0, -1, 1) for j in (0, -1, 1)]) if bonds.repeats[:2].all() else np.zeros((1, 3))
     )
     shifts = (cells @ np.asarray(atoms.cell))[:, :2]
     xy = (atoms.positions[heavy, :2] + shifts[:, None]).reshape(-1, 2)
-    found = occupation(xy, GRAPHENE)
-    if found is None:
+    sites = occupation(xy, GRAPHENE)
+    if sites is None:
         return
     count = len(heavy)
-    doubled = sorted({int(heavy[k % count]) for group in found.doubled if min(group) < count for k in group})
+    doubled = sorted({int(heavy[k % count]) for group in sites.doubled if min(group) < count for k in group})
     if doubled:
-        text = f"two atoms on one lattice site: {_named(atoms, doubled)}"
+        text = f"two atoms on one lattice site: {_listed(atoms, doubled)}"
         yield Finding(check="lattice", severity="warning", text=text, atoms=tuple(doubled))
-    empty = found.empty
+    empty = sites.empty
     if len(cells) > 1:
         share = np.linalg.solve(np.asarray(atoms.cell)[:2, :2].T, empty.T).T if len(empty) else np.zeros((0, 2))
         empty = empty[((share >= -1e-6) & (share < 1 - 1e-6)).all(axis=1)]
     if len(empty):
-        told = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in empty[:MOST])
+        listed = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in empty[:MOST])
         more = f" and {len(empty) - MOST} more" if len(empty) > MOST else ""
-        text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {told}{more}"
+        text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {listed}{more}"
         yield Finding(check="lattice", severity="warning", text=text)

@@ -1,1 +1,1 @@
-"""Where atoms are to each other: pairs, bonds, rings, columns, holes, defects; no noun of ours, only atoms of ASE."""
+"""The geometry of ASE atoms: pairs, bonds, rings, angles, columns, holes, defects, maps and superpositions."""

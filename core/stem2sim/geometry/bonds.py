@@ -1,4 +1,4 @@
-"""Which atoms are bonded, and which too close, by distance."""
+"""The bond graph of atoms, by their distances."""
 
 from __future__ import annotations
 
@@ -203,18 +203,18 @@ def apart(positions: NDArray[np.float64], rank: NDArray[np.float64], distance: f
     pairs = cKDTree(positions).query_pairs(max(distance - SLACK, 0.0), output_type="ndarray")
     crowd = np.unique(pairs)
     near: dict[int, list[int]] = {int(k): [] for k in crowd}
-    for one, other in pairs.tolist():
-        near[one].append(other)
-        near[other].append(one)
-    dropped: set[int] = set()
+    for a, b in pairs.tolist():
+        near[a].append(b)
+        near[b].append(a)
+    removed: set[int] = set()
     for k in crowd[np.argsort(-rank[crowd], kind="stable")].tolist():
-        if k not in dropped:
-            dropped.update(near[k])
-    return np.delete(np.arange(len(positions)), sorted(dropped))
+        if k not in removed:
+            removed.update(near[k])
+    return np.delete(np.arange(len(positions)), sorted(removed))
 
 
-def pair_kinds(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.str_]:
+def pair_kinds(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.str_]:
     """Return (pairs,) names such as 'C-Si', the species in alphabetical order, of pairs of atomic numbers."""
-    codes, which = np.unique(200 * np.asarray(one) + np.asarray(other), return_inverse=True)
+    codes, which = np.unique(200 * np.asarray(first) + np.asarray(second), return_inverse=True)
     names = ["-".join(sorted((chemical_symbols[c // 200], chemical_symbols[c % 200]))) for c in codes.tolist()]
     return np.array(names, dtype=np.str_)[which.reshape(-1)] if names else np.zeros(0, dtype="<U1")

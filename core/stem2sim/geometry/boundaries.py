@@ -23,22 +23,22 @@ STRAIGHT = 0.35
 """Dislocations lie along a line if they scatter across it by less than this share of what they do along it."""
 
 
-def boundaries(atoms: Atoms, together: list[list[Ring]]) -> list[list[Ring]]:
+def boundaries(atoms: Atoms, clusters: list[list[Ring]]) -> list[list[Ring]]:
     """Return groups of odd rings, the dislocations that follow each other along a line joined to one.
 
     Args:
         atoms: for the cell.
-        together: odd rings that share atoms.
+        clusters: odd rings that share atoms.
     """
-    loose = [g for g in together if {len(ring) for ring in g} <= {5, 7} and not compact(g)]
+    loose = [g for g in clusters if {len(ring) for ring in g} <= {5, 7} and not compact(g)]
     pairs = [
         (a, b)
         for a, b in combinations(range(len(loose)), 2)
-        if min(_apart(atoms, one, other) for one in loose[a] for other in loose[b]) < SPACED
+        if min(_distance(atoms, ring, following) for ring in loose[a] for following in loose[b]) < SPACED
     ]
-    one, other = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    chain = groups(len(loose), one, other)
-    out = [g for g in together if not any(g is member for member in loose)]
+    i, j = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    chain = groups(len(loose), i, j)
+    out = [g for g in clusters if not any(g is member for member in loose)]
     for number in np.unique(chain).tolist():
         members = [loose[k] for k in np.flatnonzero(chain == number)]
         rings = [ring for group in members for ring in group]
@@ -46,8 +46,9 @@ def boundaries(atoms: Atoms, together: list[list[Ring]]) -> list[list[Ring]]:
     return out
 
 
-def _apart(atoms: Atoms, one: Ring, other: Ring) -> float:
-    return float(np.linalg.norm(nearest_image((one.centre - other.centre)[None], atoms)[0, :2]))
+def _distance(atoms: Atoms, a: Ring, b: Ring) -> float:
+    """Between their centres in the plane [Å]."""
+    return float(np.linalg.norm(nearest_image((a.centre - b.centre)[None], atoms)[0, :2]))
 
 
 def dislocations(rings: list[Ring]) -> int:
@@ -71,7 +72,7 @@ def centres_of(atoms: Atoms, rings: list[Ring]) -> NDArray[np.float64]:
     centres = np.array([ring.centre for ring in rings])
     todo, done = list(range(1, len(rings))), [0]
     while todo:
-        gaps = [(_apart(atoms, rings[a], rings[b]), a, b) for a in todo for b in done[-8:]]
+        gaps = [(_distance(atoms, rings[a], rings[b]), a, b) for a in todo for b in done[-8:]]
         _, a, b = min(gaps)
         centres[a] = centres[b] + nearest_image((centres[a] - centres[b])[None], atoms)[0]
         todo.remove(a)

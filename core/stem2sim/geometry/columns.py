@@ -1,4 +1,4 @@
-"""Columns: atoms one above the other along the beam, and how they are named."""
+"""Columns: atoms one above the other along the beam, and their names."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def topmost(atoms: Atoms) -> NDArray[np.bool_]:
 
 def contents(label: str) -> list[int]:
     """Return the atomic numbers in a column: [16, 16] for S2, [6, 24] for C+Cr; none for an unknown name."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in label.split("+"):
         symbol = part.rstrip("23456789")
         count = int(part[len(symbol) :] or 1)
-        found += [atomic_numbers.get(symbol, 0)] * count
-    return found if all(found) else []
+        numbers += [atomic_numbers.get(symbol, 0)] * count
+    return numbers if all(numbers) else []
 
 
 def label_of(numbers: Iterable[int]) -> str:

@@ -97,7 +97,7 @@ def defects(bonds: Bonds, host: str = "C") -> list[Defect]:
 
 
 def sheet_of(atoms: Atoms, host: str = "C") -> bool:
-    """Return whether at least half of the atoms are of `host`, hydrogen left out; defects of others are not known."""
+    """Return whether at least half of the atoms but hydrogen are of `host`; defects of other sheets are not known."""
     symbols = np.array(atoms.get_chemical_symbols())
     return bool(2 * (symbols == host).sum() >= (symbols != "H").sum())
 
@@ -140,17 +140,17 @@ def _at_heat(bonds: Bonds, host: str) -> Pairs:
 
 def _groups(odd: list[Ring]) -> list[list[Ring]]:
     """Odd rings that share an atom, together; a hole by itself, or it would swallow what lies at its rim."""
-    together: list[list[Ring]] = []
+    clusters: list[list[Ring]] = []
     for ring in odd:
-        joined = [g for g in together if len(ring) <= WIDEST and any(_touch(ring, other) for other in g)]
+        joined = [g for g in clusters if len(ring) <= WIDEST and any(_touch(ring, member) for member in g)]
         for group in joined:
-            together.remove(group)
-        together.append([ring, *(other for group in joined for other in group)])
-    return together
+            clusters.remove(group)
+        clusters.append([ring, *(member for group in joined for member in group)])
+    return clusters
 
 
-def _touch(one: Ring, other: Ring) -> bool:
-    return len(other) <= WIDEST and not set(one.atoms).isdisjoint(other.atoms)
+def _touch(a: Ring, b: Ring) -> bool:
+    return len(b) <= WIDEST and not set(a.atoms).isdisjoint(b.atoms)
 
 
 def _named(atoms: Atoms, group: list[Ring]) -> Defect:

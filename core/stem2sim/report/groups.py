@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from stem2sim.analysis.samples import spread
+from stem2sim.analysis.samples import sample_statistics
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.report.blocks import Facts, Section, Table, Text
 from stem2sim.report.markup import slug
@@ -33,7 +33,7 @@ def samples(run: Run) -> Iterator[Section]:
     """What samples of one structure say together."""
     caption = "Mean and standard deviation over structures sampled from the uncertainty of the segmentation."
     for step, named in alike(run):
-        for name, rows in spread(named).items():
+        for name, rows in sample_statistics(named).items():
             title = f"{name}, all samples ({step})"
             yield Section(title[:1].upper() + title[1:], [Text(caption), Facts(rows)], slug(f"samples {step} {name}"))
 

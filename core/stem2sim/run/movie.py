@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from stem2sim import __version__
-from stem2sim.analysis.tracks import GAP, REACH, Tracks, link
+from stem2sim.analysis.linking import GAP, REACH, link
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from stem2sim.analysis.tracks import Tracks
     from stem2sim.config.config import Config
     from stem2sim.image import Image
     from stem2sim.stages import Segmenter

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stem2sim.analysis.comparison import Row, row
-from stem2sim.analysis.samples import spread
+from stem2sim.analysis.samples import sample_statistics
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 
 if TYPE_CHECKING:
@@ -124,5 +124,5 @@ def _log_together(run: Run, steps: Sequence[Step]) -> None:
         log.info("%s", CONVENTION)
     for site, energy in energies.items():
         log.info("  %s at %s: %s", simulator, site, energy)
-    for name, quantities in spread(named).items():
+    for name, quantities in sample_statistics(named).items():
         log.info("%s of %s: %s", simulator, name, "; ".join(f"{what} {value}" for what, value in quantities.items()))

@@ -30,7 +30,7 @@ FURTHEST = 15
 """Periods that a cell may lie off the middle of the sheet, where its border would run through a defect there."""
 
 Floats = NDArray[np.float64]
-Site = tuple[int, int, int]
+LatticeSite = tuple[int, int, int]
 
 
 class Periodic(Builder):
@@ -121,7 +121,7 @@ class Periodic(Builder):
         check_within(self.center, frame)
         return np.asarray(in_image.undo(np.array(self.center)[None])[0])
 
-    def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[Site, int]) -> NDArray[np.int64]:
+    def _first(self, lattice: Honeycomb, centre: Floats, whole: dict[LatticeSite, int]) -> NDArray[np.int64]:
         """The first period of the cell along both vectors: around the centre, or as near to it as there is no seam."""
         share = lattice.periods(centre[None])[0] + 1 / 3 - np.array(self.repeats) / 2
         wanted: NDArray[np.int64] = np.floor(share + 0.5).astype(np.int64)
@@ -139,7 +139,7 @@ class Periodic(Builder):
             + ("" if self.center is None else " or another center")
         )
 
-    def _lacking(self, first: NDArray[np.int64], whole: dict[Site, int]) -> tuple[int, int]:
+    def _lacking(self, first: NDArray[np.int64], whole: dict[LatticeSite, int]) -> tuple[int, int]:
         """Sites that lack an atom, of how many: one period of perfect lattice on either side, or there is a seam."""
         last = first + np.array(self.repeats) - 1
         ranges = [range(int(low) - 1, int(high) + 2) for low, high in zip(first, last, strict=True)]
@@ -148,8 +148,8 @@ class Periodic(Builder):
         return sum(site not in whole for site in border), len(border)
 
     def _shifts(
-        self, xy: Floats, lattice: Honeycomb, whole: dict[Site, int], first: NDArray[np.int64]
-    ) -> tuple[dict[Site, Floats], float]:
+        self, xy: Floats, lattice: Honeycomb, whole: dict[LatticeSite, int], first: NDArray[np.int64]
+    ) -> tuple[dict[LatticeSite, Floats], float]:
         """By how much atoms of each site move to where they and their images agree, and the mean over the cell (rms).
 
         A site at the border and the one a whole cell away are one site of the cell, measured twice: the mean of both is
@@ -173,7 +173,7 @@ class Periodic(Builder):
         inside = np.array([shift for site, shift in shifts.items() if self._holds(site, first)])
         return shifts, float(np.sqrt((inside**2).sum(axis=1).mean()))
 
-    def _holds(self, site: Site, first: NDArray[np.int64]) -> bool:
+    def _holds(self, site: LatticeSite, first: NDArray[np.int64]) -> bool:
         return all(0 <= site[axis] - int(first[axis]) < count for axis, count in enumerate(self.repeats))
 
     def _ideal(self, lattice: Honeycomb) -> Floats:

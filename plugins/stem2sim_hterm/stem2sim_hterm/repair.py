@@ -35,6 +35,10 @@ class Merge(Builder):
 
     distance: float = Field(1.0, gt=0, le=1.2, description="merge atoms closer than this in the plane [Å]")
 
+    def methods(self) -> str:
+        """Return the sentence for the methods section."""
+        return f"Atoms closer than {self.distance:g} Å to each other in the plane were merged into one."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with one atom, or column, for each group of close ones; a finding lists them."""
         atoms = _flat(structure, self.name)
@@ -63,6 +67,10 @@ class Drop(Builder):
 
     smallest: int = Field(6, ge=2, description="smallest bonded group to keep [atoms]")
 
+    def methods(self) -> str:
+        """Return the sentence for the methods section."""
+        return f"Bonded groups of fewer than {self.smallest} atoms were removed."
+
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure without its strays; a finding lists them.
 
@@ -90,6 +98,13 @@ class Fill(Builder):
 
     lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
     species: str = Field("C", description="of the added atoms")
+
+    def methods(self) -> str:
+        """Return the sentence for the methods section."""
+        return (
+            f"Single vacant sites of the honeycomb lattice (a = {self.lattice_constant:g} Å) were filled with "
+            f"{self.species}."
+        )
 
     def elements(self) -> frozenset[str]:
         """Return the species of the atoms put in."""

@@ -1,4 +1,4 @@
-"""A structure held against its frame: what is wrong in it is found, atom by atom, and nothing else is."""
+"""A structure compared with its image: what is wrong in it is found, atom by atom, and nothing else is."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_an_atom_above_another_is_one_peak_with_it(seen: tuple[Image, Segmentati
 
 
 def test_atoms_that_no_frame_shows_are_refused(seen: tuple[Image, Segmentation]) -> None:
-    with pytest.raises(BadInput, match="place in the frame is not known"):
+    with pytest.raises(BadInput, match="place in the image is not known"):
         agreement(*seen, Atoms("C2", positions=[[0, 0, 0], [1.4, 0, 0]]))
 
 

@@ -94,7 +94,7 @@ def test_few_atoms_tell_as_large_a_displacement_as_many(n: int) -> None:
         )
         squares.append(flat.rms**2)
     assert np.sqrt(np.mean(squares)) == pytest.approx(0.1 * np.sqrt(2), rel=0.06)
-    with pytest.raises(BadInput, match="at least 8 atoms of the table, got 7"):
+    with pytest.raises(BadInput, match="at least 8 measured atoms, got 7"):
         from_measured(measured(whole.positions[:, :2]), Structure(atoms=built[:7]))
 
 

@@ -267,7 +267,7 @@ def test_one_frame_at_the_end_heals_nothing() -> None:
     assert not one.healed
     assert one.area_end == pytest.approx(0.8 * one.area)
     assert "smaller by 20 %" in one.verdict
-    assert "there in 80 % of them" in one.verdict
+    assert "present in 80 % of them" in one.verdict
 
 
 def test_a_hole_that_stays_is_unchanged_though_it_is_warm() -> None:
@@ -363,7 +363,7 @@ def test_a_result_is_followed_along_its_trajectory(tmp_path: Path) -> None:
     assert evolution_of(result, kept).frames == 21
     found = evolution_of(result, kept, stride=5)
     assert found.series["time [fs]"] == [0, 10, 20, 30, 40]
-    with pytest.raises(BadInput, match="not of dynamics"):
+    with pytest.raises(BadInput, match="not from molecular dynamics"):
         evolution_of(result.model_copy(update={"observables": {}}), kept)
     with pytest.raises(BadInput, match="no frames"):
         evolution_of(result, Trajectory(tmp_path / "none.traj"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from stem2sim.analysis.samples import spread
+from stem2sim.analysis.samples import sample_statistics
 from stem2sim.simulation import SimulationResult, variants
 from stem2sim.structure import Structure
 
@@ -29,8 +29,8 @@ def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
     samples = [result(f"sample-{k}", energy) for k, energy in enumerate((-1.0, -2.0, -3.0), start=1)]
     samples += [result("sample-4", -50.0, "C2H4"), result("sample-5", 99.0, converged=False)]
     named = [(f"patch-1-{one.structure.label}", one) for one in samples]
-    (told,) = spread(named).values()
-    assert set(spread(named)) == {"patch-1-samples"}
+    (told,) = sample_statistics(named).values()
+    assert set(sample_statistics(named)) == {"patch-1-samples"}
     assert told["number"] == "5, 1 not converged"
     assert told["energy of C6H6"] == "-2.000 ± 1.000 eV (3)"
     assert told["energy of C2H4"] == "-50.000 eV (1)"
@@ -38,5 +38,5 @@ def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
     lengths = [1.395] * 3 + [1.331]
     assert mean == pytest.approx(np.mean(lengths), abs=0.005)
     assert error == pytest.approx(np.std(lengths, ddof=1), abs=0.005)
-    assert spread(named[:1]) == {}
-    assert spread([("surface", result("surface", 0.0))] * 2) == {}
+    assert sample_statistics(named[:1]) == {}
+    assert sample_statistics([("surface", result("surface", 0.0))] * 2) == {}

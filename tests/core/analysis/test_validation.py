@@ -126,13 +126,13 @@ def test_every_kind_of_fault_is_named() -> None:
     assert not found(Structure(atoms=Atoms("Cr", cell=[20, 20, 20], positions=[[1, 1, 1]])), "isolated")
     tight = built(whole, Cell(vacuum=(10, 3, 10)))
     assert [f.text for f in found(tight, "vacuum")] == [
-        "6.0 Å of vacuum along b, under 8 Å: periodic engines feel the image"
+        "6.0 Å of vacuum along b, less than 8 Å: periodic images interact"
     ]
     torn = whole.atoms.copy()
     right = torn.positions[:, 0] > xy[:, 0].mean()
     torn.positions[right, 0] += 0.62
     (long,) = found(Structure(atoms=torn).in_a_cell(), "long")
-    assert long.text.startswith("longer than 1.25 of the sum of their covalent radii, though both lack a neighbour: C ")
+    assert long.text.startswith("both lack a neighbour, but are over 1.25 times the sum of covalent radii apart: C ")
     assert {bool(right[k]) for k in long.atoms} == {True, False}
     charged = whole.in_a_cell().model_copy(update={"charge": 1})
     assert found(charged, "electrons")[0].text.endswith("at charge 1: odd, at least a doublet")

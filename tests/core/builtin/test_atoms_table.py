@@ -8,7 +8,7 @@ import pytest
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_three_columns_are_enough(tmp_path: Path) -> None:
         ("", "no atoms in"),
         ("x,y,species\n", "no atoms in"),
         ("x,y\n1,2\n", "has no column species"),
-        ("x,y,species\n1,two,C\n", "column y of a.csv holds something that is not a number"),
+        ("x,y,species\n1,two,C\n", "column y of a.csv holds a value that is not a number"),
         ("x,y,species\n1,nan,C\n", "not finite"),
         ("x,y,species\n1,2,Xx\n", "unknown species 'Xx'"),
         ("x,y,species\n1,2,X\n", "unknown species 'X'"),
@@ -102,7 +102,7 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
         mean=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         spread=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         information=rng.uniform(0, 1, (5, 6)).astype(np.float32),
-        doubts=(Doubt(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
+        doubts=(Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
         pixel_size=0.1,
         lattice=lattice,
         out_of_distribution=0.4,

@@ -48,7 +48,7 @@ from stem2sim.report.structureview import MOST
 from stem2sim.report.trajectories import _plots
 from stem2sim.run.run import Run
 from stem2sim.run.sessions import Session, SessionLog
-from stem2sim.segmentation import AtomsTable, Doubt, Segmentation
+from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,7 +248,7 @@ def test_a_run_that_was_cut_off_and_not_gone_on_with_says_so(folder: Path, tmp_p
 def test_an_atoms_table_is_shown_without_a_frame(tmp_path: Path) -> None:
     """The atoms, with what is doubted; the page has no picture of a frame."""
     atoms = table_of(flake(12).atoms.positions[:, :2])
-    doubt = Doubt(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
+    doubt = Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
     found = Segmentation(atoms=atoms, doubts=(doubt,))
     page = Report(run_with(tmp_path, segmentation=found)).page().html()
     assert "<image" not in page

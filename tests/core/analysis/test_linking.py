@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from tests.conftest import table_of
 
-from stem2sim.analysis.tracks import assign, link
+from stem2sim.analysis.linking import assign, link
 from stem2sim.image import Image
 from stem2sim.imaging.drift import drift
 from stem2sim.imaging.forward import Probe, Scan
