@@ -42,9 +42,9 @@ class Confidence(BaseModel):
         (), description="mean and standard deviation of the logarithm of the relative brightness, for each species"
     )
     brightness_power: float = Field(0.0, description="of the likelihood of the brightness")
-    floor: float = Field(description="[Å]")
-    noise: float = Field(description="[Å]")
-    spread: float = Field(description="per unit of the foreground's spread over the networks [Å]")
+    floor: float = Field(description="position error without noise and disagreement [Å]")
+    noise: float = Field(description="position error per unit of the frame's noise [Å]")
+    spread: float = Field(description="position error per unit of the foreground's spread over the networks [Å]")
 
     def probability(self, detections: Detections, noise: Floats | float) -> Floats:
         """Return the probability that each detection is an atom, (atoms,), for the noise of its frame."""
