@@ -221,11 +221,11 @@ def test_a_folder_is_one_training(trained: Path, tmp_path: Path) -> None:
 
 def test_the_card_says_what_it_took(trained: Path) -> None:
     card = ModelCard.read(trained)
-    said = card.trained
-    assert (message["members"], message["seeds"], message["steps"], message["frames"]) == (4, [1, 2], 66, 120)
-    assert message["seconds"] >= 0
-    assert message["options"]["recipe"]["dose"] == [2000, 6000]
-    assert message["options"]["frames"] == 30
+    training = card.trained
+    assert (training["members"], training["seeds"], training["steps"], training["frames"]) == (4, [1, 2], 66, 120)
+    assert training["seconds"] >= 0
+    assert training["options"]["recipe"]["dose"] == [2000, 6000]
+    assert training["options"]["frames"] == 30
     assert card.scores["recall"] > 0.8
     rows = (trained / "losses.csv").read_text().splitlines()
     assert [row.rsplit(",", 2)[0] for row in rows] == ["seed,step"] + [f"{s},{n}" for n in (50, 52, 66) for s in (1, 2)]
