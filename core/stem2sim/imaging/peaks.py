@@ -32,7 +32,7 @@ PRIOR = {"fwhm": (1.1, 0.4), "tail_weight": (0.17, 0.1), "ellipticity": (1.0, 0.
 """Prior of the probe's parameters: value and standard deviation."""
 
 WANDER = 0.3
-"""[Å]; how far atoms are expected from where they start; what the frame does not determine is drawn back to the start."""
+"""[Å]; how far atoms are expected from where they start; what the frame leaves open is drawn back to the start."""
 
 OUTLIER = 3.0
 """Standard deviations beyond which a pixel loses weight (Huber): contamination and unexpected atoms must not pull."""
