@@ -2,7 +2,7 @@
 
     python benchmarks/segmentation_accuracy.py [DATA] [--weights FOLDER]
 
-Prints one line per law, with what was asked for and what was reached; exits 1 if one is missed.
+Prints one line per law, with the required and the reached value; exits 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ PAPER = {100: (0.990, 0.09), 300: (0.998, 0.07), 1000: (0.999, 0.055), 3000: (0.
 missed = 0
 
 
-def law(name: str, reached: float, asked: float, most: bool = False) -> None:
-    """Print one result beside what is asked for."""
+def law(name: str, reached: float, required: float, most: bool = False) -> None:
+    """Print one result beside the required value."""
     global missed
-    good = reached <= asked if most else reached >= asked
+    good = reached <= required if most else reached >= required
     missed += not good
-    print(f"{'ok  ' if good else 'MISS'} {name}: {reached:.4f} ({'<=' if most else '>='} {asked})", flush=True)
+    print(f"{'ok  ' if good else 'MISS'} {name}: {reached:.4f} ({'<=' if most else '>='} {required})", flush=True)
 
 
-def scores(found: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndarray]:
+def scores(detected: np.ndarray, known: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Return F1, position error rms [Å] and the pairs."""
-    pairs = match(found, known, REACH)
-    off = found[pairs[:, 0]] - known[pairs[:, 1]]
-    return 2 * len(pairs) / (len(found) + len(known)), float(np.sqrt((off**2).sum(axis=1).mean())), pairs
+    pairs = match(detected, known, REACH)
+    off = detected[pairs[:, 0]] - known[pairs[:, 1]]
+    return 2 * len(pairs) / (len(detected) + len(known)), float(np.sqrt((off**2).sum(axis=1).mean())), pairs
 
 
-def sure(found: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+def sure(segmentation: Segmentation) -> tuple[np.ndarray, np.ndarray]:
     """Return positions [Å] and species of what is more likely an atom than not."""
-    atoms = found.atoms.chosen(found.atoms.probability >= 0.5)
+    atoms = segmentation.atoms.chosen(segmentation.atoms.probability >= 0.5)
     return atoms.positions, atoms.species
 
 
@@ -86,7 +86,7 @@ def library(segmenter: Unet, stem: Path) -> None:
                 called = list(species[pairs[:, 0]])
                 lattice = found.lattice and (found.lattice.found_by, round(found.lattice.ratio(pixel_size), 3))
                 print(f"     {entry['image']}: {len(known)} {kind} labelled, {called} found, lattice {lattice}")
-    print(f"     counts: labelled, located, right species {total}; largest score of foreignness {worst:.2f}")
+    print(f"     counts: labelled, located, right species {total}; largest out-of-distribution score {worst:.2f}")
     print(*(f"     refused {line}" for line in refused), sep="\n")
     law("real frames accepted", 1 - len(refused) / 40, 1.0)
     law("real frames: Si located", total["Si"][1] / total["Si"][0], 0.99)

@@ -50,12 +50,12 @@ def made(pixel_size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return Scan(dose=DOSE).expose(clean, pixel_size, rng), xy, numbers
 
 
-def f1(found: np.ndarray, known: np.ndarray, width: float) -> float:
-    """Return F1 at 0.5 Å, a band of 1.5 Å along the border left out on both sides."""
+def f1(detected: np.ndarray, known: np.ndarray, width: float) -> float:
+    """Return F1 at 0.5 Å, without a band of 1.5 Å along the border."""
     from stem2sim_unet.locate import match
 
-    one, other = (xy[((xy > 1.5) & (xy < width - 1.5)).all(axis=1)] for xy in (found, known))
-    return 2 * len(match(one, other, 0.5)) / max(1, len(one) + len(other))
+    inner, truth = (xy[((xy > 1.5) & (xy < width - 1.5)).all(axis=1)] for xy in (detected, known))
+    return 2 * len(match(inner, truth, 0.5)) / max(1, len(inner) + len(truth))
 
 
 def export(folder: Path, frame: np.ndarray) -> Path:
@@ -99,10 +99,10 @@ def ours(kind: str, repeats: int, folder: Path) -> dict[str, Any]:
         ensemble.predict(frame[:64, :64])
         for _ in range(repeats):
             start = time.perf_counter()
-            seen = ensemble.predict(frame)
-            found = locate(seen, 0.9)
+            prediction = ensemble.predict(frame)
+            found = locate(prediction, 0.9)
             times.append(time.perf_counter() - start)
-        np.savez(folder / "ours.npz", mean=seen.mean, variance=seen.spread**2, xy=found.positions * COARSE)
+        np.savez(folder / "ours.npz", mean=prediction.mean, variance=prediction.spread**2, xy=found.positions * COARSE)
         return {"times": times}
     pixels, xy, _ = made(FINE)
     image = Image(pixels=pixels, pixel_size=FINE)
@@ -170,7 +170,7 @@ def compare(repeats: int) -> bool:
     good = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, asked in (("equal", 6.0), ("end", 20.0)):
+        for kind, required in (("equal", 6.0), ("end", 20.0)):
             fastest: dict[str, list[float]] = {"ours": [], "atomai": []}
             memory: dict[str, float] = {}
             scores: dict[str, float] = {}
@@ -182,9 +182,9 @@ def compare(repeats: int) -> bool:
                     scores[side] = measured.get("F1", 0.0)
             us, them = min(fastest["ours"]), min(fastest["atomai"])
             title = "equal pixels" if kind == "equal" else "end to end"
-            print(f"{title}: ours {us:.2f} s, AtomAI {them:.2f} s, ratio {them / us:.1f} (asked: {asked:g})")
+            print(f"{title}: ours {us:.2f} s, AtomAI {them:.2f} s, ratio {them / us:.1f} (required: {required:g})")
             print(f"  peak memory: ours {memory['ours']:.0f} MB, AtomAI {memory['atomai']:.0f} MB")
-            good &= them / us >= asked and memory["ours"] < memory["atomai"]
+            good &= them / us >= required and memory["ours"] < memory["atomai"]
             if kind == "equal":
                 one, other = (np.load(folder / f"{side}.npz") for side in ("ours", "atomai"))
                 inner = (slice(None), slice(16, -16), slice(16, -16))

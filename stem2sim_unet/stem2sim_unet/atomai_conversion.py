@@ -44,6 +44,9 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
         raise BadInput(
             f"{model.name} has {read.classes} classes including the background; --classes lists {len(species)} species"
         )
+    recipe = training.recipe if training else None
+    if recipe and recipe.species != species:
+        raise BadInput(f"--classes are {', '.join(species)}, the recipe's are {', '.join(recipe.species)}")
     if (out / CARD).exists():
         raise BadInput(f"{out} already holds an ensemble; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -51,9 +54,6 @@ def from_atomai(model: Path, species: tuple[str, ...], training: Training | None
         weights = {k: v.float().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
         with write_atomically(out / f"member-{number:02d}.safetensors") as part:
             save_file(weights, part, metadata={"from": model.name})
-    recipe = training.recipe if training else None
-    if recipe and recipe.species != species:
-        raise BadInput(f"--classes are {', '.join(species)}, the recipe's are {', '.join(recipe.species)}")
     material = recipe.sheet_of if recipe else None
     card = ModelCard(
         classes=(*species, "background"),

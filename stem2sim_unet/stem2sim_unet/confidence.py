@@ -19,7 +19,7 @@ BRIGHTNESS_POWER = 0.5
 alone and the networks have used it already; in clusters, denser than any they saw, they discount it too far."""
 
 LEAST_SHARE = 1e-3
-"""A class with less of an atom's mass than this is not told from none."""
+"""Least share of a class in an atom's mass; less than this is the same as none."""
 
 
 class Confidence(BaseModel):
@@ -42,9 +42,9 @@ class Confidence(BaseModel):
         (), description="mean and standard deviation of the logarithm of the relative brightness, for each species"
     )
     brightness_power: float = Field(0.0, description="of the likelihood of the brightness")
-    floor: float = Field(description="[Å]")
-    noise: float = Field(description="[Å]")
-    spread: float = Field(description="per unit of the foreground's spread over the networks [Å]")
+    floor: float = Field(description="position error without noise and disagreement [Å]")
+    noise: float = Field(description="position error per unit of the frame's noise [Å]")
+    spread: float = Field(description="position error per unit of the foreground's spread over the networks [Å]")
 
     def probability(self, detections: Detections, noise: Floats | float) -> Floats:
         """Return the probability that each detection is an atom, (atoms,), for the noise of its frame."""
@@ -87,7 +87,7 @@ class Confidence(BaseModel):
         right, bright = species[true], detections.brightness[true]
         usual = _usual_brightness(bright, right, raw.shape[1])
         likelihoods = _likelihoods(bright, usual) if len(usual) else np.zeros_like(raw)
-        # every species counts the same: impurities are few, and what is asked for most
+        # every species counts the same: impurities are few, and matter most
         weight = 1 / np.bincount(right, minlength=raw.shape[1])[right]
 
         def surprise(p: Floats) -> float:
@@ -121,7 +121,7 @@ class Confidence(BaseModel):
 
 
 def _usual_brightness(bright: Floats, species: NDArray[np.int64], count: int) -> Floats:
-    """Mean and standard deviation of each species, robustly; none where one of them was seen too seldom."""
+    """Mean and standard deviation of each species, robustly; none where one of them is too rare."""
     usual = []
     for kind in range(count):
         own = bright[(species == kind) & np.isfinite(bright)]

@@ -62,7 +62,7 @@ class ModelCard(BaseModel):
         try:
             return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except ValidationError as problem:
-            raise BadInput(explained(problem, str(file), cls)) from None
+            raise BadInput(f"{file}: {explained(problem, '', cls)}") from None
         except ValueError as problem:  # not JSON, or not even text
             raise BadInput(f"cannot read {file} as the model card of an ensemble: {problem}") from None
 

@@ -72,7 +72,7 @@ class DilatedBlock(nn.Module):
 
 
 def _steps(dilations: Sequence[int], inputs: int, outputs: int, batch_norm: bool, dropout: bool) -> list[nn.Module]:
-    # the position in this list is the number in the state dict: a step that is left out moves the later ones up
+    # the position in this list is the number in the state dict: an omitted step moves the later ones up
     steps: list[nn.Module] = []
     for k, dilation in enumerate(dilations):
         steps.append(nn.Conv2d(outputs if k else inputs, outputs, 3, padding=dilation, dilation=dilation))

@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittedPositions:
     """Positions after the fit, and their uncertainty from the frame's noise."""
 
     positions: Floats
@@ -47,7 +47,7 @@ class Fit:
     """Standard deviation of every atom's Gaussian [Å]."""
 
 
-def fit(frame: NDArray[np.float32], positions: Floats) -> Fit:
+def fit(frame: NDArray[np.float32], positions: Floats) -> FittedPositions:
     """Fit every atom of a frame, all together.
 
     Args:
@@ -98,7 +98,7 @@ class _Gaussians:
         self.width = float(np.clip(self.width + np.clip(change[-1], -0.3, 0.3), 1.0, 6.0))
         return False
 
-    def fit(self) -> Fit:
+    def fit(self) -> FittedPositions:
         """Return positions and their error bars; atoms that moved too far or faded stay where they started."""
         # resampled pixels share their noise with their neighbours
         correlation = correlation_factor(self.residual - ndimage.uniform_filter(self.residual, 9), MOST_CORRELATED)
@@ -108,7 +108,7 @@ class _Gaussians:
         moved = np.hypot(*(xy - self.start).T) * CANONICAL_PIXEL_SIZE
         lost = (moved > FURTHEST) | (self.heights <= 0.05 * np.median(self.heights))
         xy[lost], std[lost] = self.start[lost], np.inf
-        return Fit(xy, std, self.width * CANONICAL_PIXEL_SIZE)
+        return FittedPositions(xy, std, self.width * CANONICAL_PIXEL_SIZE)
 
 
 def expected_std(pixels: NDArray[np.float32], grid: Grid, positions: Floats) -> float:

@@ -51,7 +51,7 @@ class Unet(Segmenter):
         None, description="species of the classes in an AtomAI model file, without the background"
     )
     calibrate: bool = Field(
-        True, description="correct scale and stretch by the frame's own lattice; false: use the given pixel size"
+        True, description="segment at the scale and stretch of the frame's own lattice; false: at the given pixel size"
     )
     lattice_constant: float | None = Field(
         None, gt=0, description="of the frame's hexagonal lattice; default: that of the ensemble's material [Å]"

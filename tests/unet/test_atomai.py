@@ -290,7 +290,7 @@ STATE = dict(ensemble(3, 1).members[0])
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"model": "dilnet"}, "holds AtomAI's 'dilnet'; only its 'Unet' is read"),
         ({"model_type": "imspec"}, "holds an AtomAI model of type 'imspec'; only 'seg'"),
@@ -315,8 +315,10 @@ STATE = dict(ensemble(3, 1).members[0])
         ({"weights": {**STATE, "px.bias": "three"}}, "damaged: \"TypeError: 'three' where a tensor should be"),
     ],
 )
-def test_a_file_that_is_no_unet_says_what_it_is(changes: dict[str, Any], said: str, saved: Callable[..., Path]) -> None:
-    with pytest.raises(BadInput, match=said) as refusal:
+def test_a_file_that_is_no_unet_says_what_it_is(
+    changes: dict[str, Any], message: str, saved: Callable[..., Path]
+) -> None:
+    with pytest.raises(BadInput, match=message) as refusal:
         read_atomai(saved(**changes))
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 220
@@ -327,18 +329,18 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     write_atomai(whole, ensemble(3, 1))
     data = whole.read_bytes()
 
-    def refused(said: str) -> None:
-        with pytest.raises(BadInput, match=said) as refusal:
+    def refused(message: str) -> None:
+        with pytest.raises(BadInput, match=message) as refusal:
             read_atomai(path)
         assert "\n" not in str(refusal.value)
 
     refused("cannot read .*model.tar: No such file")
-    for foreign in (b"", b"# a text", pickle.dumps({"model_type": "seg"})):
-        path.write_bytes(foreign)
-        refused("model.tar is not a file that torch 1.6 or newer has saved")
+    for content in (b"", b"# a text", pickle.dumps({"model_type": "seg"})):
+        path.write_bytes(content)
+        refused("model.tar was not saved by torch 1.6 or newer")
     for cut in (100, len(data) // 2, len(data) - 30):
         path.write_bytes(data[:cut])
-        refused("model.tar is damaged or cut short")
+        refused("model.tar is damaged or truncated")
     flipped = bytearray(data)
     with zipfile.ZipFile(whole) as archive:
         flipped[archive.getinfo("archive/data/0").header_offset + 130] ^= 255
@@ -351,7 +353,7 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", b"\x80\x02}.")
     refused("model.tar has compressed parts")
     torch.save(STATE, path)
-    refused("describes no AtomAI model; weights alone do not say")
+    refused("describes no AtomAI model; weights alone do not identify their network")
 
 
 def test_no_half_model_is_written(tmp_path: Path) -> None:
@@ -379,7 +381,7 @@ def test_optimizers_are_passed_over(saved: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "said"),
+    ("pixels", "message"),
     [
         (np.zeros((100, 96)), "multiples of 8, got 100 x 96; crop to 96 x 96"),
         (np.zeros((16, 16)), "no contrast: every pixel is 0.0"),
@@ -388,8 +390,8 @@ def test_optimizers_are_passed_over(saved: Callable[..., Path]) -> None:
         (np.zeros((16, 16), dtype=complex), "real numbers"),
     ],
 )
-def test_frames_that_atomai_cannot_read_are_refused(pixels: np.ndarray, said: str) -> None:
-    with pytest.raises(BadInput, match=said):
+def test_frames_that_atomai_cannot_read_are_refused(pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         predict(ensemble(3).networks(), pixels)
 
 

@@ -20,6 +20,7 @@ from stem2sim_unet.atomai_conversion import from_atomai, to_atomai
 from stem2sim_unet.atomai_files import AtomaiModel, write_atomai
 from stem2sim_unet.commands import read_training
 from stem2sim_unet.network import UnetNetwork, Variant
+from stem2sim_unet.training import Training
 from stem2sim_unet.unet import Unet
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ def test_the_command_refuses_what_it_cannot_import(tmp_path: Path) -> None:
     assert "system" in done.stderr
     assert not marker.exists()
     assert not (tmp_path / "b").exists()
+
+    other = Training.model_validate({"recipe": {"impurities": [{"species": "N"}]}})
+    with pytest.raises(BadInput, match="--classes are C, Si, the recipe's are C, N"):
+        from_atomai(tmp_path / "m.tar", ("C", "Si"), other, tmp_path / "e")
+    assert not (tmp_path / "e").exists()
 
     small(tmp_path / "d.tar", dropout=True)
     done = stem2sim("unet", "import", tmp_path / "d.tar", "--classes", "C,Si", "--out", tmp_path / "c")

@@ -221,11 +221,11 @@ def test_a_folder_is_one_training(trained: Path, tmp_path: Path) -> None:
 
 def test_the_card_says_what_it_took(trained: Path) -> None:
     card = ModelCard.read(trained)
-    said = card.trained
-    assert (said["members"], said["seeds"], said["steps"], said["frames"]) == (4, [1, 2], 66, 120)
-    assert said["seconds"] >= 0
-    assert said["options"]["recipe"]["dose"] == [2000, 6000]
-    assert said["options"]["frames"] == 30
+    training = card.trained
+    assert (training["members"], training["seeds"], training["steps"], training["frames"]) == (4, [1, 2], 66, 120)
+    assert training["seconds"] >= 0
+    assert training["options"]["recipe"]["dose"] == [2000, 6000]
+    assert training["options"]["frames"] == 30
     assert card.scores["recall"] > 0.8
     rows = (trained / "losses.csv").read_text().splitlines()
     assert [row.rsplit(",", 2)[0] for row in rows] == ["seed,step"] + [f"{s},{n}" for n in (50, 52, 66) for s in (1, 2)]
@@ -340,7 +340,7 @@ def broken(folder: Path, what: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("shape", r"mask.npy has shape \(55, 56\), its image \(56, 56\)"),
         ("values", "mask.npy holds values 1 to 2, mask_classes lists 2: 0 to 1"),
@@ -353,16 +353,16 @@ def broken(folder: Path, what: str) -> dict[str, Any]:
         ("away", r"no atom of atoms.csv lies in its image of 10.08 x 10.08 Å"),
     ],
 )
-def test_labels_that_do_not_fit_are_named_in_one_line(what: str, said: str, tmp_path: Path) -> None:
+def test_labels_that_do_not_fit_are_named_in_one_line(what: str, message: str, tmp_path: Path) -> None:
     plan = Training(labelled=(LabelledFrame(**broken(tmp_path, what)),), **SMALL)
-    with pytest.raises(BadInput, match=said) as caught:
+    with pytest.raises(BadInput, match=message) as caught:
         train(plan, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "training.json").exists(), "a mended frame would be refused as another training"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("stepz = 3", "stepz"),
         ("[recipe]\nmaterials = 'MoS2'", "recipe.materials"),
@@ -372,9 +372,9 @@ def test_labels_that_do_not_fit_are_named_in_one_line(what: str, said: str, tmp_
         ("steps = 0", "steps"),
     ],
 )
-def test_a_config_that_does_not_read_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+def test_a_config_that_does_not_read_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "train.toml").write_text(text)
-    with pytest.raises(BadInput, match=said) as caught:
+    with pytest.raises(BadInput, match=message) as caught:
         read_training(tmp_path / "train.toml")
     assert "\n" not in str(caught.value)
 
@@ -534,7 +534,7 @@ def test_what_cannot_be_adapted_is_refused(trained: Path, tmp_path: Path) -> Non
     for number in (1, 2, 3):
         member_file(one, number).unlink()
     noise = Image(pixels=np.random.default_rng(0).normal(size=(128, 128)), pixel_size=0.15)
-    for folder, images, recipe, out, said in (
+    for folder, images, recipe, out, message in (
         (one, new_frames(1), EASY, tmp_path / "out", "needs at least 2 members to choose from"),
         (trained, [], EASY, tmp_path / "out", "needs at least one frame"),
         (
@@ -548,7 +548,7 @@ def test_what_cannot_be_adapted_is_refused(trained: Path, tmp_path: Path) -> Non
         (trained, new_frames(1), EASY, trained, "is the ensemble to adapt"),
         (trained, new_frames(1), EASY, one, "holds another ensemble"),
     ):
-        with pytest.raises(BadInput, match=said) as caught:
+        with pytest.raises(BadInput, match=message) as caught:
             Adaptation().adapt(folder, images, recipe, out)
         assert "\n" not in str(caught.value)
     with pytest.raises(ValidationError, match="less than or equal to 1"):

@@ -85,7 +85,7 @@ def find_lattice(pixels: NDArray[np.float32], pixel_size: float, lattice_constan
 
 
 def measured_pixel_size(pixels: NDArray[np.float32], lattice_constant: float) -> float | None:
-    """Return the pixel size [Å] that the lattice of a frame implies, without a first guess; None without one.
+    """Return the pixel size [Å] that the lattice of a frame implies, without a first guess; None without a lattice.
 
     Args:
         pixels: (rows, columns) frame.

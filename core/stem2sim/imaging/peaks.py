@@ -29,13 +29,13 @@ SETTLED = 5e-3
 """[Å], and share of the highest peak: steps shorter than that are the last."""
 
 PRIOR = {"fwhm": (1.1, 0.4), "tail_weight": (0.17, 0.1), "ellipticity": (1.0, 0.2)}
-"""What is known of a probe before the frame is seen: value and standard deviation."""
+"""Prior of the probe's parameters: value and standard deviation."""
 
 WANDER = 0.3
-"""[Å]; how far atoms are expected from where they start: what a frame leaves open is drawn back to the start."""
+"""[Å]; how far atoms are expected from where they start; what the frame leaves open is drawn back to the start."""
 
 OUTLIER = 3.0
-"""Standard deviations beyond which a pixel loses weight (Huber): dirt and atoms nobody asked for must not pull."""
+"""Standard deviations beyond which a pixel loses weight (Huber): contamination and unexpected atoms must not pull."""
 
 MOST_CORRELATED = 10.0
 """Upper limit of the correlation factor of the noise."""
@@ -50,7 +50,7 @@ class Peaks:
     heights: NDArray[np.float64]
     """(atoms,) [units of the frame]."""
     position_std: NDArray[np.float64]
-    """(atoms,) standard deviation of x, and of y, from the frame's noise; infinite for atoms that were held [Å]."""
+    """(atoms,) standard deviation of x, and of y, from the frame's noise; infinite for atoms that were not free [Å]."""
     height_std: NDArray[np.float64]
     """(atoms,) [units of the frame]."""
     probe: Probe

@@ -86,7 +86,7 @@ PIXELS = ("--set", "image.pixel_size=0.1")
         (("report", "."), "is not a run folder"),
         (("explain", "xtbb"), "did you mean 'xtb'"),
         (("run", "good.npy", *PIXELS, "--out", "good.npy/sub"), "Not a directory"),
-        (("segment", "good.npy", "--set", "image.pixel_size=7.81"), "cannot tell atoms 1.42 Å apart"),
+        (("segment", "good.npy", "--set", "image.pixel_size=7.81"), "do not resolve atoms 1.42 Å apart"),
         (("segment", "good.npy", "--set", "image.pixel_size=0.0001"), "under 5.0 Å"),
         (("run", "good.npy", *PIXELS, "--engine", "xtb", "--set", "simulate=3"), "write [[simulate]]"),
         (("run", "good.npy", *PIXELS, "--set", 'simulate.1.engine={use=["xtb"]}'), "say which simulator"),
