@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,14 +26,32 @@ TELLING = (5, 7, 8)
 """
 
 
+class _Axes(NamedTuple):
+    """How a distribution is plotted."""
+
+    title: str
+    x_label: str
+    y_label: str
+    width: float
+    """Of a bin, in the unit of x."""
+    caption: str = ""
+
+
+RADIAL = _Axes(
+    "Radial distribution", "distance [Å]", "neighbours per atom and Å", WIDTH,
+    "Over the second half of the trajectory: 4πr²ρg(r), which needs no volume.",
+)  # fmt: skip
+ANGLES = _Axes("Bond angles", "angle [°]", "share per degree", 1.0)
+
+
 def trajectories(run: Run) -> Iterator[Section]:
     """One part for each simulation, its temperatures and replicas over each other; then the means."""
     folders: dict[str, dict[str, Evolution]] = {}
     gone: dict[str, list[str]] = {}
     atoms: dict[str, Counter[str]] = {}
-    for name, found in run.evolutions.items():
+    for name, evolution in run.evolutions.items():
         result, folder = run.results[name], str(run.places[name].step)
-        folders.setdefault(folder, {})[result.label or "trajectory"] = found
+        folders.setdefault(folder, {})[result.label or "trajectory"] = evolution
         atoms[folder] = Counter(result.structure.atoms.get_chemical_symbols())
         if result.trajectory is None or not (run.places[name].file.parent / result.trajectory).is_file():
             gone.setdefault(folder, []).append(str(result.trajectory))
@@ -57,7 +75,7 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     events = [
         [label, f"{one.time:g}", one.change, one.kind, f"{one.atoms[0]} {one.atoms[1]}", f"{one.lasted:g}",
          "to the end" if one.to_end else ""]
-        for label, found in named.items() for one in found.events
+        for label, evolution in named.items() for one in evolution.events
     ]  # fmt: skip
     if events:
         columns = ("trajectory", "time [fs]", "bond", "kind", "atoms", "lasted [fs]", "")
@@ -68,7 +86,7 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     holes = [
         [label, " ".join(f"{v:.2f}" for v in hole.centre[:2]), str(len(hole.atoms)), f"{hole.area:.1f}",
          f"{hole.perimeter:.1f}", f"{hole.area_end:.1f}", hole.verdict]
-        for label, found in named.items() for hole in found.holes
+        for label, evolution in named.items() for hole in evolution.holes
     ]  # fmt: skip
     if holes:
         columns = ("trajectory", "x, y [Å]", "atoms", "area [Å²]", "perimeter [Å]", "area at the end [Å²]", "verdict")
@@ -79,13 +97,13 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
     yield Beside(list(_plots(folder, named, atoms)))
 
 
-def _describe(found: Evolution) -> Iterator[str]:
-    sizes = sorted({*found.rings_start, *found.rings_end})
-    rings = (f"{n}: {found.rings_start.get(n, 0)} to {found.rings_end.get(n, 0)}" for n in sizes)
-    yield f"{found.frames} frames; rings by size, from start to end {', '.join(rings) or 'none'}"
-    kept = [one for one in found.events if one.to_end]
-    yield f"{len(found.events)} bonds broken or formed, {len(kept)} of them permanently"
-    yield from (hole.verdict for hole in found.holes)
+def _describe(evolution: Evolution) -> Iterator[str]:
+    sizes = sorted({*evolution.rings_start, *evolution.rings_end})
+    rings = (f"{n}: {evolution.rings_start.get(n, 0)} to {evolution.rings_end.get(n, 0)}" for n in sizes)
+    yield f"{evolution.frames} frames; rings by size, from start to end {', '.join(rings) or 'none'}"
+    kept = [one for one in evolution.events if one.to_end]
+    yield f"{len(evolution.events)} bonds broken or formed, {len(kept)} of them permanently"
+    yield from (hole.verdict for hole in evolution.holes)
 
 
 def _plots(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Plot]:
@@ -103,12 +121,9 @@ def _plots(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> 
     if any(any(e.series["holes"]) for e in named.values()):
         yield from _over_time(folder, named, ["area of holes [Å²]"], "Area of holes", "[Å²]")
     radial = {label: one.radial for label, one in named.items()}
-    caption = "Over the second half of the trajectory: 4πr²ρg(r), which needs no volume."
-    yield from _distributions(
-        folder, radial, atoms, WIDTH, "Radial distribution", "distance [Å]", "neighbours per atom and Å", caption
-    )
     angles = {label: one.angles for label, one in named.items()}
-    yield from _distributions(folder, angles, atoms, 1.0, "Bond angles", "angle [°]", "share per degree")
+    yield from _distributions(folder, radial, atoms, RADIAL)
+    yield from _distributions(folder, angles, atoms, ANGLES)
 
 
 def _over_time(
@@ -119,34 +134,34 @@ def _over_time(
     for group in [[column] for column in columns] if many else [columns] if columns else []:
         name = group[0].partition(" [")[0]
         series = [
-            Series(label if many else column.partition(" [")[0].removeprefix(before), found.column(TIME),
-                   found.column(column) if column in found.series else np.zeros(len(found.series[TIME])))
-            for label, found in named.items() for column in group
+            Series(label if many else column.partition(" [")[0].removeprefix(before), one.column(TIME),
+                   one.column(column) if column in one.series else np.zeros(len(one.series[TIME])))
+            for label, one in named.items() for column in group
         ]  # fmt: skip
         yield Plot(f"{name[:1].upper()}{name[1:]} in {folder}" if many else f"{title} in {folder}", TIME, series,
                    y_label=unit)  # fmt: skip
 
 
 def _distributions(
-    folder: str, named: Mapping[str, Mapping[str, list[float]]], atoms: Counter[str], width: float, title: str,
-    x_label: str, y_label: str, caption: str = "",
-) -> Iterator[Plot]:  # fmt: skip
+    folder: str, named: Mapping[str, Mapping[str, list[float]]], atoms: Counter[str], axes: _Axes
+) -> Iterator[Plot]:
     """Every kind of one trajectory; of several trajectories the kind that most atoms could make."""
     many = len(named) > 1
-    kinds = list(dict.fromkeys(kind for found in named.values() for kind in found))
-    if many or x_label.startswith("distance"):
+    title = axes.title
+    kinds = list(dict.fromkeys(kind for by_kind in named.values() for kind in by_kind))
+    if many or axes is RADIAL:
         kinds = [kind for kind in kinds if "H" not in kind.split("-")] or kinds
     if many and kinds:
         kinds = [max(kinds, key=lambda kind: prod(atoms[species] for species in kind.split("-")))]
         title = f"{title} {kinds[0]}"
     series = [
-        Series(label if many else kind, (np.arange(len(found[kind])) + 0.5) * width, found[kind])
-        for label, found in named.items()
+        Series(label if many else kind, (np.arange(len(by_kind[kind])) + 0.5) * axes.width, by_kind[kind])
+        for label, by_kind in named.items()
         for kind in kinds
-        if kind in found
+        if kind in by_kind
     ]
     if series:
-        yield Plot(f"{title} in {folder}", x_label, series, y_label=y_label, caption=caption)
+        yield Plot(f"{title} in {folder}", axes.x_label, series, y_label=axes.y_label, caption=axes.caption)
 
 
 def _means(run: Run) -> Table:
