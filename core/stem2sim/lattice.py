@@ -54,7 +54,8 @@ class Lattice(BaseModel):
         off = pixel_size / self.pixel_size - 1
         if abs(off) <= DISAGREEMENT:
             return ""
-        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from the {self.pixel_size:.4f} Å/pixel of the lattice"
+        of_lattice = f"the {self.pixel_size:.4f} Å/pixel of the lattice"
+        return f"{pixel_size:.4f} Å/pixel was given, {100 * off:+.1f} % from {of_lattice}"
 
 
 def lattice_of(metric: Floats, lattice_constant: float) -> Lattice:
