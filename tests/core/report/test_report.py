@@ -18,6 +18,7 @@ from tests.conftest import flake, small_run, table_of
 
 from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.image import Image
 from stem2sim.report import Report, figures
 from stem2sim.report.blocks import (
@@ -435,5 +436,5 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path) ->
 
 def test_defects_are_not_denied_where_none_were_looked_for() -> None:
     """Named defects are those of carbon."""
-    assert _defects(mx2("MoS2", size=(4, 4, 1))) == "not looked for: known in sheets of C only"
-    assert _defects(flake(12).atoms) == "none with a name"
+    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not looked for: known in sheets of C only"
+    assert _defects(flake(12).bonds) == "none with a name"
