@@ -19,6 +19,7 @@ from tests.made_runs import run_with
 
 from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
+from stem2sim.geometry.bonds import Bonds
 from stem2sim.image import Image
 from stem2sim.report import figures
 from stem2sim.report.blocks import (
@@ -432,5 +433,5 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path, tm
 
 def test_defects_are_not_denied_where_none_were_looked_for() -> None:
     """Named defects are those of carbon."""
-    assert _defects(mx2("MoS2", size=(4, 4, 1))) == "not analysed: only sheets of carbon are"
-    assert _defects(flake(12).atoms) == "none of a known kind"
+    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not analysed: only sheets of carbon are"
+    assert _defects(flake(12).bonds) == "none of a known kind"
