@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stem2sim.report.report import write_report
 from stem2sim.run import pipeline
 from stem2sim.run.names import SEGMENTATION, StepName
-from stem2sim.run.run import Place, Run
+from stem2sim.run.run import ResultPlace, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +48,6 @@ def run_with(
         use = str(result.made_by.get("use", rest))
         step = StepName("simulate", int(number), use, rest.removeprefix(use).removeprefix("-"))
         name = f"{step} {Path(file).stem.removeprefix('result').removeprefix('-')}".strip()
-        places[name], named[name] = Place(step, folder / file), result
+        places[name], named[name] = ResultPlace(step, folder / file), result
     made.__dict__ |= {"structures": dict(structures or {}), "results": named, "places": places}
     return made

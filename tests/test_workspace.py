@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,32 @@ def test_modules_without_a_room_are_listed() -> None:
     modules = {file.stem for file in (ROOT / "core" / "stem2sim").glob("*.py")} - {"__init__"}
     section = page.partition("stand in no room")[2].partition("## The way")[0]
     assert set(re.findall(r"`(\w+)`", section)) - rooms() == modules
+
+
+def code() -> dict[Path, ast.Module]:
+    """Return the modules of all distributions."""
+    folders = [ROOT / folder / package for package, folder in FOLDERS.items()]
+    return {file: ast.parse(file.read_text()) for folder in folders for file in sorted(folder.rglob("*.py"))}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads a name knows which it is, wherever it stands."""
+    names = Counter(node.name for tree in code().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_a_file_and_a_function_hold_one_idea() -> None:
+    """Up to 300 lines, up to 60 lines and 6 parameters; a command has as many parameters as flags."""
+    for file, tree in code().items():
+        assert len(file.read_text().splitlines()) <= 300, file
+        commands = file.parent.name == "cli" or file.name == "commands.py"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < 60, (file, node.name)
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                parameters = [one.arg for one in arguments if one.arg not in ("self", "cls")]
+                assert len(parameters) <= 6 or commands, (file, node.name, parameters)
 
 
 def test_hooks_are_documented() -> None:

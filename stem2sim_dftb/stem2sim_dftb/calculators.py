@@ -18,7 +18,7 @@ from stem2sim.engines.trajectory import FULL
 from stem2sim.errors import StageFailed
 from stem2sim.process import ended
 from stem2sim_dftb.failures import failure
-from stem2sim_dftb.hsd import Block
+from stem2sim_dftb.hsd import HsdBlock
 from stem2sim_dftb.input import NOTHING
 from stem2sim_dftb.results import TAG, energies_and_forces
 
@@ -34,7 +34,7 @@ def socket_calculator(job: Job, inputs: Input) -> Iterator[Calculator]:
     """Yield a calculator whose dftb+ keeps running and gets positions through a Unix socket (the i-PI protocol)."""
     _remove_dead_sockets()
     name = f"stem2sim-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    driver = Block("Socket", {"File": name, "Protocol": Block("i-PI", {}), "MaxSteps": -1, "Verbosity": 0})
+    driver = HsdBlock("Socket", {"File": name, "Protocol": HsdBlock("i-PI", {}), "MaxSteps": -1, "Verbosity": 0})
     process: subprocess.Popen[bytes] | None = None
     with ExitStack() as running:
 

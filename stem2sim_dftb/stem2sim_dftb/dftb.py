@@ -15,7 +15,7 @@ from stem2sim.stages import Check
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import INSTALL, find, release
 from stem2sim_dftb.calculators import DftbPerStep, socket_calculator
-from stem2sim_dftb.hsd import Block
+from stem2sim_dftb.hsd import HsdBlock
 from stem2sim_dftb.input import SOLVERS, Input, charge_mixer, dispersion_correction, slater_koster_files
 from stem2sim_dftb.job import CHARGES, Job
 from stem2sim_dftb.native_dynamics import velocity_verlet
@@ -159,8 +159,8 @@ class Dftb(ElectronicEngine):
             "SCCTolerance": self.scc_tolerance,
             "MaxSCCIterations": self.max_iterations,
             "Charge": float(self.adopt(structure).charge),
-            "Filling": Block("Fermi", {"Temperature [K]": self.electronic_temperature}),
-            "Solver": Block(SOLVERS[self.solver], {}),
+            "Filling": HsdBlock("Fermi", {"Temperature [K]": self.electronic_temperature}),
+            "Solver": HsdBlock(SOLVERS[self.solver], {}),
             "Mixer": charge_mixer(self.mixer, self.mixing),
         }
         if self.dispersion is not None:

@@ -18,7 +18,7 @@ class Words(list[str]):
     """Texts beside each other, each in quotes."""
 
 
-class Block(NamedTuple):
+class HsdBlock(NamedTuple):
     """A value with a name: `GeometryOptimisation { ... }`."""
 
     name: str
@@ -35,12 +35,12 @@ def dumps(tree: Mapping[str, Any], depth: int = 0) -> str:
     """Return a tree as HSD text.
 
     Keys carry their unit: `"TimeStep [fs]"`. Values are texts, `Words`, numbers, truth values, lists of numbers, `Rows`
-    (without a name where the key is empty), a `Block`, or another tree.
+    (without a name where the key is empty), a `HsdBlock`, or another tree.
     """
     lines = []
     pad = "  " * depth
     for key, value in tree.items():
-        if isinstance(value, Block):
+        if isinstance(value, HsdBlock):
             lines.append(f"{pad}{key} = {value.name} {{\n{dumps(value.content, depth + 1)}{pad}}}")
         elif isinstance(value, Rows):
             head = f"{key} = {{\n" if key else ""

@@ -10,7 +10,7 @@ import numpy as np
 from ase.constraints import FixAtoms, FixCartesian
 
 from stem2sim.errors import BadInput
-from stem2sim_dftb.hsd import PARSER_VERSION, Block, Rows, Words
+from stem2sim_dftb.hsd import PARSER_VERSION, HsdBlock, Rows, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Input:
         return {
             "Geometry": geometry(atoms),
             "Driver": driver,
-            "Hamiltonian": Block(self.model, hamiltonian),
+            "Hamiltonian": HsdBlock(self.model, hamiltonian),
             "Options": {"WriteResultsTag": True, "WriteDetailedOut": False, **options},
             "Analysis": {"PrintForces": True, "WriteBandOut": False},
             "ParserOptions": {"ParserVersion": PARSER_VERSION, "WriteHSDInput": False},
@@ -84,22 +84,22 @@ def geometry(atoms: Atoms) -> dict[str, Any]:
 def slater_koster_files(folder: Path, shells: Mapping[str, str]) -> dict[str, Any]:
     """Return the entries of a DFTB Hamiltonian for a Slater-Koster set and the highest shell of each element."""
     names = {"Prefix": f"{folder.resolve()}/", "Separator": "-", "Suffix": ".skf"}
-    return {"SCC": True, "SlaterKosterFiles": Block("Type2FileNames", names), "MaxAngularMomentum": shells}
+    return {"SCC": True, "SlaterKosterFiles": HsdBlock("Type2FileNames", names), "MaxAngularMomentum": shells}
 
 
-def charge_mixer(mixer: str, mixing: float | None) -> Block:
+def charge_mixer(mixer: str, mixing: float | None) -> HsdBlock:
     """Return the Mixer block; its own mixing parameter where `mixing` is None."""
     parameter = "InitMixingParameter" if mixer == "diis" else "MixingParameter"
-    return Block(MIXERS[mixer], {} if mixing is None else {parameter: mixing})
+    return HsdBlock(MIXERS[mixer], {} if mixing is None else {parameter: mixing})
 
 
-def mesh(kpoints: tuple[int, int, int]) -> Block:
+def mesh(kpoints: tuple[int, int, int]) -> HsdBlock:
     """Return a Monkhorst-Pack mesh as DFTB+ writes it: even numbers of points are shifted off Gamma."""
     shift = np.array([[0.5 if n % 2 == 0 else 0.0 for n in kpoints]], dtype=object)
-    return Block("SupercellFolding", {"": Rows(np.vstack([np.diag(kpoints).astype(object), shift]))})
+    return HsdBlock("SupercellFolding", {"": Rows(np.vstack([np.diag(kpoints).astype(object), shift]))})
 
 
-def dispersion_correction(name: str, parameters: Mapping[str, float]) -> Block:
+def dispersion_correction(name: str, parameters: Mapping[str, float]) -> HsdBlock:
     """Return the Dispersion block.
 
     Args:
@@ -116,7 +116,7 @@ def dispersion_correction(name: str, parameters: Mapping[str, float]) -> Block:
             "no damping parameters are published for dispersion = 'd3' with the set pbc; give dispersion_parameters "
             "with s6, s8, a1, a2, or use 'd4'"
         )
-    return Block(model, values)
+    return HsdBlock(model, values)
 
 
 def movable_atoms(atoms: Atoms) -> list[int]:

@@ -11,7 +11,7 @@ from scipy.constants import speed_of_light
 
 from stem2sim.engines.motion import Motion
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim_dftb.hsd import Block, Rows
+from stem2sim_dftb.hsd import HsdBlock, Rows
 from stem2sim_dftb.input import movable_atoms
 from stem2sim_dftb.results import GEOMETRIES, PREFIX, TAG, energies_and_forces, frames
 
@@ -70,10 +70,10 @@ def velocity_verlet(
         yield Motion(atoms.positions, atoms.get_momenta(), potential, forces, chain)
 
 
-def _driver(start: Atoms, steps: int, bath: Bath, state: Mapping[str, Any]) -> Block:
+def _driver(start: Atoms, steps: int, bath: Bath, state: Mapping[str, Any]) -> HsdBlock:
     thermostat = _thermostat(start, bath, state)
     movable = movable_atoms(start)
-    return Block(
+    return HsdBlock(
         "VelocityVerlet",
         {
             "MovedAtoms": movable,
@@ -89,9 +89,9 @@ def _driver(start: Atoms, steps: int, bath: Bath, state: Mapping[str, Any]) -> B
     )
 
 
-def _thermostat(start: Atoms, bath: Bath, state: Mapping[str, Any]) -> Block:
+def _thermostat(start: Atoms, bath: Bath, state: Mapping[str, Any]) -> HsdBlock:
     if bath.ensemble != "nvt":
-        return Block("None", {})
+        return HsdBlock("None", {})
     if bath.thermostat != "nose-hoover":
         raise BadInput(f"DFTB+ has no {bath.thermostat} thermostat; use thermostat = 'nose-hoover', or native = false")
     movable = len(movable_atoms(start))
@@ -105,4 +105,4 @@ def _thermostat(start: Atoms, bath: Bath, state: Mapping[str, Any]) -> Block:
     }
     if state:
         chain["Restart"] = {name: Rows(np.array([state[name]])) for name in ("x", "v", "g")}
-    return Block("NoseHoover", chain)
+    return HsdBlock("NoseHoover", chain)

@@ -14,7 +14,7 @@ from stem2sim.engines.deadline import check_time
 from stem2sim.engines.diagnosis import read_output
 from stem2sim.progress import track
 from stem2sim.simulation import constrained
-from stem2sim_dftb.hsd import Block
+from stem2sim_dftb.hsd import HsdBlock
 from stem2sim_dftb.input import movable_atoms
 from stem2sim_dftb.results import GEOMETRIES, PREFIX, TAG, energies_and_forces, frames
 
@@ -91,11 +91,11 @@ def relax(job: Job, inputs: Input, start: Atoms, resumed: bool, fmax: float, max
     return NativeRelaxation(relaxed, energies, float(results["energy"]), forces, converged, seconds)
 
 
-def _driver(start: Atoms, fmax: float, max_steps: int) -> Block:
-    return Block(
+def _driver(start: Atoms, fmax: float, max_steps: int) -> HsdBlock:
+    return HsdBlock(
         "GeometryOptimisation",
         {
-            "Optimiser": Block("Rational" if len(start) <= MEMORY else "LBFGS", {}),
+            "Optimiser": HsdBlock("Rational" if len(start) <= MEMORY else "LBFGS", {}),
             "MovedAtoms": movable_atoms(start),
             "MaxSteps": max_steps,
             "OutputPrefix": PREFIX,

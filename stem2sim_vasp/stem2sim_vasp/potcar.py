@@ -27,7 +27,7 @@ VERSIONS = ("", "52", "54", "64")
 
 
 @dataclass(frozen=True)
-class Potential:
+class PawPotential:
     """The potential of one element."""
 
     element: str
@@ -47,7 +47,7 @@ class Potential:
         return f"{self.title} (sha256 {self.digest[:16]})"
 
 
-Entry = tuple[Potential, bytes]
+Entry = tuple[PawPotential, bytes]
 """A potential with its text."""
 
 
@@ -111,16 +111,16 @@ def _bytes(path: Path) -> bytes:
 
 
 @cache
-def _parsed(path: Path, element: str, changed: float) -> Potential:
+def _parsed(path: Path, element: str, changed: float) -> PawPotential:
     text = _bytes(path)
     potentials = listed(text.decode("latin-1"))
     if len(potentials) != 1 or potentials[0].element != element:
         names = ", ".join(potential.title for potential in potentials) or "none"
         raise BadInput(f"{path} should hold one potential, of {element}; it holds {names}")
-    return Potential(**{**vars(potentials[0]), "digest": sha256(text).hexdigest()})
+    return PawPotential(**{**vars(potentials[0]), "digest": sha256(text).hexdigest()})
 
 
-def listed(text: str) -> list[Potential]:
+def listed(text: str) -> list[PawPotential]:
     """Return the potentials that a POTCAR lists, in its order."""
     titles = re.findall(r"TITEL\s*=\s*(\S.*?)\s*$", text, re.MULTILINE)
     valence = [float(v) for v in re.findall(r"ZVAL\s*=\s*([\d.]+)", text)]
@@ -133,7 +133,7 @@ def listed(text: str) -> list[Potential]:
         name = words[1] if len(words) > 1 else words[0]
         digest = sha256(parts[k].encode("latin-1")).hexdigest() if k < len(parts) else ""
         potentials.append(
-            Potential(
+            PawPotential(
                 re.split(r"[_.]", name)[0],
                 title,
                 valence[k] if k < len(valence) else 0.0,

@@ -14,7 +14,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim_dftb import slater_koster
 from stem2sim_dftb.binary import find
 from stem2sim_dftb.failures import failure
-from stem2sim_dftb.hsd import Block, Rows, Words, dumps
+from stem2sim_dftb.hsd import HsdBlock, Rows, Words, dumps
 from stem2sim_dftb.input import geometry, movable_atoms
 from stem2sim_dftb.results import energies_and_forces, frames, read_tag
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 def test_a_tree_is_written_as_hsd() -> None:
     tree = {
-        "Driver": Block("VelocityVerlet", {"TimeStep [fs]": 0.5, "MovedAtoms": [1, 2]}),
+        "Driver": HsdBlock("VelocityVerlet", {"TimeStep [fs]": 0.5, "MovedAtoms": [1, 2]}),
         "Options": {"WriteResultsTag": True, "Names": Words(["C", "H"])},
-        "Mesh": Block("SupercellFolding", {"": Rows(np.eye(2))}),
+        "Mesh": HsdBlock("SupercellFolding", {"": Rows(np.eye(2))}),
     }
     assert dumps(tree) == (
         "Driver = VelocityVerlet {\n  TimeStep [fs] = 0.5\n  MovedAtoms = 1 2\n}\n"

@@ -15,7 +15,7 @@ from stem2sim.agreement.sites import BONDED, PRESENT
 from stem2sim.geometry.affine import fit_affine
 from stem2sim.imaging.brightness import Brightness
 from stem2sim.imaging.forward import Probe
-from stem2sim.imaging.peaks import Peaks, fit
+from stem2sim.imaging.peaks import FittedPeaks, fit
 
 if TYPE_CHECKING:
     from stem2sim.agreement.scene import Scene
@@ -32,7 +32,7 @@ class Registration:
     """What takes the sites of the scene to where the image has them."""
     sites: Floats
     """(sites, 2) there [Å]."""
-    peaks: Peaks
+    peaks: FittedPeaks
     """At the sites first, then at other atoms, found or not."""
     unit: float
     """Height of the commonest column [units of the image]."""
@@ -72,7 +72,7 @@ def faintest(scene: Scene) -> float:
     return min(map(Brightness(scene.host).of, scene.known))
 
 
-def _unit(scene: Scene, peaks: Peaks) -> float:
+def _unit(scene: Scene, peaks: FittedPeaks) -> float:
     """Height of the commonest column."""
     labels = scene.species_at(peaks.positions)
     if not (labels == scene.host).any():  # nothing was found here: the structure's own
@@ -80,7 +80,7 @@ def _unit(scene: Scene, peaks: Peaks) -> float:
     return max(float(np.median(peaks.heights[labels == scene.host])), 1e-12)
 
 
-def _unexplained(peaks: Peaks, sites: Floats, pixel_size: float, least: float) -> Floats:
+def _unexplained(peaks: FittedPeaks, sites: Floats, pixel_size: float, least: float) -> Floats:
     """Places at the structure where what is left of the image has an atom's height."""
     half = int(np.ceil(peaks.probe.fwhm / pixel_size))
     steps = np.arange(-half, half + 1) * pixel_size

@@ -138,7 +138,7 @@ def evolution(frames: Iterable[tuple[float, Atoms]], count: int, stride: int = 1
     record = None
     with track("analysis", number) as advance:
         for k, (time, atoms) in enumerate(islice(frames, 0, count, stride)):
-            record = record or _Record(atoms)
+            record = record or _Observations(atoms)
             ends = k == number - 1
             record.frame(time, atoms, keep=k % every == 0 or ends, half=2 * k >= number, late=10 * (k + 1) > 9 * number)
             advance()
@@ -149,7 +149,7 @@ def evolution(frames: Iterable[tuple[float, Atoms]], count: int, stride: int = 1
     return record.describe(stride)
 
 
-class _Record:
+class _Observations:
     """What is remembered of the frames so far."""
 
     def __init__(self, first: Atoms) -> None:

@@ -37,7 +37,7 @@ VENDOR = (".dm3", ".dm4", ".emd", ".ser", ".mrc")
 
 
 @dataclass
-class Contents:
+class FileContents:
     """Contents of a file: one array, or frames still to be read, and their metadata."""
 
     array: NDArray[Any] | FrameSource
@@ -48,7 +48,7 @@ class Contents:
     """Why not all of the file is one stack of frames."""
 
 
-def open_image(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def open_image(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     """Open an image file; it stays open until `opened` ends, and frames of a stack are read one by one.
 
     Raises:
@@ -92,11 +92,11 @@ def _one_line(problem: Exception) -> str:
     return " ".join(str(problem).split())[:200] or type(problem).__name__
 
 
-def _npy(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
-    return Contents(mapped(np.lib.format.open_memmap(path, mode="r")))  # lazy, and never unpickles
+def _npy(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
+    return FileContents(mapped(np.lib.format.open_memmap(path, mode="r")))  # lazy, and never unpickles
 
 
-def _npz(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _npz(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     archive = opened.enter_context(zipfile.ZipFile(path))
     shapes = {m.removesuffix(".npy"): npy_header(archive, m)[0] for m in archive.namelist() if m.endswith(".npy")}
     stated = None
@@ -104,17 +104,17 @@ def _npz(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
         size = np.asarray(zipped(archive, "pixel_size.npy")).item()
         stated = float(size), float(size)
     name = _pick(path, {name: shape for name, shape in shapes.items() if len(shape) >= 2}, dataset)
-    return Contents(zipped(archive, f"{name}.npy"), stated)
+    return FileContents(zipped(archive, f"{name}.npy"), stated)
 
 
-def _ndata(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _ndata(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     archive = opened.enter_context(zipfile.ZipFile(path))
     members = archive.namelist()
     if "data.npy" not in members:
         raise BadInput(f"{path.name} is not a Nion file: it holds no data.npy")
     array = zipped(archive, "data.npy")
     metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in members else {}
-    return Contents(array, _nion_pixel_sizes(path, metadata if isinstance(metadata, dict) else {}, array.shape))
+    return FileContents(array, _nion_pixel_sizes(path, metadata if isinstance(metadata, dict) else {}, array.shape))
 
 
 def _nion_pixel_sizes(path: Path, metadata: dict[str, Any], shape: tuple[int, ...]) -> tuple[float, float] | None:
@@ -133,7 +133,7 @@ def _pick(path: Path, shapes: dict[str, tuple[int, ...]], dataset: str | None) -
     return dataset.strip("/")
 
 
-def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     import h5py
 
     file = opened.enter_context(h5py.File(path, "r"))
@@ -152,29 +152,29 @@ def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
     array = chosen if chosen.ndim == 3 else chosen[()]
     metadata = nion.properties(attributes.get("properties"))
     if size is None:
-        return Contents(array, None if metadata is None else _nion_pixel_sizes(path, metadata, chosen.shape))
+        return FileContents(array, None if metadata is None else _nion_pixel_sizes(path, metadata, chosen.shape))
     try:
         sizes = np.broadcast_to(np.asarray(size, dtype=float), 2) * ANGSTROM[unit.lower()]
     except (KeyError, ValueError):
         raise BadInput(f"{path.name} states a pixel size of {size} '{unit}', which is not one or two lengths") from None
-    return Contents(array, (float(sizes[0]), float(sizes[1])))
+    return FileContents(array, (float(sizes[0]), float(sizes[1])))
 
 
-def _png(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _png(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     from PIL import Image as Picture
 
     with Picture.open(path) as picture:
         grey = picture if picture.mode in ("L", "I", "F", "I;16") else picture.convert("L")
-        return Contents(np.asarray(grey))
+        return FileContents(np.asarray(grey))
 
 
-def _tiff(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _tiff(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     import tifffile
 
     file = opened.enter_context(tifffile.TiffFile(path))
     series = file.series[0]
     pages: Any = file.pages
-    contents = Contents(np.empty(0), _tiff_pixel_sizes(file), {"axes": series.axes})
+    contents = FileContents(np.empty(0), _tiff_pixel_sizes(file), {"axes": series.axes})
     axes = series.axes.replace("S", "")
     if len(axes) > 3:  # its pages differ in more than the time they were taken at
         raise BadInput(f"{path.name}: {not_a_frame(series.shape)}")
@@ -222,7 +222,7 @@ def _tiff_pixel_sizes(file: Any) -> tuple[float, float] | None:
     return None if length is None else (length / per_unit[0], length / per_unit[1])
 
 
-def _vendor(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
+def _vendor(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     try:
         import rsciio
     except ModuleNotFoundError as missing:
@@ -243,10 +243,10 @@ def _vendor(path: Path, dataset: str | None, opened: ExitStack) -> Contents:
     signal = max(images, key=lambda s: np.size(s["data"]))
     sizes = [float(a["scale"]) * ANGSTROM.get(str(a.get("units", "")).lower(), math.nan) for a in signal["axes"][-2:]]
     known = not any(math.isnan(s) for s in sizes)
-    return Contents(np.asarray(signal["data"]), (abs(sizes[0]), abs(sizes[1])) if known else None)
+    return FileContents(np.asarray(signal["data"]), (abs(sizes[0]), abs(sizes[1])) if known else None)
 
 
-_READERS: dict[str, Callable[[Path, str | None, ExitStack], Contents]] = {
+_READERS: dict[str, Callable[[Path, str | None, ExitStack], FileContents]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".tif": _tiff,

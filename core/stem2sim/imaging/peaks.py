@@ -42,7 +42,7 @@ MOST_CORRELATED = 10.0
 
 
 @dataclass(frozen=True)
-class Peaks:
+class FittedPeaks:
     """Atoms of a frame as peaks."""
 
     positions: NDArray[np.float64]
@@ -67,7 +67,7 @@ def fit(
     probe: Probe,
     free: NDArray[np.bool_] | None = None,
     settle: bool = False,
-) -> Peaks:
+) -> FittedPeaks:
     """Fit peaks to a frame, all together; pixels far from the model lose weight.
 
     Args:
@@ -139,7 +139,7 @@ class _ProbePeaks:
         highest = np.abs(self.heights).max(initial=0.0)
         return bool(settled and np.abs(change[:count]).max(initial=0.0) < SETTLED * highest)
 
-    def peaks(self) -> Peaks:
+    def peaks(self) -> FittedPeaks:
         """Return the peaks as they are now, with their error bars."""
         residual = self._residual()
         windows = Windows.around(self.shape, self.xy, WINDOW, self.pixel_size)
@@ -150,7 +150,7 @@ class _ProbePeaks:
         position_std = np.full(len(self.xy), np.inf)
         steepness = windows.total((self.heights[windows.peaks] * slope_x) ** 2)
         position_std[self.moving] = standard_deviation(noise, steepness)[self.moving]
-        return Peaks(
+        return FittedPeaks(
             self.xy,
             self.heights,
             position_std,

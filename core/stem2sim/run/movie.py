@@ -59,7 +59,7 @@ class _State(BaseModel):
 
 
 @dataclass
-class Outcome:
+class MovieOutcome:
     """What tracking a movie left, for the command line to print."""
 
     folder: Path
@@ -82,7 +82,7 @@ class Outcome:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> Outcome:
+def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> MovieOutcome:
     """Find the atoms of every frame of a movie and follow them; finished frames are skipped.
 
     Writes `frames/atoms-00000.csv` and so on, `tracks.csv`, `events.csv`, `drift.csv` and `tracks.json` to the folder
@@ -100,7 +100,7 @@ def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> O
         write_text(out / CONFIG, config.to_toml())
         for name in (TRACKS, EVENTS, DRIFT, SUMMARY):  # if it is interrupted, they must not stay beside other frames
             (out / name).unlink(missing_ok=True)
-        outcome = Outcome(out, len(stack), warnings=list(stack.warnings))
+        outcome = MovieOutcome(out, len(stack), warnings=list(stack.warnings))
         for warning in stack.warnings:
             log.warning("%s", warning)
         known = _segment(config.segment, stack, out / FRAMES, outcome)
@@ -114,7 +114,7 @@ def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> O
     return outcome
 
 
-def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: Outcome) -> dict[int, _Frame]:
+def _segment(segmenter: Segmenter, stack: Stack, folder: Path, outcome: MovieOutcome) -> dict[int, _Frame]:
     """Bring the atoms of all frames up to date; return what is known of each that could be read."""
     options = fingerprint(json.dumps(segmenter.provenance(), sort_keys=True), segmenter.input_fingerprint())
     before = {number: one for number, one in _read(folder / STATE).frames.items() if number < len(stack)}
@@ -184,7 +184,7 @@ def _hash(file: Path) -> str:
 class _Notices:
     """Warnings of many frames: the same one, whatever its numbers, is logged once, and counted at the end."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: MovieOutcome) -> None:
         self._outcome = outcome
         self._frames: dict[str, list[int]] = {}
         self._first: dict[str, str] = {}
@@ -252,7 +252,9 @@ def _pictures(stack: Stack, failed: dict[int, str], advance: Any) -> Iterator[Im
         advance()
 
 
-def _write(tracks: Tracks, stack: Stack, segmenter: Segmenter, outcome: Outcome, options: dict[str, float]) -> None:
+def _write(
+    tracks: Tracks, stack: Stack, segmenter: Segmenter, outcome: MovieOutcome, options: dict[str, float]
+) -> None:
     outcome.tracks, outcome.events = len(tracks), tracks.counts()
     outcome.drift_measured = int(tracks.drift_measured.sum())
     log.info("%d atoms in %d tracks over %d frames", outcome.atoms, len(tracks), len(stack))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 
-class Place(NamedTuple):
+class ResultPlace(NamedTuple):
     """Where a result lies."""
 
     step: StepName
@@ -169,10 +169,10 @@ class Run:
         return {file.name: self.contents.structure(file) for file in files}
 
     @cached_property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, ResultPlace]:
         """Where each result lies, by its name: `01-xtb`, or `02-aimd 300K` where a step has several."""
         return {
-            f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): Place(name, file)
+            f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
             for name, files in self.steps.items()
             if name.kind == "simulate"
             for file in files

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from stem2sim_abtem.multislice import Micrograph, Multislice
 
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Result = Annotated[
@@ -47,23 +50,16 @@ def multislice(
     verbose: Verbose = False,
 ) -> None:
     """Simulate the dark field image of a result by multislice, frozen phonons from its trajectory (abTEM)."""
-    from pydantic import ValidationError
-
     from stem2sim.cli.console import console, print_json
     from stem2sim.errors import BadInput
-    from stem2sim.options import explained
     from stem2sim.run.names import multislice_of
     from stem2sim.run.run import Run
-    from stem2sim_abtem.multislice import Multislice
     from stem2sim_abtem.phonons import configurations, moving
     from stem2sim_abtem.runs import chosen
 
-    try:
-        microscope = Multislice(
-            energy=energy, convergence=convergence, detector=detector, source_size=source_size, dose=dose, seed=seed
-        )
-    except ValidationError as problem:
-        raise BadInput(explained(problem, "", Multislice)) from None
+    microscope = _microscope(
+        energy=energy, convergence=convergence, detector=detector, source_size=source_size, dose=dose, seed=seed
+    )
     if pixel_size is not None and not 0.01 <= pixel_size <= 5:
         raise BadInput(f"the pixel size must be from 0.01 to 5 Å, got {pixel_size:g} Å")
     if out is not None and out.suffix != ".npz":
@@ -79,11 +75,25 @@ def multislice(
     target = out or multislice_of(file)
     micrograph.metadata.update(result=str(file.relative_to(run)), phonons=origin)
     micrograph.write(target)
-    if not json:
-        typer.echo(target)
-        return
+    print_json(_outcome(target, micrograph)) if json else typer.echo(target)
+
+
+def _microscope(**options: Any) -> Multislice:
+    from pydantic import ValidationError
+
+    from stem2sim.errors import BadInput
+    from stem2sim.options import explained
+    from stem2sim_abtem.multislice import Multislice
+
+    try:
+        return Multislice(**options)
+    except ValidationError as problem:
+        raise BadInput(explained(problem, "", Multislice)) from None
+
+
+def _outcome(target: Path, micrograph: Micrograph) -> dict[str, Any]:
     rows, columns = micrograph.image.shape
-    outcome = {
+    return {
         "image": str(target),
         "picture": str(target.with_suffix(".png")),
         "rows": rows,
@@ -93,4 +103,3 @@ def multislice(
         "brightest": float(micrograph.image.max()),
         **micrograph.metadata,
     }
-    print_json(outcome)

@@ -12,7 +12,7 @@ from stem2sim.engines.motion import Bath
 from stem2sim.errors import NotRun, OutOfTime, StageFailed
 from stem2sim.stages import Workload
 from stem2sim_aimd.freedom import check_constraints, degrees_of_freedom, moves
-from stem2sim_aimd.trajectory import Trajectory
+from stem2sim_aimd.trajectory import TrajectoryRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ class Aimd(EngineSimulator):
         """Write what the engine needs to run its own dynamics, for every trajectory."""
         if not (self.moves_natively and self.engine.external):
             return super().prepare(structure, workdir)
-        lines = list(self._each(structure, workdir, Trajectory.prepare))
+        lines = list(self._each(structure, workdir, TrajectoryRun.prepare))
         return "; ".join(filter(None, lines)) or f"complete in {workdir}; stem2sim collect reads it"
 
     def collect(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:
@@ -156,7 +156,7 @@ class Aimd(EngineSimulator):
             return super().collect(structure, workdir)
         return self._each(structure, workdir, lambda trajectory: trajectory.run("collect"))
 
-    def _each(self, structure: Structure, workdir: Path, work: Callable[[Trajectory], Done]) -> Iterator[Done]:
+    def _each(self, structure: Structure, workdir: Path, work: Callable[[TrajectoryRun], Done]) -> Iterator[Done]:
         failed, waiting = [], []
         for trajectory in self._trajectories(structure, workdir):
             try:
@@ -175,7 +175,7 @@ class Aimd(EngineSimulator):
         if waiting:
             raise NotRun("; ".join(waiting))
 
-    def _trajectories(self, structure: Structure, workdir: Path) -> Iterator[Trajectory]:
+    def _trajectories(self, structure: Structure, workdir: Path) -> Iterator[TrajectoryRun]:
         structure = self.engine.adopt(structure)
         structure.check_distances()
         check_constraints(structure.atoms)
@@ -183,7 +183,7 @@ class Aimd(EngineSimulator):
             for replica in range(self.replicas):
                 yield self._trajectory(structure, workdir, temperature, replica)
 
-    def _trajectory(self, structure: Structure, workdir: Path, temperature: float, replica: int) -> Trajectory:
+    def _trajectory(self, structure: Structure, workdir: Path, temperature: float, replica: int) -> TrajectoryRun:
         parts = [f"{temperature:g}K"] if len(self._temperatures) > 1 else []
         parts += [str(replica + 1)] if self.replicas > 1 else []
         time_step = self.time_step or (0.5 if moves(structure.atoms, "H") else 1.0)
@@ -191,7 +191,7 @@ class Aimd(EngineSimulator):
         made_by = self.provenance()
         # a trajectory may be made longer; everything else decides its outcome
         options = {k: v for k, v in made_by.items() if k not in ("steps", "replicas", "force", "preset")}
-        return Trajectory(
+        return TrajectoryRun(
             structure=structure,
             workdir=workdir,
             engine=self.engine,

@@ -41,7 +41,7 @@ BLOWN_UP = 20.0
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class TrajectoryRun:
     """One trajectory: where it starts, how it moves, and where its files are."""
 
     structure: Structure
