@@ -10,7 +10,7 @@ import numpy as np
 
 from stem2sim.geometry.bonds import bonding_radii
 from stem2sim.geometry.boundaries import boundaries, centres_of, compact, dislocations
-from stem2sim.geometry.pairs import Pairs, near_pairs
+from stem2sim.geometry.pairs import Pairs, near_pairs, nearest_first
 from stem2sim.geometry.rings import Ring, of_the_sheet, rings_of_pairs
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def _at_heat(bonds: Bonds, host: str) -> Pairs:
     of_host = (atoms.symbols[i] == host) & (atoms.symbols[j] == host)
     crowded = np.flatnonzero(bonded & of_host & (i < j) & (length > PUSHED * (radii[i] + radii[j])))
     lacking = np.flatnonzero(~bonded & (i < j))
-    for k in crowded[np.argsort(-length[crowded])].tolist():
+    for k in crowded[nearest_first(-length[crowded])].tolist():
         if max(count[i[k]], count[j[k]]) > 3:
             switch(k, False)
-    for k in lacking[np.argsort(length[lacking])].tolist():
+    for k in lacking[nearest_first(length[lacking])].tolist():
         shared = np.isin(j[bonded & (i == i[k])], j[bonded & (i == j[k])])  # at the rim, next but one
         if max(count[i[k]], count[j[k]]) < 3 and not shared.any():
             switch(k, True)

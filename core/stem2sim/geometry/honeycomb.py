@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from stem2sim.geometry.affine import fit_affine, span_plane
 from stem2sim.geometry.metric import metric_by_neighbours
+from stem2sim.geometry.pairs import nearest_first
 
 Floats = NDArray[np.float64]
 
@@ -93,7 +94,7 @@ def fit_honeycomb(xy: Floats, centre: Floats, lattice_constant: float) -> Honeyc
         return None
     turn = np.radians(rows_of(seed @ metric.T, bond) + np.array([0, 60]))
     vectors = lattice_constant * np.column_stack([np.cos(turn), np.sin(turn)]) @ np.linalg.inv(metric)
-    start = seed[np.argsort(np.hypot(*(seed - centre).T))[:12]]
+    start = seed[nearest_first(np.hypot(*(seed - centre).T))[:12]]
     step = vectors.sum(axis=0) / 3
     guesses = [Honeycomb(atom - s * step, vectors) for atom in start for s in (0, 1)]
     best = min(guesses, key=lambda guess: float(np.minimum(guess.sites(seed)[1], ON_SITE * bond).sum()))

@@ -19,6 +19,11 @@ MOST = 12
 """Atoms or pairs listed in one finding; its list of atoms has all of them."""
 
 
+def nearest_first(distances: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the order of distances [Å], shortest first; of those that only rounding tells apart, the first given."""
+    return np.argsort(np.round(distances / SLACK), kind="stable")
+
+
 class Pairs(NamedTuple):
     """Pairs of atoms as columns of equal length, each pair both ways, sorted by `i`, then `j`."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.geometry.pairs import nearest_first
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def estimate(engine: Engine, structure: Structure) -> Estimate:
 def part(structure: Structure, size: int) -> Structure:
     """Return the `size` atoms nearest to the middle, by themselves in a box."""
     atoms = structure.atoms
-    near = np.argsort(np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1), kind="stable")[:size]
+    near = nearest_first(np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1))[:size]
     cut = atoms[np.sort(near)]
     cut.set_constraint()
     cut.pbc = False

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stem2sim.geometry.bonds import two_core
 from stem2sim.geometry.columns import ADDED
+from stem2sim.geometry.pairs import nearest_first
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,7 +36,7 @@ def connected_patch(xy: Floats, near: list[list[int]], centre: Floats, size: int
         centre: (2,) [Å].
         size: most atoms; as many as can be, up to here.
     """
-    order = np.argsort(np.hypot(*(xy - centre).T), kind="stable")
+    order = nearest_first(np.hypot(*(xy - centre).T))
     best: list[int] = []
     for count in range(min(size, len(order)), len(order) + 1):
         kept = two_core(near, set(order[:count].tolist()))

@@ -12,6 +12,7 @@ from stem2sim.analysis.placement import check_within, in_frame
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import apart
 from stem2sim.geometry.honeycomb import ON_SITE, Honeycomb, fit_honeycomb
+from stem2sim.geometry.pairs import nearest_first
 from stem2sim.lattice import GRAPHENE
 from stem2sim.stages import Builder
 from stem2sim.structure import VACUUM
@@ -130,7 +131,7 @@ class Periodic(Builder):
             return wanted
         if self.center is None:
             steps = np.argwhere(np.ones((2 * FURTHEST + 1, 2 * FURTHEST + 1))) - FURTHEST
-            for step in steps[np.argsort(np.hypot(*(steps @ lattice.vectors).T), kind="stable")]:
+            for step in steps[nearest_first(np.hypot(*(steps @ lattice.vectors).T))]:
                 if not self._lacking(wanted + step, whole)[0]:
                     return np.asarray(wanted + step)
         raise BadInput(
