@@ -25,7 +25,7 @@ class NotRun(StageFailed):
 
 
 class OutOfTime(StageFailed):
-    """The wall-clock limit came first; the same command goes on from the last checkpoint."""
+    """The wall-clock limit came first; the same command continues from the last checkpoint."""
 
 
 def damaged(path: Path) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from stem2sim.errors import BadInput, nearest
+from stem2sim.option_paths import with_paths
 from stem2sim.registry import installed
-from stem2sim.stages import Stage, holds_paths
+from stem2sim.stages import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Change = Callable[[str], str]
 
 
 def read_stage(kind: str, given: Any, place: str) -> Stage:
@@ -66,34 +72,37 @@ def explained(problem: ValidationError, place: str, model: type[BaseModel]) -> s
     return f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")
 
 
-def resolve_stage_paths(kind: str, table: Any, folder: Path) -> None:
-    """Make relative paths in the table of a stage count from a folder, in place.
+def stage_with_paths(kind: str, table: Any, change: Change) -> Any:
+    """Return the table of a stage with its paths changed, those of stages within it too.
 
     Args:
         kind: segmenter, builder or simulator.
-        table: of a config; one that names no stage that is installed is left as it is (see `read_stage`).
-        folder: that relative paths count from.
+        table: of a config; one that names no stage that is installed is returned as it is (see `read_stage`).
+        change: of one path.
     """
     if not isinstance(table, dict) or not isinstance(table.get("use"), str):
-        return
+        return table
     try:
         stage = installed().find(kind, table["use"])
     except BadInput:
-        return
-    resolve_paths(stage, table, folder)
+        return table
+    return table_with_paths(stage, table, change)
 
 
-def resolve_paths(model: type[BaseModel], table: dict[str, Any], folder: Path) -> None:
-    """Make relative paths in the options of a model count from a folder, in place; stages within it too."""
-    for name, field in model.model_fields.items():
-        value = table.get(name)
-        if holds_paths(field.annotation):
-            if isinstance(value, str):
-                table[name] = str((folder / value).resolve())
-            elif isinstance(value, list):
-                table[name] = [str((folder / one).resolve()) if isinstance(one, str) else one for one in value]
-        elif inner := _stage_of(field.annotation):
-            resolve_stage_paths(inner.kind, value, folder)
+def table_with_paths(model: type[BaseModel], table: dict[str, Any], change: Change) -> dict[str, Any]:
+    """Return the options of a model with their paths changed, those of stages within it too."""
+
+    def inner(model: type[BaseModel], table: dict[str, Any]) -> dict[str, Any]:
+        if issubclass(model, Stage):
+            changed: dict[str, Any] = stage_with_paths(model.kind, table, change)
+            return changed
+        return table_with_paths(model, table, change)
+
+    fields = model.model_fields
+    return {
+        name: with_paths(fields[name].annotation, value, change, inner) if name in fields else value
+        for name, value in table.items()
+    }
 
 
 def recorded_paths(kind: str, made: dict[str, Any]) -> list[Path]:
@@ -103,22 +112,14 @@ def recorded_paths(kind: str, made: dict[str, Any]) -> list[Path]:
         kind: segmenter, builder or simulator.
         made: what `Stage.provenance` gave; one of a stage that is not installed here names none.
     """
-    try:
-        stage = installed().find(kind, str(made.get("use")))
-    except BadInput:
-        return []
-    found = []
-    for name, field in stage.model_fields.items():
-        value = made.get(name)
-        if holds_paths(field.annotation):
-            found += [Path(one) for one in (value if isinstance(value, list) else [value]) if one]
-        elif (inner := _stage_of(field.annotation)) and isinstance(value, dict):
-            found += recorded_paths(inner.kind, value)
+    found: list[Path] = []
+
+    def noted(path: str) -> str:
+        found.append(Path(path))
+        return path
+
+    stage_with_paths(kind, made, noted)
     return found
-
-
-def _stage_of(annotation: Any) -> type[Stage] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Stage) else None
 
 
 def without_none(value: Any) -> Any:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic import (
 
 from stem2sim.errors import BadInput, NotRun
 from stem2sim.files import fingerprint
+from stem2sim.option_paths import leaves
 from stem2sim.packages import distribution_of, references
 
 if TYPE_CHECKING:
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
-
-
-def holds_paths(annotation: Any) -> bool:
-    """Return whether an option of this type is a path, or several."""
-    return annotation is Path or any(holds_paths(inner) for inner in get_args(annotation))
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,8 @@ class Stage(BaseModel, ABC):
         """
         first = (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
         changed = self.model_dump(mode="json", exclude_defaults=True)
-        told = "".join(f", {name} = {value}" for name, value in changed.items() if name != "use")
-        return f"The stage {self.name} ({self.distribution()}{told}) did this: {first[:1].lower()}{first[1:]}."
+        options = "".join(f", {name} = {value}" for name, value in changed.items() if name != "use")
+        return f"The stage {self.name} ({self.distribution()}{options}) did this: {first[:1].lower()}{first[1:]}."
 
     def cited(self) -> tuple[str, ...]:
         """Return the keys, in the `references.bib` of its package, of what a publication that used this has to cite."""
@@ -102,15 +98,23 @@ class Stage(BaseModel, ABC):
     def input_fingerprint(self) -> str:
         """Return a hash of whatever is read besides input and options; '' for nothing.
 
-        That is the content of every file that an option names. A stage that is given a folder knows which of its files
-        it reads, and says so here.
+        That is the content of every file that an option names, and what stages among the options read. A stage that is
+        given a folder knows which of its files it reads, and says so here.
         """
-        named = (
-            getattr(self, name) for name, field in type(self).model_fields.items() if holds_paths(field.annotation)
-        )
-        files = [path for value in named for path in (value if isinstance(value, tuple) else (value,))]
-        hashes = [sha256(path.read_bytes()).hexdigest() for path in files if path is not None and path.is_file()]
+        hashes = list(_read_by(self))
         return hashes[0] if len(hashes) == 1 else fingerprint(*hashes) if hashes else ""
+
+
+def _read_by(model: BaseModel) -> Iterator[str]:
+    """Yield the hashes of what the options of a model make it read."""
+    for value in leaves([getattr(model, name) for name in type(model).model_fields]):
+        if isinstance(value, Path):
+            if value.is_file():
+                yield sha256(value.read_bytes()).hexdigest()
+        elif isinstance(value, Stage):
+            yield from filter(None, [value.input_fingerprint()])
+        elif isinstance(value, BaseModel):
+            yield from _read_by(value)
 
 
 class Segmenter(Stage):

@@ -51,6 +51,10 @@ class Vasp(VaspOptions):
             self.job_margin,
         )
 
+    def input_fingerprint(self) -> str:
+        """Return '': the template of the batch job decides where VASP runs, not what it computes."""
+        return ""
+
     def adopt(self, structure: Structure) -> Structure:
         """Return the structure in a cell that repeats along all its vectors, as for plane waves, and its charge."""
         structure = super().adopt(structure).in_a_cell()

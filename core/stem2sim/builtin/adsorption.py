@@ -56,9 +56,9 @@ class Adsorption(EngineSimulator):
             BadInput: a structure without a label, or an engine without spin that is asked for it.
         """
         _check_label(structure)
-        engine, told = self._settled(structure, workdir)
+        engine, spin = self._settled(structure, workdir)
         for result in engine.simulate(structure, workdir):
-            yield self._own(result, told)
+            yield self._own(result, spin)
 
     def prepare(self, structure: Structure, workdir: Path) -> str:
         """Write what the engine needs for one member; the search for a spin needs the engine here."""

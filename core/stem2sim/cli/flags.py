@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -50,7 +50,7 @@ class Flags:
     builders: list[str] | None = None
     simulators: list[str] | None = None
     engine: str | None = None
-    assignments: list[str] | None = field(default=None)
+    assignments: list[str] | None = None
     allow: list[str] | None = None
     force: bool = False
 
@@ -64,8 +64,6 @@ class Flags:
             sections["build"] = [{"use": name} for name in self.builders]
         if self.simulators:
             sections["simulate"] = [{"use": name} for name in self.simulators]
-        if self.allow:
-            sections["allow"] = list(self.allow)
         return sections
 
     def config_in(self, verb: Verb) -> tuple[Config, Path]:
@@ -96,7 +94,7 @@ class Flags:
             raise BadInput(f"no file or folder at {self.input}")
         tree = self._tree()
         sections = {**self._start(tree, verb), **self.sections}
-        return parse(tree, Changes(sections, self.engine, self.assignments or (), self.force))
+        return parse(tree, Changes(sections, self.engine, self.assignments or (), self.allow, self.force))
 
     def _tree(self) -> dict[str, Any] | None:
         """The config that the input is; None for another input."""

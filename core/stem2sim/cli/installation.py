@@ -29,7 +29,7 @@ def doctor(
     """Check what a config needs: what is installed, what is missing, and the command that fixes it."""
     with console(verbose):
         flags = Flags(input or Path("image.npy"), simulators=simulator, engine=engine, assignments=assignments)
-        checks = _checks(flags, None if input is None else input, elements)
+        checks = _checks(flags, input, elements)
     if json:
         print_json([vars(one) for one in checks])
     else:

@@ -145,13 +145,12 @@ def step(
 ) -> None:
     """Run one step of a run folder; what it builds on must be done."""
     from stem2sim.engines.deadline import time_limit
-    from stem2sim.report.report import write_report
+    from stem2sim.report.report import write_again
     from stem2sim.run.names import REPORT
     from stem2sim.run.pipeline import run_step
-    from stem2sim.run.run import Run
 
     with console(verbose), time_limit(wall_limit):
-        files = [write_report(Run(folder))] if name == REPORT else run_step(folder, name)
+        files = [write_again(folder)] if name == REPORT else run_step(folder, name)
     print_json({"step": name, "files": [str(file) for file in files]}) if json else typer.echo(files[0])
 
 

@@ -168,15 +168,10 @@ def _cell(value: object) -> str:
 
 def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
     """Write the report of a run folder again."""
-    from stem2sim.report.report import write_report
-    from stem2sim.run.names import REPORT
-    from stem2sim.run.run import Run
+    from stem2sim.report.report import write_again
 
     with console(verbose):
-        run = Run(folder)
-        with run.state.locked():
-            run.state.forget(REPORT)
-            written = write_report(run)
+        written = write_again(folder)
     print_json({"report": str(written)}) if json else typer.echo(written)
 
 

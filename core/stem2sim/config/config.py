@@ -6,7 +6,7 @@ import copy
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
@@ -18,6 +18,7 @@ from stem2sim.config.tree import SECTIONS, count_paths_from, set_option
 from stem2sim.errors import BadInput, nearest
 from stem2sim.files import fingerprint
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.option_paths import absolute
 from stem2sim.options import explained, read_stage, without_none
 from stem2sim.registry import installed
 from stem2sim.stages import Builder, Segmenter, Simulator, Stage
@@ -43,6 +44,11 @@ class Config(BaseModel):
     simulate: tuple[SerializeAsAny[Simulator], ...] = ()
     allow: tuple[str, ...] = ()
     records: Records | None = None
+
+    def with_absolute_paths(self) -> Self:
+        """Return this config with absolute paths; relative ones count from the working directory."""
+        config: Self = absolute(self)
+        return config
 
     def to_toml(self) -> str:
         """Return the resolved config: every option with its value."""
@@ -115,7 +121,9 @@ class Changes:
     engine: str | None = None
     """Name of the engine of every simulator that takes one."""
     assignments: Sequence[str] = ()
-    """Texts `dotted.key=value`; they come last."""
+    """Texts `dotted.key=value`; they come after the sections."""
+    allow: Sequence[str] | None = None
+    """Checks of the structure that may fail, in place of those that the config allows; None for no change."""
     force: bool = False
     """Whether the segmenter is to accept an image that it would refuse."""
 
@@ -141,13 +149,15 @@ def parse(tree: dict[str, Any] | None, changes: Changes | None = None) -> Config
             step["engine"] = {"use": changes.engine}
     for assignment in changes.assignments:
         set_option(whole, assignment)
+    if changes.allow:
+        whole["allow"] = list(changes.allow)
     count_paths_from(Path.cwd(), whole)
     config = read_config(whole)
     return _forced(config) if changes.force else config
 
 
 def _forced(config: Config) -> Config:
-    """Turn on the segmenter's option `force`; one that has none is told so, not stopped."""
+    """Turn on the segmenter's option `force`; where there is none, a warning says so and the run goes on."""
     segmenter = config.segment
     if segmenter is None:
         log.warning("--force has no effect: the config starts from a structure, and nothing is segmented")

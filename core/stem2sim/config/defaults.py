@@ -1,4 +1,4 @@
-"""What runs on an image when nothing else is asked for: the one place where the core names plugins."""
+"""What counts when nothing else is asked for: the one place where the core names plugins, and elements."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ DEFAULTS: dict[str, Any] = {
     "simulate": [{"use": ENGINE}, {"use": "aimd", "engine": {"use": ENGINE}}],
 }
 """Sections of the default config; each stage at its own defaults."""
+
+ELEMENTS = ("C", "H", "Si")
+"""Those of the reference case: what `stem2sim doctor` checks for where nothing says yet which there will be."""

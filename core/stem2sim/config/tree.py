@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
-from stem2sim.options import resolve_paths, resolve_stage_paths
+from stem2sim.options import stage_with_paths, table_with_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SECTIONS = {"segment": "segmenter", "build": "builder", "simulate": "simulator"}
@@ -55,15 +56,21 @@ def count_paths_from(folder: Path, tree: dict[str, Any]) -> None:
     Raises:
         BadInput: a text that cannot be a path.
     """
+
+    def counted(path: str) -> str:
+        return str((folder / path).resolve())
+
     try:
         if isinstance(tree.get("structure"), str):
-            tree["structure"] = str((folder / tree["structure"]).resolve())
+            tree["structure"] = counted(tree["structure"])
         if isinstance(tree.get("image"), dict):
-            resolve_paths(ImageSource, tree["image"], folder)
+            tree["image"] = table_with_paths(ImageSource, tree["image"], counted)
         for section, kind in SECTIONS.items():
             given = tree.get(section)
-            for table in given if isinstance(given, list) else [given]:
-                resolve_stage_paths(kind, table, folder)
+            if isinstance(given, list):
+                tree[section] = [stage_with_paths(kind, table, counted) for table in given]
+            elif given is not None:
+                tree[section] = stage_with_paths(kind, given, counted)
     except (OSError, ValueError) as problem:
         raise BadInput(f"a path in the config cannot be one: {problem}") from problem
 
@@ -105,3 +112,15 @@ def _index(here: list[Any], step: str, place: list[str]) -> int:
     if not step.isdigit() or int(step) >= len(here):
         raise BadInput(f"--set {'.'.join(place)}: there are {len(here)} of these, numbered from 0")
     return int(step)
+
+
+def settings(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every option of a tree by its dotted key, as `set_option` takes it; a list of values is one value."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from settings(value, f"{at}.{key}" if at else str(key))
+    elif isinstance(tree, list | tuple) and any(isinstance(one, dict) for one in tree):
+        for number, value in enumerate(tree):
+            yield from settings(value, f"{at}.{number}")
+    else:
+        yield at, tree

@@ -8,6 +8,7 @@ import os
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 log = logging.getLogger("stem2sim")
+
+MOST_OPEN = 200
+"""Trajectories that are open to read at a time; a system allows a process about a thousand files."""
+
+_open_now: WeakValueDictionary[int, Trajectory] = WeakValueDictionary()
+"""By their identities, the one that was opened first in front."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -95,6 +102,7 @@ class Trajectory:
 
     def close(self) -> None:
         """Close the file; asked for a frame again, it is opened again."""
+        _open_now.pop(id(self), None)
         if self._file is not None:
             self._file.close()
         self._file, self._reader, self._opened = None, None, False
@@ -102,6 +110,9 @@ class Trajectory:
     def _open(self) -> TrajectoryReader | None:
         if not self._opened and self.path.is_file():
             self._opened = True
+            while len(_open_now) >= MOST_OPEN:
+                next(_open_now.values()).close()
+            _open_now[id(self)] = self
             self._file = self.path.open("rb")
             try:
                 self._reader = TrajectoryReader(self._file)

@@ -132,12 +132,10 @@ def _failed(run: Run) -> Action:
     """The step that ended a run: known from the config, with the version that is installed."""
     text, _, message = run.failure.partition(": ")
     name = run.step_name(text)
-    if name is None or name.kind not in SECTIONS:
+    given = run.table(name) if name is not None and name.kind in SECTIONS else {}
+    if name is None or not given:
         own = {"use": "run", "version": f"stem2sim {__version__}"}
         return Action("run", "run the pipeline", own, [], status="Failed", error=run.failure)
-    given = run.tree.get(name.kind, {})
-    if name.number:
-        given = given[name.number - 1]
     use = str(given.get("use"))
     made: dict[str, Any] = {**given, **_installed(SECTIONS[name.kind], use)}
     if isinstance(given.get("engine"), dict):

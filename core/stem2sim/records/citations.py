@@ -53,9 +53,9 @@ def reference(entry: str) -> str:
     where = plain.get("journal") or plain.get("booktitle") or plain.get("school") or plain.get("howpublished", "")
     numbers = ", ".join(filter(None, (plain.get("volume"), plain.get("pages"))))
     year = f" ({plain['year']})" if "year" in plain else ""
-    told = ", ".join(filter(None, (names, plain.get("title"), f"{where} {numbers}".strip())))
+    parts = ", ".join(filter(None, (names, plain.get("title"), f"{where} {numbers}".strip())))
     doi = f", doi {plain['doi']}" if "doi" in plain else f", {plain['url']}" if "url" in plain else ""
-    return f"{told}{year}{doi}"
+    return f"{parts}{year}{doi}"
 
 
 _FIELD = re.compile(r"(\w+)\s*=\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")

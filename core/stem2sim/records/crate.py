@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from stem2sim.config.tree import settings
 from stem2sim.files import write_text
 from stem2sim.records.actions import Action, actions
 from stem2sim.run.names import (
@@ -30,7 +31,7 @@ from stem2sim.run.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from rocrate.rocrate import ROCrate
@@ -95,8 +96,12 @@ def write_crate(run: Run, files: Iterable[Path]) -> None:
 
 def _action(crate: ROCrate, run: Run, action: Action) -> Any:
     """Add what a step did, with its options, inputs, results and software."""
-    options = dict(_leaves({key: value for key, value in action.made.items() if key not in ("use", "version")}))
-    options = {key: value for key, value in options.items() if value is not None}
+    made = {key: value for key, value in action.made.items() if key not in ("use", "version")}
+    options = {
+        key: json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else value
+        for key, value in settings(made)
+        if value is not None
+    }
     here = f"#{quote(action.name)}"
     values = [
         _entity(crate, f"{here}/{quote(key)}", "PropertyValue", name=key, value=value) for key, value in options.items()
@@ -106,7 +111,7 @@ def _action(crate: ROCrate, run: Run, action: Action) -> Any:
         at = f"{here}/inputs"
         values.append(_entity(crate, at, "PropertyValue", name="inputs", value=action.fingerprint, description=what))
     named = dict.fromkeys(file.resolve() for file in (run.folder / CONFIG, *action.inputs))
-    settings = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
+    stated = ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
     more: dict[str, Any] = {"error": action.error} if action.error else {}
     if action.results:
         more["result"] = [_file(crate, run, file) for file in action.results]
@@ -117,7 +122,7 @@ def _action(crate: ROCrate, run: Run, action: Action) -> Any:
         here,
         "CreateAction",
         name=action.title,
-        description="; ".join(filter(None, (action.description, settings))) or action.title,
+        description="; ".join(filter(None, (action.description, stated))) or action.title,
         instrument=_stage(crate, action.made),
         object=[*(_input(crate, run, file) for file in named), *values],
         actionStatus=f"http://schema.org/{action.status}ActionStatus",
@@ -212,12 +217,3 @@ def _entity(crate: ROCrate, at: str, type_: str, **properties: Any) -> Any:
         return known
     single = {key: v[0] if isinstance(v, list) and len(v) == 1 else v for key, v in properties.items()}
     return crate.add(ContextEntity(crate, at, {"@type": type_, **single}))
-
-
-def _leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every option by its dotted key; what is a list is description as JSON."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{at}.{key}" if at else str(key))
-    else:
-        yield at, json.dumps(tree, ensure_ascii=False) if isinstance(tree, list | tuple) else tree

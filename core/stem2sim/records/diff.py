@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stem2sim.analysis.comparison import row
+from stem2sim.config.tree import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stem2sim.run.run import Run
 
 SAME = 1e-9
@@ -47,14 +46,14 @@ def _same(one: Any, other: Any) -> bool:
 
 def _options(run: Run) -> dict[str, Any]:
     """Every option by its dotted key, as `--set` takes it."""
-    return dict(_leaves(run.tree))
+    return dict(settings(run.tree))
 
 
 def _versions(run: Run) -> dict[str, Any]:
     """Versions of whatever made a result."""
     found = {}
     for name, result in run.results.items():
-        for key, value in _leaves(result.made_by):
+        for key, value in settings(result.made_by):
             last = key.rpartition(".")[2]
             if last == "version" or (last == "engine" and isinstance(value, str)):
                 found[f"{_file(run, name)}: {key}"] = value
@@ -80,14 +79,3 @@ def _results(run: Run) -> dict[str, Any]:
 def _file(run: Run, name: str) -> str:
     """A result by its file, as scripts know it: 01-xtb/result."""
     return str(run.places[name].file.relative_to(run.folder).with_suffix(""))
-
-
-def _leaves(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{at}.{key}" if at else str(key))
-    elif isinstance(tree, list) and any(isinstance(one, dict) for one in tree):
-        for number, value in enumerate(tree):
-            yield from _leaves(value, f"{at}.{number}")
-    else:
-        yield at, tree

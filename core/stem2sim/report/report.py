@@ -21,13 +21,13 @@ from stem2sim.report.structures import structures
 from stem2sim.report.summary import summary
 from stem2sim.report.trajectories import trajectories
 from stem2sim.run.names import MARKDOWN, REPORT
+from stem2sim.run.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from stem2sim.report.blocks import Section
-    from stem2sim.run.run import Run
 
 SECTIONS: tuple[Callable[[Run], Iterable[Section]], ...] = (
     summary,
@@ -91,3 +91,16 @@ def write_report(run: Run) -> Path:
     written = Report(run).write()
     write_records(run)
     return written
+
+
+def write_again(folder: Path) -> Path:
+    """Write the report of a run folder that no other process is at work in; return the path of the page.
+
+    Raises:
+        BadInput: not a run folder, one in use, or nothing to report.
+        StageFailed: as `write_report`.
+    """
+    run = Run(folder)
+    with run.state.locked():
+        run.state.forget(REPORT)
+        return write_report(run)

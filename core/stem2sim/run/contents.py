@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from hashlib import file_digest, sha256
 from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
 
 from stem2sim.analysis.evolution import Evolution
 from stem2sim.engines.trajectory import Trajectory
@@ -16,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-Kept = TypeVar("Kept")
+    from numpy.typing import NDArray
 
-MOST_OPEN = 200
-"""Trajectories that stay open; a system allows a process about a thousand files."""
+Kept = TypeVar("Kept")
 
 HEAD = 4096
 """Bytes at the beginning of a file that tell text from binary data."""
@@ -82,10 +85,16 @@ class Contents:
             return None
         path = file.parent / result.trajectory
         if path not in self._trajectories:
-            while len(self._trajectories) >= MOST_OPEN:
-                self._trajectories.pop(next(iter(self._trajectories))).close()
             self._trajectories[path] = Trajectory(path)
         return self._trajectories[path]
+
+    def arrays(self, file: Path) -> dict[str, NDArray[Any]]:
+        """Return the arrays of an .npz file.
+
+        Raises:
+            BadInput: the file is missing or damaged.
+        """
+        return self._read(file, _arrays)
 
     def sha256(self, file: Path) -> str:
         """Return the hash of a file's bytes, in hexadecimal digits."""
@@ -118,18 +127,26 @@ class Contents:
         self._hashes[file], self._binary[file] = self.sha256(content), self.is_binary(content)
         self.forget([content])
 
-    def forget(self, files: Iterable[Path]) -> None:
-        """Forget what files held: they were written again."""
-        for file in files:
+    def forget(self, files: Iterable[Path], folder: Path | None = None) -> None:
+        """Forget what files held, and all that lies in a folder: they were written again."""
+        forgotten = set(files)
+        if folder is not None:
+            known = {*self._kept, *self._hashes, *self._trajectories}
+            forgotten |= {file for file in known if file.is_relative_to(folder)}
+        for file in forgotten:
             for kept in (self._kept, self._hashes, self._binary):
                 kept.pop(file, None)
+            if file in self._trajectories:
+                self._trajectories.pop(file).close()
 
     def _read(self, file: Path, parse: Callable[[bytes], Kept]) -> Kept:
         if file not in self._kept:
             try:
                 content = file.read_bytes()
-            except OSError as problem:
+            except FileNotFoundError as problem:
                 raise BadInput(damaged(file)) from problem
+            except OSError as problem:
+                raise BadInput(f"cannot read {file}: {problem.strerror}") from problem
             self._hashes[file] = sha256(content).hexdigest()
             self._binary[file] = b"\0" in content[:HEAD]
             try:
@@ -140,3 +157,11 @@ class Contents:
                 raise BadInput(damaged(file)) from problem
         kept: Kept = self._kept[file]
         return kept
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files}
+    except (BadZipFile, EOFError, AttributeError) as problem:  # AttributeError: a single array has no files
+        raise ValueError(str(problem)) from problem

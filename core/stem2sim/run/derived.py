@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
 from stem2sim.errors import BadInput
@@ -18,6 +16,7 @@ from stem2sim.run.names import multislice_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -106,7 +105,7 @@ def evolution_along(
 
 
 class SimulatedImage(NamedTuple):
-    """The image of a result, as `stem2sim multislice` simulated it."""
+    """An image that a plugin simulated from a result, as with `stem2sim multislice`."""
 
     image: NDArray[np.float64]
     """(rows, columns), share of the beam."""
@@ -117,12 +116,15 @@ class SimulatedImage(NamedTuple):
     metadata: dict[str, Any]
 
 
-def simulated_image(file: Path) -> SimulatedImage | None:
-    """Return the simulated image of a result by its `result*.json`; None where there is none."""
-    try:
-        with np.load(multislice_of(file), allow_pickle=False) as kept:
-            x, y = (float(value) for value in kept["origin"])
-            metadata = json.loads(str(kept["metadata"]))
-            return SimulatedImage(kept["image"], float(kept["pixel_size"]), (x, y), metadata)
-    except (OSError, KeyError, ValueError):  # none, or of something else
-        return None
+def simulated_image(contents: Contents, result: Path) -> SimulatedImage | None:
+    """Return the image that a plugin simulated from a result (see `multislice_of`); None where there is none.
+
+    Args:
+        contents: of the run folder.
+        result: the `result*.json`.
+    """
+    with suppress(BadInput, KeyError, ValueError):  # no such file, or one of something else
+        kept = contents.arrays(multislice_of(result))
+        x, y = (float(value) for value in kept["origin"])
+        return SimulatedImage(kept["image"], float(kept["pixel_size"]), (x, y), json.loads(str(kept["metadata"])))
+    return None

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, Literal
 
 from stem2sim import __version__
+from stem2sim.config.defaults import ELEMENTS
 from stem2sim.registry import installed
 from stem2sim.stages import Check
 from stem2sim.structure import Structure
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from stem2sim.config.config import Config
     from stem2sim.run.run import Run
-
-USUAL = ("C", "H", "Si")
-"""Elements of the reference case: checked where a config does not say yet which there will be."""
 
 LEAST_DISK = 2.0
 """[GB]; a trajectory of the paper's frame takes 0.5 GB for 10 ps kept every 5 fs."""
@@ -85,5 +83,5 @@ def elements_of(config: Config, run: Run | None) -> list[str]:
     found = {symbol for structure in structures for symbol in structure.atoms.get_chemical_symbols()}
     found |= {element for builder in config.build for element in builder.elements()}
     if not structures:
-        found |= set(USUAL)
+        found |= set(ELEMENTS)
     return sorted(found)

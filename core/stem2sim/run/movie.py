@@ -19,7 +19,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
 from stem2sim.progress import track
-from stem2sim.run.names import CONFIG
+from stem2sim.run.names import CONFIG, STATE
 from stem2sim.run.state import State
 from stem2sim.segmentation import AtomsTable
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stem2sim")
 
-FRAMES, STATE = "frames", "state.json"
+FRAMES = "frames"
 TRACKS, EVENTS, DRIFT, SUMMARY = "tracks.csv", "events.csv", "drift.csv", "tracks.json"
 
 SAVED_EVERY = 1.0

@@ -38,7 +38,11 @@ def analysis_of(result: Path) -> Path:
 
 
 def multislice_of(result: Path) -> Path:
-    """Return the file, beside a result, of its simulated image."""
+    """Return the file, beside a result, of an image simulated from it, which a plugin may write.
+
+    It holds the arrays `image` (rows, columns; share of the beam), `pixel_size` [Å], `origin` (x, y of the top-left
+    pixel [Å]) and `metadata` (JSON).
+    """
     return result.with_name(result.name.replace("result", "multislice", 1)).with_suffix(".npz")
 
 
@@ -72,12 +76,14 @@ class StepName:
 
     @classmethod
     def parse(cls, text: str, builders: Sequence[str], simulators: Sequence[str]) -> Self | None:
-        """Return the step of that name, None for what is no name of a step of this config.
+        """Return the step of that name, None for what is no name of a step.
 
         Args:
             text: as `str()` writes it.
             builders: names of the builders of the config, in order: where a stage's name ends, only they can tell.
             simulators: names of its simulators.
+
+        What another config left keeps its whole name as that of its stage.
         """
         if text in ("segment", REPORT):
             return cls("segment" if text == "segment" else "report")
@@ -86,9 +92,10 @@ class StepName:
         match = _NUMBERED.fullmatch(text)
         if match is None:
             return None
-        kind, stages = ("build", builders) if match["build"] else ("simulate", simulators)
-        number = int(match["number"])
+        kind: Kind = "build" if match["build"] else "simulate"
+        stages = builders if kind == "build" else simulators
+        number, rest = int(match["number"]), match["rest"]
         stage = stages[number - 1] if 0 < number <= len(stages) else ""
-        if not stage or not (match["rest"] == stage or match["rest"].startswith(f"{stage}-")):
-            return None
-        return cls(kind, number, stage, match["rest"].removeprefix(stage).removeprefix("-"))  # type: ignore[arg-type]
+        if not stage or not (rest == stage or rest.startswith(f"{stage}-")):  # of a config before this one
+            return cls(kind, number, rest)
+        return cls(kind, number, stage, rest.removeprefix(stage).removeprefix("-"))

@@ -16,7 +16,7 @@ from stem2sim.run.outcome import Outcome, log_results, log_stage
 from stem2sim.run.plan import step_of, steps
 from stem2sim.run.run import Run
 from stem2sim.run.sessions import DONE, STOPPED
-from stem2sim.run.step import failures_named
+from stem2sim.run.step import Work, failures_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +56,7 @@ def run(
     """
     if until == "segment" and config.segment is None:
         raise BadInput("the config starts from a structure: there is nothing to segment")
+    config = config.with_absolute_paths()
     # read what the run starts from before the folder is touched: a mistyped path must not leave an empty run behind
     needs_image = config.segment is not None and config.segment.needs_image
     image = config.image.read() if config.image is not None and needs_image else None
@@ -107,10 +108,11 @@ def run_step(out: Path, name: str) -> list[Path]:
         outcome = Outcome(now)
         with _session(outcome):
             step = step_of(now, name)
-            _do(outcome, step, "run")
+            work = _do(outcome, step, "run")
     if outcome.waiting:
         raise NotRun("; ".join(outcome.waiting))
-    return step.files or []
+    assert work is not None  # it waits for nothing
+    return work.files
 
 
 def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
@@ -123,7 +125,8 @@ def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
         done: list[Step] = []
         for step in group:
             if mode == "collect" and step.name.kind != "simulate" and step.files is None:
-                raise BadInput(f"{step.name} is not done, so there is nothing to collect; stem2sim run does it")
+                message = "is not done, or not with what it builds on now, so there is nothing to collect"
+                raise BadInput(f"{step.name} {message}; stem2sim run does it")
             _do(outcome, step, mode)
             if step.name.kind == "simulate":
                 rows += log_results(outcome, step)
@@ -136,24 +139,25 @@ def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
     outcome.rows = compared(list(zip(rows, (result for _, result in outcome.results), strict=True)))
 
 
-def _do(outcome: Outcome, step: Step, mode: Mode) -> None:
-    """Do one step, or skip it when it is done."""
+def _do(outcome: Outcome, step: Step, mode: Mode) -> Work | None:
+    """Do one step, or skip it when it is done; return what it left, None where it waits for a program elsewhere."""
     name = str(step.name)
     if step.files is not None:
         outcome.steps[name] = "already done"
         log.info("%s: already done", name)
-        return
+        return Work(step.files)
     outcome.run.session_log.begin(name)
     try:
         work = step.execute(mode)
     except NotRun as problem:
         log.info("%s", problem)
         outcome.waiting.append(str(problem))
-        return
+        return None
     outcome.steps[name] = "unfinished" if work.partial else "done"
     if work.waiting:
         log.info("%s: %s", name, work.waiting)
         outcome.waiting.append(f"{name}: {work.waiting}")
+    return work
 
 
 def _report(outcome: Outcome, write_report: WriteReport) -> None:

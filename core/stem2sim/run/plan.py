@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stem2sim.errors import BadInput, nearest
@@ -38,16 +38,19 @@ def steps(run: Run, last: Kind = "simulate", as_recorded: bool = False) -> Itera
 
 
 def step_of(run: Run, name: str) -> Step:
-    """Return the step of that name; what it builds on must be done, and is taken as it is recorded.
+    """Return the step of that name, with the inputs that the config has for it now.
+
+    What it builds on must be done, and is taken as it is recorded.
 
     Raises:
         BadInput: no such step, or one that waits for another.
     """
+    plan = _Plan(run, as_recorded=True)
     known, waiting = [], []
-    for step in steps(run, as_recorded=True):
+    for step in plan.steps("simulate"):
         known.append(str(step.name))
         if known[-1] == name:
-            return step
+            return replace(step, inputs=plan.inputs(step.name, step.stage, step.start))
         if step.files is None:
             waiting.append(known[-1])
     ahead = f"; more follow once {', '.join(waiting)} is done" if waiting else ""
@@ -62,7 +65,10 @@ class _Plan:
 
     def steps(self, last: Kind) -> Iterator[Step]:
         config = self._run.config
-        branches = yield from self._start()
+        if config.segment is None:
+            branches = [self._given()]
+        else:
+            branches, _ = yield from self._each(StepName("segment"), config.segment, [Branch("", "")])
         if last == "segment":
             return
         for number, builder in enumerate(config.build, start=1):
@@ -78,36 +84,40 @@ class _Plan:
             if not complete:  # what follows starts from the ends of all of them
                 return
 
-    def _start(self) -> Generator[Step, None, list[Branch]]:
-        config = self._run.config
-        if config.segment is None:
-            assert config.structure is not None  # read_config: a config without a segmenter starts from a structure
-            given = "" if self._as_recorded else sha256(config.structure.read_bytes()).hexdigest()
-            return [Branch("", fingerprint("structure", given), config.structure)]
-        inputs = self._run.state.inputs("segment") if self._as_recorded else ""
-        if not inputs:
-            image = self._run.image if config.segment.needs_image else None
-            inputs = inputs_of(config.segment, image.fingerprint() if image else "")
-        step = Step(self._run, StepName("segment"), Branch("", ""), inputs, config.segment)
-        yield step
-        return [] if step.files is None else [Branch("", step.inputs, None, str(step.name))]
+    def inputs(self, name: StepName, stage: Stage | None, start: Branch) -> str:
+        """Return the hash of everything that goes into a step now."""
+        run = self._run
+        if stage is None:
+            return fingerprint("cell", start.inputs, *run.config.allow)
+        if name.kind == "segment":
+            image = run.image if run.config.segment is not None and run.config.segment.needs_image else None
+            return inputs_of(stage, image.fingerprint() if image else "")
+        return inputs_of(stage, start.inputs)
+
+    def _given(self) -> Branch:
+        """The structure that a run starts from in place of an image; where it is kept may not be known any more."""
+        file = self._run.config.structure
+        assert file is not None  # read_config: a config without a segmenter starts from a structure
+        known = file.is_file() or not self._as_recorded
+        return Branch("", fingerprint("structure", self._run.contents.sha256(file) if known else ""), file)
 
     def _each(
         self, name: StepName, stage: Stage | None, branches: list[Branch]
     ) -> Generator[Step, None, tuple[list[Branch], bool]]:
         """Yield the step of one stage for each variant; return the variants that go on, and whether all do."""
+        state = self._run.state
         grown = []
         complete = True
         for branch in branches:
             own = StepName(name.kind, name.number, name.stage, branch.label)
-            inputs = self._run.state.inputs(str(own)) if self._as_recorded and name.kind != "simulate" else ""
-            if not inputs:
-                allow = self._run.config.allow
-                inputs = inputs_of(stage, branch.inputs) if stage else fingerprint("cell", branch.inputs, *allow)
+            recorded = self._as_recorded and name.kind != "simulate" and state.is_current(str(own))
+            inputs = state.inputs(str(own)) if recorded else self.inputs(own, stage, branch)
             step = Step(self._run, own, branch, inputs, stage)
             yield step
             if step.files is None:
                 complete = False
+            elif name.kind == "segment":
+                grown.append(Branch("", step.inputs, None, str(own)))
             else:
                 grown += variants_of(step, *self._structures(step, step.files))
         return grown, complete

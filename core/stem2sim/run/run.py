@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from stem2sim.analysis.comparison import Row, row
 from stem2sim.config.config import parse
-from stem2sim.config.tree import tree_of
+from stem2sim.config.tree import count_paths_from, tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.run.contents import Contents
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stem2sim.config.config import Config
     from stem2sim.engines.trajectory import Trajectory
     from stem2sim.image import Image
+    from stem2sim.run.names import Kind
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
@@ -74,10 +75,14 @@ class Run:
         """
         _ = self.state, self.session_log  # shared with the copy: neither is read twice
         now = copy.copy(self)
-        for name in ("steps", "structures", "places", "results", "agreements", "evolutions"):
-            now.__dict__.pop(name, None)
+        now.refresh()
         now._failure, now._under_way, now._steps = failure, True, steps
         return now
+
+    def refresh(self) -> None:
+        """Forget what followed from the steps that were done: another one is."""
+        for name in ("steps", "structures", "places", "results", "agreements", "evolutions"):
+            self.__dict__.pop(name, None)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -100,8 +105,13 @@ class Run:
 
     @cached_property
     def tree(self) -> dict[str, Any]:
-        """The config as a tree of tables: readable without the plugins that it names."""
-        return tree_of(self.config_text, self.folder / CONFIG)
+        """The config as a tree of tables: readable without the plugins that it names.
+
+        Relative paths that somebody wrote into it count from the run folder.
+        """
+        tree = tree_of(self.config_text, self.folder / CONFIG)
+        count_paths_from(self.folder.resolve(), tree)
+        return tree
 
     @cached_property
     def config(self) -> Config:
@@ -148,7 +158,7 @@ class Run:
 
     @cached_property
     def steps(self) -> dict[StepName, list[Path]]:
-        """The finished steps of this config, in the order they run in, each with its files."""
+        """The finished steps, in the order they run in, each with its files; those of an earlier config are kept."""
         finished = {}
         for text, files in self.state.current().items():
             name = self.step_name(text)
@@ -158,9 +168,19 @@ class Run:
         return dict(sorted(finished.items(), key=lambda step: (order.index(step[0].kind), str(step[0]))))
 
     def step_name(self, text: str) -> StepName | None:
-        """Return a step's name from its text; None for what is no name of a step of this config."""
-        builders, simulators = ([str(one.get("use")) for one in self.tree.get(s, [])] for s in ("build", "simulate"))
-        return StepName.parse(text, builders, simulators)
+        """Return a step's name from its text; None for what is no name of a step."""
+        return StepName.parse(text, self._stages("build"), self._stages("simulate"))
+
+    def table(self, name: StepName) -> dict[str, Any]:
+        """Return what the config says of the stage of a step; empty for one that it has no more."""
+        given = self.tree.get(name.kind, {})
+        if isinstance(given, list):
+            given = given[name.number - 1] if 0 < name.number <= len(given) else {}
+        return {"use": given} if isinstance(given, str) else given
+
+    def _stages(self, section: Kind) -> list[str]:
+        count = len(self.tree.get(section, []))
+        return [str(self.table(StepName(section, k + 1)).get("use", "")) for k in range(count)]
 
     @cached_property
     def structures(self) -> dict[str, Structure]:
@@ -187,8 +207,8 @@ class Run:
     @property
     def waiting(self) -> list[str]:
         """Simulations of the config that have no result yet."""
-        stages = enumerate(self.tree.get("simulate", []), start=1)
-        wanted = [StepName("simulate", number, str(stage.get("use", ""))).short for number, stage in stages]
+        stages = enumerate(self._stages("simulate"), start=1)
+        wanted = [StepName("simulate", number, stage).short for number, stage in stages]
         return [step for step in wanted if all(place.step.short != step for place in self.places.values())]
 
     # how it was made
@@ -269,8 +289,8 @@ class Run:
         return {name: one for name, one in found.items() if one is not None}
 
     def multislice(self, name: str) -> SimulatedImage | None:
-        """Return the image that `stem2sim multislice` simulated of a result; None where there is none."""
-        return simulated_image(self.places[name].file) if name in self.places else None
+        """Return the image that a plugin simulated from a result; None where there is none."""
+        return simulated_image(self.contents, self.places[name].file) if name in self.places else None
 
     def files(self) -> set[Path]:
         """Return every file of the run as it stands, those of simulations included; none left from earlier configs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -40,18 +41,19 @@ class State:
     """The finished steps of one run folder, read once and written at every change."""
 
     def __init__(self, folder: Path) -> None:
-        """Read `state.json`, if there is one.
+        """Name the folder; its `state.json` is read when it is first needed, and once more when the folder is locked.
 
-        Raises:
-            BadInput: it is damaged.
+        Whatever asks for a record raises BadInput where the file is damaged.
         """
         self.folder = folder
-        self._records: dict[str, Record] = {}
-        if (folder / STATE).is_file():
-            try:
-                self._records = _RECORDS.validate_json((folder / STATE).read_bytes())
-            except ValidationError:
-                raise BadInput(f"{folder / STATE} is damaged; delete it, and every step runs again") from None
+
+    @cached_property
+    def _records(self) -> dict[str, Record]:
+        file = self.folder / STATE
+        try:
+            return _RECORDS.validate_json(file.read_bytes()) if file.is_file() else {}
+        except ValidationError:
+            raise BadInput(f"{file} is damaged; delete it, and every step runs again") from None
 
     def record(self, step: str) -> Record | None:
         """Return what is known of a step, None if it is not finished or its files are gone."""
@@ -85,12 +87,13 @@ class State:
     def keep_only(self, steps: Collection[str]) -> None:
         """Forget steps that are no longer part of the pipeline; their files stay."""
         if set(self._records) - set(steps):
-            self._records = {step: record for step, record in self._records.items() if step in steps}
+            for step in set(self._records) - set(steps):
+                del self._records[step]
             self._save()
 
     def current(self) -> dict[str, list[Path]]:
         """Return the files of the steps that belong together: each built on the present outcome of the one before."""
-        names = sorted(step for step in self._records if self._is_current(step))
+        names = sorted(step for step in self._records if self.is_current(step))
         return {step: [self.folder / name for name in self._records[step].files] for step in names}
 
     @contextmanager
@@ -107,15 +110,16 @@ class State:
             except OSError:
                 wait = "wait for it or choose another --out"
                 raise BadInput(f"another run is under way in {self.folder}; {wait}") from None
+            self.__dict__.pop("_records", None)  # whoever had the lock before may have written since
             yield
 
     def is_locked(self) -> bool:
         """Return whether a process is at work in this folder."""
         if not (self.folder / LOCK).is_file():
             return False
-        with (self.folder / LOCK).open("r+") as lock:
+        with (self.folder / LOCK).open() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return True
         return False
@@ -146,11 +150,12 @@ class State:
     def _whole(self, record: Record) -> bool:
         return all((self.folder / name).is_file() for name in record.files)
 
-    def _is_current(self, step: str) -> bool:
+    def is_current(self, step: str) -> bool:
+        """Return whether a step is finished and built on the present outcome of the one before it."""
         record = self.record(step)
         if record is None:
             return False
-        return not record.after or (record.after_inputs == self.inputs(record.after) and self._is_current(record.after))
+        return not record.after or (record.after_inputs == self.inputs(record.after) and self.is_current(record.after))
 
     def _save(self) -> None:
         write_text(self.folder / STATE, _RECORDS.dump_json(self._records, indent=1).decode())

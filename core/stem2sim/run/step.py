@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stem2sim.analysis.validation import validate
-from stem2sim.errors import BadInput, NotRun, StageFailed
+from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.run.names import ATOMS, LOG, SEGMENTATION, labelled
-from stem2sim.run.sessions import UNDER_WAY
+from stem2sim.run.sessions import DONE, STOPPED, UNDER_WAY
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Builder, Segmenter, Simulator
 from stem2sim.structure import Structure
@@ -91,7 +91,7 @@ class Step:
         if last is not None and last.steps[-1:] == [name]:
             if not last.ended and self.run.state.is_locked():
                 return "running"
-            if last.outcome not in ("", "done", "interrupted", UNDER_WAY):
+            if last.outcome not in ("", DONE, STOPPED, UNDER_WAY):
                 return "failed"
         record = self.run.state.record(name)
         partial = record is not None and record.partial and record.inputs == self.inputs
@@ -112,7 +112,8 @@ class Step:
         state.forget(name)  # first of all: if it stops from here on, its files are neither the old nor the new ones
         with failures_named(name):
             work = self._work(mode)
-        self.run.contents.forget(work.files)
+        self.run.contents.forget(work.files, self.run.folder / name)
+        self.run.refresh()
         state.finish(name, self.inputs, work.files, self.start.step, work.partial)
         log.debug("%s: %.1f s", name, time.monotonic() - started)
         return work
@@ -219,8 +220,11 @@ def failures_named(step: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BadInput, StageFailed) as problem:
-        raise type(problem)(f"{step}: {problem}") from problem
+    except BadInput as problem:
+        raise BadInput(f"{step}: {problem}") from problem
+    except StageFailed as problem:  # a plugin's own kind may not be made of a text alone
+        kind = next(one for one in (NotRun, OutOfTime, StageFailed) if isinstance(problem, one))
+        raise kind(f"{step}: {problem}") from problem
     except Exception as problem:  # a stage is foreign code: the user gets one line
         log.debug("%s failed", step, exc_info=True)
         text = " ".join(str(problem).split())

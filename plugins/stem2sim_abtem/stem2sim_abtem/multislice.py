@@ -57,7 +57,7 @@ LARGEST = 120.0
 """[Å] of box; what is larger needs more memory than most machines have."""
 
 BLOCKS = 8
-"""In which each frame is scanned; progress is told after each."""
+"""In which each frame is scanned; progress is shown after each."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
@@ -126,10 +125,6 @@ class Adsorb(Builder):
 
     def _made(self, structure: Structure, atoms: Atoms, label: str, finding: str) -> Structure:
         return structure.after(self.provenance(), atoms, finding).model_copy(update={"label": label})
-
-    def input_fingerprint(self) -> str:
-        """Return the hash of the structure file."""
-        return sha256(self.path.read_bytes()).hexdigest() if self.path is not None and self.path.is_file() else ""
 
     @property
     def _title(self) -> str:

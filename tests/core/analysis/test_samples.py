@@ -25,11 +25,11 @@ def test_a_variant_is_what_follows_the_simulator() -> None:
 
 
 def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
-    """Others have their own; what did not converge counts nowhere, and is told; one sample has no spread."""
+    """Others have their own; what did not converge counts nowhere, and is named; one sample has no spread."""
     samples = [result(f"sample-{k}", energy) for k, energy in enumerate((-1.0, -2.0, -3.0), start=1)]
     samples += [result("sample-4", -50.0, "C2H4"), result("sample-5", 99.0, converged=False)]
     named = [(f"patch-1-{one.structure.label}", one) for one in samples]
-    (told,) = sample_statistics(named).values()
+    (found,) = sample_statistics(named).values()
     assert set(sample_statistics(named)) == {"patch-1-samples"}
     assert told["number"] == "5, 1 not converged"
     assert told["energy of C6H6"] == "-2.000 ± 1.000 eV (3)"
