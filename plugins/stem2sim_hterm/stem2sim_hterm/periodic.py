@@ -42,8 +42,8 @@ class Periodic(Builder):
     repeats: tuple[int, int] = Field((8, 8), description="number of lattice periods along the two cell vectors")
     center: tuple[float, float] | None = Field(
         None,
-        description="x, y of the cell centre in the image; default: the position closest to the image centre that gives "
-        "a seamless cell [Å]",
+        description="x, y of the cell centre in the image; default: the position closest to the image centre that "
+        "gives a seamless cell [Å]",
     )
     lattice_constant: float = Field(
         GRAPHENE, gt=0, description="lattice constant of the honeycomb lattice and the periodic cell [Å]"
