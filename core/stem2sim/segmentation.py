@@ -127,7 +127,7 @@ class AtomsTable(BaseModel):
         from ase.data import atomic_numbers
 
         if not path.is_file():
-            raise BadInput(f"no atoms table at {path}")
+            raise BadInput(f"no atom table at {path}")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)

@@ -117,7 +117,7 @@ def _check(ensemble: Ensemble, images: Sequence[Image], recipe: Recipe) -> None:
     if card.classes != recipe.classes:
         raise BadInput(f"the recipe has classes {', '.join(recipe.classes)}, the ensemble {', '.join(card.classes)}")
     if not images:
-        raise BadInput("adapting needs at least one frame")
+        raise BadInput("adapting requires at least one image")
 
 
 def _write_members(members: Sequence[Member], out: Path) -> None:

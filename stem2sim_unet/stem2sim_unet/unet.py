@@ -122,7 +122,7 @@ class Unet(Segmenter):
         if not (inference.probability >= 0.5).any():
             raise BadInput(
                 f"no atoms found at {np.sqrt(np.linalg.det(inference.grid.metric)):.4f} Å/pixel; check "
-                "image.pixel_size, and that the frame shows a lattice"
+                "image.pixel_size, and that the image shows a lattice"
             )
         refine = self._should_refine(image, inference, card)
         result = segmentation(inference, image, card, self.least_probability, refine)
@@ -153,7 +153,7 @@ class Unet(Segmenter):
         if score <= 1:
             return score, ()
         problem = (
-            f"the frame is outside the training data of the networks for {card.material} "
+            f"the image is outside the training data of the networks for {card.material} "
             f"(out-of-distribution score {score:.1f}): {reason}"
         )
         if not self.force:
@@ -184,6 +184,6 @@ def _check_scale(image: Image, card: ModelCard) -> None:
         )
     if min(width, height) < SMALLEST_FIELD:
         raise BadInput(
-            f"the frame is only {width:.2g} x {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
+            f"the image is only {width:.2g} × {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
             f"{SMALLEST_FIELD} Å (image.pixel_size is in Å, not in nm)"
         )

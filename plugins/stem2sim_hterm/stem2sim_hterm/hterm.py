@@ -75,7 +75,7 @@ class Hterm(Builder):
             BadInput: no atoms, none with two neighbours, hydrogens that clash, or a charge beyond the electrons.
         """
         if len(structure.atoms) == 0:
-            raise BadInput("there are no atoms to terminate; put place before hterm")
+            raise BadInput("there are no atoms to passivate; put place before hterm")
         whole = structure.atoms
         around = structure.bonds.neighbours
         # what a builder added is no stray, and hydrogen has one neighbour by nature

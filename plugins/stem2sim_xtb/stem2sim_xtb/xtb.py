@@ -32,7 +32,7 @@ HEAVIEST = 86
 """Last atomic number of the GFN parametrisations (Rn)."""
 
 SMALL_CELL = 10.0
-"""[Å]; only the Gamma point is sampled, so a shorter periodic cell gives bands that are far from converged."""
+"""[Å]; only the Γ point is sampled, so a shorter periodic cell gives bands that are far from converged."""
 
 
 class Xtb(ElectronicEngine):
@@ -101,7 +101,7 @@ class Xtb(ElectronicEngine):
         self.check_periodic(atoms)
         if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
             log.warning(
-                "only the Gamma point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
+                "only the Γ point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
             )
         structure = self.adopt(structure)
         charge, electrons = structure.charge, structure.electrons
