@@ -69,7 +69,7 @@ def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to w
 
 @unet.command("adapt")
 def adapt(
-    images: Annotated[list[Path], typer.Argument(help="New images.")],
+    images: Annotated[list[Path], typer.Argument(help="Images to adapt to.")],
     out: Out,
     weights: Annotated[Path | None, typer.Option(help="Ensemble to adapt; default: the bundled one.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Training config of that ensemble.")] = None,

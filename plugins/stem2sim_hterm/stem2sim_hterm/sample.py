@@ -59,7 +59,7 @@ class Sample(Builder):
         validation allows, the more probable one stays.
 
         Raises:
-            BadInput: atoms that were not measured (hydrogen, ad-atoms), or whose uncertainty is not known.
+            BadInput: atoms that were not measured (hydrogen, adatoms), or whose uncertainty is not known.
         """
         atoms, table = structure.atoms, segmentation.atoms
         source = atoms.arrays.get("source")
