@@ -1,4 +1,4 @@
-"""From a STEM image to an atomistic simulation of what was really seen."""
+"""Turn a STEM image into an atomistic simulation of the imaged structure."""
 
 import pluggy
 

@@ -16,13 +16,13 @@ def not_a_frame(shape: tuple[int, ...]) -> str:
         return f"image is empty: shape {shape}"
     if len(shape) == 3:
         return (
-            f"a frame has two dimensions, this array has shape {shape}; if it is a stack of frames, "
+            f"an image has two dimensions, this array has shape {shape}; if it is a stack of frames, "
             f"choose one with image.frame (0 to {shape[0] - 1})"
         )
     if len(shape) != 2:
-        return f"a frame has two dimensions (rows, columns), this array has shape {shape}"
+        return f"an image has two dimensions (rows, columns), this array has shape {shape}"
     if min(shape) < 16:
-        return f"image is too small to hold a lattice: shape {shape}, at least 16 x 16 needed"
+        return f"image is too small to hold a lattice: shape {shape}, at least 16 × 16 required"
     return ""
 
 

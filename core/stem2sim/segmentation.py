@@ -127,7 +127,7 @@ class AtomsTable(BaseModel):
         from ase.data import atomic_numbers
 
         if not path.is_file():
-            raise BadInput(f"no atoms table at {path}")
+            raise BadInput(f"no atom table at {path}")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
@@ -210,10 +210,10 @@ class Segmentation(BaseModel):
     doubts: tuple[Ambiguity, ...] = Field(
         (), description="places with two plausible readings, the most uncertain first"
     )
-    pixel_size: float | None = Field(None, description="of the maps [Å]")
+    pixel_size: float | None = Field(None, description="pixel size of the maps [Å]")
     lattice: Lattice | None = Field(None, description="lattice of the image, where one was found")
     out_of_distribution: float | None = Field(
-        None, description="out of distribution if over 1, the 99th percentile of test data"
+        None, description="out of distribution if above 1, the 99th percentile of test data"
     )
     warnings: tuple[str, ...] = ()
     made_by: dict[str, Any] = Field(default_factory=dict, description="segmenter, its options and version")

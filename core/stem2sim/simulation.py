@@ -26,7 +26,7 @@ class SimulationResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     structure: Structure = Field(description="the final structure", repr=False)
-    energy: float = Field(description="of the final structure [eV]")
+    energy: float = Field(description="energy of the final structure [eV]")
     forces: NDArray[np.float64] = Field(description="(atoms, 3) on the final structure, constraints applied [eV/Å]")
     converged: bool = Field(description="whether the simulation converged, or reached its number of steps")
     reason: str = Field("", description="in words: the criterion that was reached, or why it was not")

@@ -78,8 +78,8 @@ class Structure(BaseModel):
     charge: int = Field(0, description="total charge [e]")
     history: tuple[dict[str, Any], ...] = Field((), description="builders applied, with their options")
     findings: tuple[str, ...] = Field((), description="what the builders did to the atoms")
-    checks: tuple[Finding, ...] = Field((), description="findings of validation, the worst first")
-    label: str = Field("", description="name of a variant, where a builder yields several: the site of an ad-atom, say")
+    checks: tuple[Finding, ...] = Field((), description="findings of validation, the most severe first")
+    label: str = Field("", description="name of a variant, where a builder yields several: e.g. the site of an adatom")
 
     @classmethod
     def empty(cls) -> Self:

@@ -76,9 +76,9 @@ def check_stage(stage: Stage) -> None:
     try:
         cls.model_validate({"no-such-option": 1})
     except ValidationError as problem:
-        assert any(e["type"] == "extra_forbidden" for e in problem.errors()), "unknown options must be refused"
+        assert any(e["type"] == "extra_forbidden" for e in problem.errors()), "unknown options must be rejected"
     else:
-        raise AssertionError("unknown options must be refused")
+        raise AssertionError("unknown options must be rejected")
     options = stage.model_dump(mode="json")
     assert options.pop("use") == cls.name, "model_dump() starts with the stage's name"
     assert cls.model_validate(options) == stage, "the dumped options must make the same stage again"
@@ -92,14 +92,14 @@ def check_segmenter(segmenter: Segmenter, image: Image) -> Segmentation:
     found, again = segmenter.segment(image), segmenter.segment(image)
     assert np.array_equal(image.pixels, before), "a segmenter must not change its image"
     atoms = found.atoms
-    assert len(atoms) > 0, "no atoms found in a frame that has some"
+    assert len(atoms) > 0, "no atoms found in an image that has some"
     width, height = image.field_of_view
     slack = 2 * image.pixel_size
-    assert (atoms.x > -slack).all() and (atoms.x < width + slack).all(), "x must lie inside the frame [Å]"
-    assert (atoms.y > -slack).all() and (atoms.y < height + slack).all(), "y must lie inside the frame [Å]"
+    assert (atoms.x > -slack).all() and (atoms.x < width + slack).all(), "x must lie inside the image [Å]"
+    assert (atoms.y > -slack).all() and (atoms.y < height + slack).all(), "y must lie inside the image [Å]"
     assert ((atoms.probability >= 0) & (atoms.probability <= 1)).all(), "probabilities must lie in 0 to 1"
     assert not (atoms.position_std < 0).any(), "position_std must not be negative (nan where unknown)"
-    assert np.array_equal(atoms.positions, again.atoms.positions), "the same frame must give the same atoms"
+    assert np.array_equal(atoms.positions, again.atoms.positions), "the same image must give the same atoms"
     if found.mean is not None:
         assert found.mean.shape == (len(found.class_names), *image.shape), "maps are (classes, rows, columns)"
         assert np.allclose(found.mean.sum(axis=0), 1, atol=0.02), "class probabilities must sum to one"

@@ -39,41 +39,42 @@ DISPERSION_PAPERS = {"d3": "grimme2010d3", "d4": "caldeweyher2019d4"}
 
 
 class Dftb(ElectronicEngine):
-    """DFTB+ (density functional tight binding) with a Slater-Koster set, or xTB if the binary includes it."""
+    """DFTB+ (density functional tight binding) with a Slater–Koster set, or xTB if the binary includes it."""
 
     name: ClassVar[str] = "dftb"
 
-    binary: str = Field("dftb+", description="DFTB+ 24.1 or newer: a name on PATH, or a path")
+    binary: str = Field("dftb+", description="DFTB+ binary, 24.1 or newer: a name on PATH, or a path")
     hamiltonian: Literal["DFTB", "GFN1-xTB", "GFN2-xTB"] = Field(
-        "DFTB", description="DFTB needs a Slater-Koster set, xTB a binary built with tblite"
+        "DFTB", description="DFTB requires a Slater–Koster set; xTB requires a binary built with tblite"
     )
     slater_koster: Path | None = Field(
-        None, description=f"folder of the Slater-Koster set; default: ${slater_koster.VARIABLE}"
+        None, description=f"folder of the Slater–Koster set; default: ${slater_koster.VARIABLE}"
     )
     max_angular_momentum: dict[str, Literal["s", "p", "d", "f"]] = Field(
-        {}, description="highest shell of an element; default: the highest in the set's tables"
+        {}, description="highest shell of each element; default: the highest in the tables of the set"
     )
     mode: Literal["socket", "file", "native"] = Field(
         "socket",
         description="socket: ASE moves the atoms, one dftb+ process keeps running; file: ASE moves the atoms, one "
-        "process per step; native: DFTB+ relaxes with its own driver, and `optimiser` has no effect",
+        "process per step; native: DFTB+ relaxes with its own driver; `optimiser` has no effect",
     )
-    electronic_temperature: float = Field(300.0, gt=0, description="temperature of the Fermi smearing [K]")
-    scc_tolerance: float = Field(1e-6, gt=0, description="tolerance of the self-consistent charges [e]")
-    max_iterations: int = Field(200, ge=1, description="maximum self-consistent iterations per step")
+    electronic_temperature: float = Field(300.0, gt=0, description="electronic temperature (Fermi smearing) [K]")
+    scc_tolerance: float = Field(1e-6, gt=0, description="SCC convergence tolerance [e]")
+    max_iterations: int = Field(200, ge=1, description="maximum number of SCC iterations per step")
     mixer: Literal["broyden", "anderson", "diis", "simple"] = Field("broyden", description="charge mixer")
-    mixing: float | None = Field(None, gt=0, le=1, description="mixing parameter; default: the mixer's own")
+    mixing: float | None = Field(None, gt=0, le=1, description="mixing parameter; default: that of the mixer")
     solver: Literal["divide-and-conquer", "relatively-robust", "qr", "magma", "elpa"] = Field(
-        "divide-and-conquer", description="eigensolver; magma and elpa need a binary built with them"
+        "divide-and-conquer", description="eigensolver; magma and elpa require a binary built with them"
     )
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="k-point mesh of a periodic cell")
     dispersion: Literal["d3", "d4"] | None = Field(
-        None, description="dispersion correction; d4 has the damping parameters that the DFTB+ manual gives for pbc"
+        None,
+        description="dispersion correction; d4 uses the damping parameters given in the DFTB+ manual for the pbc set",
     )
     dispersion_parameters: dict[str, float] = Field(
         {}, description="damping parameters (s6, s8, a1, a2) that replace the defaults"
     )
-    threads: int | None = Field(None, ge=1, description="OpenMP threads; default: OMP_NUM_THREADS")
+    threads: int | None = Field(None, ge=1, description="number of OpenMP threads; default: OMP_NUM_THREADS")
 
     def calculator(self, structure: Structure, workdir: Path) -> AbstractContextManager[Calculator]:
         """Return a calculator: one dftb+ process that keeps running, or one per step in mode file.

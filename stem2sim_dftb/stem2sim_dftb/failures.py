@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FAILURES = {
     "SCC is NOT converged": "the self-consistent charges did not converge; a higher electronic_temperature [K], more "
     "max_iterations, another mixer or a smaller mixing often helps",
-    "SK file with generated name": "a Slater-Koster file is missing",
+    "SK file with generated name": "a Slater–Koster file is missing",
     "unable to complete Cholesky": "the overlap matrix is not positive definite: atoms are too close to each other",
     "without support for s-dftd3": "this dftb+ was built without s-dftd3; use dispersion = 'd4', or another build",
     "tblite library": "this dftb+ was built without tblite and has no xTB; use the engine xtb, or another build",

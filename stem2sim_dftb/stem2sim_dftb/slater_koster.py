@@ -37,7 +37,7 @@ def folder_of(given: Path | None) -> Path:
     folder = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if folder is None:
         raise BadInput(
-            f"dftb needs a Slater-Koster set: set slater_koster = '/path/to/pbc-0-3', or set {VARIABLE} to its folder"
+            f"dftb requires a Slater–Koster set: set slater_koster = '/path/to/pbc-0-3', or {VARIABLE} to its folder"
         )
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -65,7 +65,7 @@ def check(folder: Path, elements: Iterable[str]) -> None:
     else:
         advice = f"no common set covers {', '.join(names)}: use the engine xtb or vasp"
     listed = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
-    raise BadInput(f"the Slater-Koster set in {folder} lacks {listed}; {advice}")
+    raise BadInput(f"the Slater–Koster set in {folder} lacks {listed}; {advice}")
 
 
 @cache
@@ -86,7 +86,7 @@ def highest_shell(folder: Path, element: str) -> str:
             if any(abs(row[c]) > 0 and row[c] != 1.0 for row in table for c in columns if c < len(row)):
                 return shell
     except (OSError, ValueError, IndexError) as problem:
-        raise BadInput(f"{file} is not a Slater-Koster table ({problem})") from problem
+        raise BadInput(f"{file} is not a Slater–Koster table ({problem})") from problem
     raise BadInput(f"{file} has no integrals")
 
 

@@ -1,4 +1,4 @@
-"""U-Net ensemble that finds atoms in STEM images, with shipped weights."""
+"""U-Net ensemble that locates atoms in STEM images, with bundled weights."""
 
 from pathlib import Path
 

@@ -44,12 +44,14 @@ class Adaptation(BaseModel):
 
     name: ClassVar[str] = "adaptation"
 
-    rounds: int = Field(1, ge=1, le=99, description="rounds of selecting and fine-tuning")
-    keep: float = Field(0.8, ge=0, le=1, description="least share of the best member's score; two are always kept")
-    steps: int = Field(150, ge=0, description="fine-tuning steps per member; 0: select only")
-    frames: int = Field(400, ge=1, le=OF_A_CYCLE, description="generated frames to mix in")
-    seed: int = Field(1, ge=0, description="of every random choice")
-    calibration_frames: int = Field(160, description="held-out frames for the calibration, and as many for its scores")
+    rounds: int = Field(1, ge=1, le=99, description="number of rounds of selection and fine-tuning")
+    keep: float = Field(
+        0.8, ge=0, le=1, description="minimum fraction of the best member's score; two members are always kept"
+    )
+    steps: int = Field(150, ge=0, description="fine-tuning steps per member; 0: selection only")
+    frames: int = Field(400, ge=1, le=OF_A_CYCLE, description="number of synthetic images to mix in")
+    seed: int = Field(1, ge=0, description="random seed")
+    calibration_frames: int = Field(160, description="held-out images for the calibration, and as many for its scores")
 
     def adapt(self, folder: Path, images: Sequence[Image], recipe: Recipe, out: Path) -> ModelCard:
         """Select the members that suit new frames, fine-tune and calibrate them, and record why in the model card.
@@ -115,7 +117,7 @@ def _check(ensemble: Ensemble, images: Sequence[Image], recipe: Recipe) -> None:
     if card.classes != recipe.classes:
         raise BadInput(f"the recipe has classes {', '.join(recipe.classes)}, the ensemble {', '.join(card.classes)}")
     if not images:
-        raise BadInput("adapting needs at least one frame")
+        raise BadInput("adapting requires at least one image")
 
 
 def _write_members(members: Sequence[Member], out: Path) -> None:

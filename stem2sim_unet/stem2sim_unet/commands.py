@@ -17,7 +17,7 @@ Options = TypeVar("Options", bound="BaseModel")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of an ensemble.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write the ensemble to.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the model card as JSON on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the model card as JSON to standard output.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log.")]
 
 unet = typer.Typer(help="Import, export, adapt and describe ensembles of U-Nets.", no_args_is_help=True)
@@ -25,13 +25,13 @@ unet = typer.Typer(help="Import, export, adapt and describe ensembles of U-Nets.
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="Training config (.toml); default: that of the shipped ensemble.")
+        Path | None, typer.Argument(help="Training config (.toml); default: the config of the bundled ensemble.")
     ] = None,
     out: Out = Path("ensemble"),
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train an ensemble on generated frames, on labelled frames of your own, or on both. Resumes if interrupted."""
+    """Train an ensemble on synthetic images, on your own labelled images, or on both. Resumes if interrupted."""
     from stem2sim.cli.console import console
     from stem2sim_unet.train import train as train_ensemble
 
@@ -42,14 +42,14 @@ def train(
 
 @unet.command("import")
 def import_(
-    model: Annotated[Path, typer.Argument(help="AtomAI's file of a model or an ensemble (.tar).")],
+    model: Annotated[Path, typer.Argument(help="AtomAI file of a model or an ensemble (.tar).")],
     out: Out,
-    classes: Annotated[str, typer.Option(help="Species of its classes in order, without the background: C,Si")],
-    recipe: Annotated[Path | None, typer.Option(help="Training config with the recipe for the calibration.")] = None,
+    classes: Annotated[str, typer.Option(help="Species of its classes in order, excluding the background, e.g. C,Si.")],
+    recipe: Annotated[Path | None, typer.Option(help="Training config whose recipe is used for calibration.")] = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Convert an AtomAI model file to a folder of safetensors, without running any code in it."""
+    """Convert an AtomAI model file to safetensors without executing code from the file."""
     from stem2sim.cli.console import console
     from stem2sim_unet.atomai_conversion import from_atomai
 
@@ -59,8 +59,8 @@ def import_(
 
 
 @unet.command("export")
-def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to write, such as model.tar.")]) -> None:
-    """Write an ensemble as a file that AtomAI's load_model or load_ensemble reads."""
+def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to write, e.g. model.tar.")]) -> None:
+    """Write an ensemble to a file readable by AtomAI's load_model or load_ensemble."""
     from stem2sim_unet.atomai_conversion import to_atomai
 
     to_atomai(folder, model)
@@ -69,17 +69,20 @@ def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to w
 
 @unet.command("adapt")
 def adapt(
-    images: Annotated[list[Path], typer.Argument(help="Frames of the new kind.")],
+    images: Annotated[list[Path], typer.Argument(help="Images to adapt to.")],
     out: Out,
-    weights: Annotated[Path | None, typer.Option(help="Ensemble to adapt; default: the shipped one.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Ensemble to adapt; default: the bundled one.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Training config of that ensemble.")] = None,
-    pixel_size: Annotated[float | None, typer.Option(help="For files that do not state it [Å].")] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of selecting and fine-tuning.")] = 1,
-    steps: Annotated[int, typer.Option(help="Fine-tuning steps per member; 0: select only.")] = 150,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size (in Å), for files that do not state it.")] = None,
+    rounds: Annotated[int, typer.Option(help="Number of rounds of selection and fine-tuning.")] = 1,
+    steps: Annotated[int, typer.Option(help="Fine-tuning steps per member; 0: selection only.")] = 150,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Adapt an ensemble to new frames: select the members that suit them, and fine-tune on what these agree about."""
+    """Adapt an ensemble to new images.
+
+    Select the best-performing members and fine-tune them on their consensus labels.
+    """
     from stem2sim.cli.console import console
     from stem2sim.imaging.readers import read_image
     from stem2sim_unet import SHIPPED
@@ -94,9 +97,9 @@ def adapt(
 
 @unet.command("card")
 def card(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of an ensemble; default: the shipped one.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of an ensemble; default: the bundled one.")] = None,
 ) -> None:
-    """Print the model card of an ensemble: its training, its accuracy and its limits."""
+    """Print the model card of an ensemble: training, accuracy and limits."""
     from stem2sim_unet import SHIPPED
     from stem2sim_unet.model_card import ModelCard
 
@@ -104,7 +107,7 @@ def card(
 
 
 def read_training(path: Path | None) -> Training:
-    """Return the training of a TOML file; the shipped ensemble's where there is none.
+    """Return the training of a TOML file; the bundled ensemble's where there is none.
 
     Raises:
         BadInput: a file that cannot be read, an unknown option, or a value that an option does not accept.

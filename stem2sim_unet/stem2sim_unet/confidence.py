@@ -37,13 +37,13 @@ class Confidence(BaseModel):
     detection: tuple[float, float, float, float] = Field(
         description="offset, and weights of foreground logit, mutual information [1/nat] and noise"
     )
-    sharpness: float = Field(description="power of the class shares")
+    sharpness: float = Field(description="exponent of the class probabilities")
     brightness: tuple[tuple[float, float], ...] = Field(
-        (), description="mean and standard deviation of the logarithm of the relative brightness, for each species"
+        (), description="mean and standard deviation of the logarithm of the relative intensity, for each species"
     )
-    brightness_power: float = Field(0.0, description="of the likelihood of the brightness")
+    brightness_power: float = Field(0.0, description="exponent of the likelihood of the intensity")
     floor: float = Field(description="position error without noise and disagreement [Å]")
-    noise: float = Field(description="position error per unit of the frame's noise [Å]")
+    noise: float = Field(description="position error per unit of image noise [Å]")
     spread: float = Field(description="position error per unit of the foreground's spread over the networks [Å]")
 
     def probability(self, detections: Detections, noise: Floats | float) -> Floats:

@@ -142,7 +142,7 @@ def _dope(sheet: Sheet, impurity: Impurity, recipe: Recipe, width: float, rng: n
 
 
 HIDING = 0.6
-"""[Å]; a lighter column this close to an ad-atom is hidden by it."""
+"""[Å]; a lighter column this close to an adatom is hidden by it."""
 
 
 def _nearest(xy: Floats, point: Floats) -> list[int]:

@@ -40,13 +40,13 @@ class LabelledFrame(BaseModel):
 
     image: Path = Field(description="image file")
     frame: int | None = Field(None, ge=0, description="number of the frame in a stack, counted from 0")
-    pixel_size: float | None = Field(None, gt=0, description="for files that do not state it [Å]")
-    atoms: Path | None = Field(None, description="table of all its atoms: x,y [Å],species")
+    pixel_size: float | None = Field(None, gt=0, description="pixel size, for files that do not state it [Å]")
+    atoms: Path | None = Field(None, description="table of all its atoms: x,y,species, positions in Å")
     mask: Path | None = Field(
-        None, description=".npy or .png with the image's shape; its values are positions in mask_classes, from 0"
+        None, description=".npy or .png with the shape of the image; its values are indices into mask_classes, from 0"
     )
-    mask_classes: tuple[str, ...] = Field((), description="class of each value of the mask, such as background, C, Si")
-    calibrate: bool = Field(True, description="correct the scale by the frame's own lattice, if one is found")
+    mask_classes: tuple[str, ...] = Field((), description="class of each mask value, e.g. background, C, Si")
+    calibrate: bool = Field(True, description="correct the scale from the lattice in the image, if one is found")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

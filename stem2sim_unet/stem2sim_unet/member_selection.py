@@ -105,7 +105,7 @@ def usable_frames(
     if not usable:
         first = records[0]
         raise BadInput(
-            f"all {len(images)} frames are outside the training data of the networks for {card.material}; the first "
+            f"all {len(images)} images are outside the training data of the networks for {card.material}; the first "
             f"has an out-of-distribution score of {first['foreign']:.1f}: {first['why']}; check scale and material"
         )
     return usable, records

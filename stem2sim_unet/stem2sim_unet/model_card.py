@@ -26,21 +26,21 @@ class ModelCard(BaseModel):
 
     name: ClassVar[str] = "model card"
 
-    classes: tuple[str, ...] = Field(description="of the output channels; background last")
-    material: str = Field("", description="that the networks were trained on")
-    lattice_constant: float = Field(description="of that material [Å]")
-    bond_length: float = Field(description="least distance between two columns of that material [Å]")
+    classes: tuple[str, ...] = Field(description="classes of the output channels; background last")
+    material: str = Field("", description="material that the networks were trained on")
+    lattice_constant: float = Field(description="lattice constant of that material [Å]")
+    bond_length: float = Field(description="minimum distance between two columns of that material [Å]")
     hosts: tuple[str, ...] = Field(description="classes that make up the perfect material")
-    canonical_pixel_size: float = Field(description="of the grid to which every frame is resampled [Å]")
-    filters: int = Field(16, description="of the first block of the U-Net")
+    canonical_pixel_size: float = Field(description="pixel size of the grid to which every image is resampled [Å]")
+    filters: int = Field(16, description="number of filters in the first block of the U-Net")
     depths: tuple[int, int, int, int] = Field((2, 3, 3, 4), description="layers per block, encoder to bottleneck")
     trained: dict[str, Any] = Field(default_factory=dict, description="training options, data and seeds")
     confidence: Confidence | None = Field(None, description="calibration of probabilities and error bars")
     usual: MeasureLimits | None = Field(
-        None, description="limits of the measures that identify frames outside the training data"
+        None, description="limits of the measures that identify out-of-distribution images"
     )
     scores: dict[str, float] = Field(
-        default_factory=dict, description="accuracy on frames that neither training nor calibration used"
+        default_factory=dict, description="accuracy on images used for neither training nor calibration"
     )
     limits: tuple[str, ...] = Field((), description="what the ensemble cannot be used for")
 

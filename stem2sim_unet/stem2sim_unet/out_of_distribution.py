@@ -40,7 +40,7 @@ class FrameMeasures(BaseModel):
     irregularity: float = Field(description="neighbours are not one bond length apart")
     impurity: float = Field(description="atoms are classified as impurities")
     faintness: float = Field(description="the atoms hardly stand out from the background")
-    alternation: float = Field(description="neighbours differ in brightness as they do not in this material")
+    alternation: float = Field(description="neighbours differ in intensity in a way they do not in this material")
     alternation_error: float = Field(0.0, description="standard error of the alternation")
 
     def excess_alternation(self, expected: float) -> float:

@@ -29,13 +29,15 @@ class Impurity(BaseModel):
     name: ClassVar[str] = "impurities"
 
     species: str = Field(description="element, or a column such as S2")
-    on: str | None = Field(None, description="column that it replaces; default: any of the material's")
-    mean: float = Field(1.0, ge=0, description="average number in a frame")
+    on: str | None = Field(None, description="column that it replaces; default: any column of the material")
+    mean: float = Field(1.0, ge=0, description="mean number per image")
     merged: Share = Field(
-        0.0, description="share that replaces two neighbouring columns of one kind (in a divacancy) instead of one"
+        0.0, description="fraction that replaces two neighbouring columns of one kind (in a divacancy) instead of one"
     )
-    clustered: Share = Field(0.0, description="share of frames in which the first has neighbours of the same species")
-    adatoms: float = Field(0.0, ge=0, description="average number on top of the sheet, anywhere")
+    clustered: Share = Field(
+        0.0, description="fraction of images in which the first has neighbours of the same species"
+    )
+    adatoms: float = Field(0.0, ge=0, description="mean number of adatoms on the sheet, anywhere")
 
 
 class Recipe(BaseModel):
@@ -45,29 +47,29 @@ class Recipe(BaseModel):
 
     name: ClassVar[str] = "recipe"
 
-    material: str = Field("graphene", description="graphene, MoS2, or a structure file that ASE reads (CIF, ...)")
+    material: str = Field("graphene", description="graphene, MoS2, or a structure file readable by ASE (CIF, ...)")
     impurities: tuple[Impurity, ...] = Field(
         (
             Impurity(species="Si", mean=1.5, merged=0.35, clustered=0.35, adatoms=0.1),
             Impurity(species="Cr", mean=0.35, merged=0.35, adatoms=0.25),
         ),
-        description="impurity species, each a class of its own",
+        description="impurity species, each a separate class",
     )
-    pristine: Share = Field(0.2, description="share of frames without point defects")
-    empty: Share = Field(0.04, description="share of frames without atoms: vacuum, noise, contamination")
-    grain_boundaries: Share = Field(0.25, description="share of frames with two grains")
-    vacancies: float = Field(2.0, ge=0, description="average number of missing columns in a frame")
-    holes: Share = Field(0.35, description="share of frames with a hole or the edge of the sheet")
-    thermal: float = Field(0.04, ge=0, description="displacement of each column, standard deviation [Å]")
-    strain: float = Field(0.025, ge=0, description="each component of strain, shear and rotation, standard deviation")
-    pixel_size: Span = Field((0.06, 0.22), description="of the scan, before resampling [Å]")
-    fwhm: Span = Field((0.85, 1.6), description="of the probe, source size included [Å]")
-    tail_weight: Span = Field((0.0, 0.5), description="share of the probe in its tail")
+    pristine: Share = Field(0.2, description="fraction of images without point defects")
+    empty: Share = Field(0.04, description="fraction of images without atoms: vacuum, noise, contamination")
+    grain_boundaries: Share = Field(0.25, description="fraction of images with two grains")
+    vacancies: float = Field(2.0, ge=0, description="mean number of missing columns per image")
+    holes: Share = Field(0.35, description="fraction of images with a hole or the edge of the sheet")
+    thermal: float = Field(0.04, ge=0, description="standard deviation of the displacement of each column [Å]")
+    strain: float = Field(0.025, ge=0, description="standard deviation of each component of strain, shear and rotation")
+    pixel_size: Span = Field((0.06, 0.22), description="pixel size of the scan, before resampling [Å]")
+    fwhm: Span = Field((0.85, 1.6), description="full width at half maximum of the probe, source size included [Å]")
+    tail_weight: Span = Field((0.0, 0.5), description="fraction of the probe intensity in its tail")
     scattering_exponent: Span = Field(
         (1.5, 2.05), description="n in Z^n; 1.6 for collection from 35 mrad, 2.0 from 86 mrad"
     )
-    dose: Span = Field((40.0, 6000.0), description="at the peak of one carbon atom [1/Å²]")
-    contamination: Share = Field(0.35, description="share of frames with contamination")
+    dose: Span = Field((40.0, 6000.0), description="dose: counts per area at the peak of one carbon atom [1/Å²]")
+    contamination: Share = Field(0.35, description="fraction of images with contamination")
 
     @cached_property
     def sheet_of(self) -> Material:
@@ -96,4 +98,4 @@ class Recipe(BaseModel):
 
 
 GRAPHENE_SILICON_CHROMIUM = Recipe()
-"""What the shipped ensemble was trained on."""
+"""What the bundled ensemble was trained on."""

@@ -70,7 +70,7 @@ def infer_at_lattice_scale(ensemble: Ensemble, image: Image, lattice_constant: f
     metric = spots.matrix if spots else _by_scouts(ensemble, image, bond)
     if metric is None:
         return ScaledInference(infer(ensemble, image, stated), None, (
-            f"no lattice of {lattice_constant:.4g} Å found in the frame; "
+            f"no lattice of {lattice_constant:.4g} Å found in the image; "
             f"the given pixel size of {image.pixel_size:.4f} Å is used unchecked",
         ))  # fmt: skip
     inference = infer(ensemble, image, metric)

@@ -134,7 +134,7 @@ def _own_patches(training: Training) -> tuple[Tensor, Tensor] | None:
         return None
     parts = [frame.patches(training.recipe) for frame in training.labelled]
     pixels, labels = (torch.from_numpy(np.concatenate([part[k] for part in parts])) for k in (0, 1))
-    log.info("%d patches of 128 x 128 pixels from %d labelled frames", len(pixels), len(parts))
+    log.info("%d patches of 128 × 128 pixels from %d labelled images", len(pixels), len(parts))
     return pixels[:, None], labels
 
 

@@ -44,39 +44,49 @@ class Training(BaseModel):
 
     name: ClassVar[str] = "training"
 
-    recipe: Recipe = Field(default_factory=Recipe, description="contents of the generated frames")
-    labelled: tuple[LabelledFrame, ...] = Field((), description="your own frames, each with a mask or a table of atoms")
+    recipe: Recipe = Field(default_factory=Recipe, description="contents of the synthetic images")
+    labelled: tuple[LabelledFrame, ...] = Field((), description="your own images, each with a mask or an atom table")
     labelled_share: float = Field(
-        0.5, ge=0, le=1, description="share of labelled frames in each batch, if there are any"
+        0.5, ge=0, le=1, description="fraction of labelled images in each batch, if there are any"
     )
     trainer: Literal["stem2sim", "atomai"] = Field("stem2sim", description="training loop to use")
     baseline: Path | None = Field(
-        None, description="ensemble whose members the starts begin with; default: random weights"
+        None, description="ensemble whose members initialise the training runs; default: random weights"
     )
     average: bool = Field(
         False, description="average the weights of each member over the second half of its cycle (SWA)"
     )
-    starts: int = Field(5, ge=1, description="networks trained independently")
-    snapshots: int = Field(4, ge=1, le=10, description="members taken from each start, one after each cycle")
+    starts: int = Field(5, ge=1, description="number of independent training runs")
+    snapshots: int = Field(4, ge=1, le=10, description="members taken from each training run, one after each cycle")
     frames: int = Field(
-        3000, ge=1, le=OF_A_CYCLE, description="generated frames per start; as many again for its later cycles together"
+        3000,
+        ge=1,
+        le=OF_A_CYCLE,
+        description="synthetic images per training run; as many again for its later cycles together",
     )
-    steps: int = Field(1800, ge=1, description="batches of the first cycle")
-    cycle: int = Field(300, ge=1, description="batches of each later cycle")
-    batch: int = Field(12, ge=1, description="frames of 128 x 128 pixels in a batch")
-    learning_rate: float = Field(3e-3, gt=0, description="highest of the first cycle; a third of it in later ones")
-    filters: int = Field(16, ge=1, description="of the first block of the U-Net; doubled at each depth")
+    steps: int = Field(1800, ge=1, description="number of batches in the first cycle")
+    cycle: int = Field(300, ge=1, description="number of batches in each later cycle")
+    batch: int = Field(12, ge=1, description="images of 128 × 128 pixels per batch")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="maximum learning rate of the first cycle; a third of it in later ones"
+    )
+    filters: int = Field(
+        16, ge=1, description="number of filters in the first block of the U-Net; doubled at each depth"
+    )
     depths: tuple[int, int, int, int] = Field((2, 3, 3, 4), description="layers per block, encoder to bottleneck")
-    seed: int = Field(1, ge=0, description="of the first start; each further start has the next")
+    seed: int = Field(1, ge=0, description="random seed of the first training run; increased by 1 for each further run")
     least_overlap: float = Field(
-        0.5, ge=0, le=1, description="least overlap (IoU) of a member's atoms with the labels; below it, training fails"
+        0.5,
+        ge=0,
+        le=1,
+        description="minimum overlap (IoU) of a member's atoms with the labels; below it, training fails",
     )
     calibration_frames: int = Field(
-        160, ge=20, description="held-out frames for the calibration, and as many for its scores"
+        160, ge=20, description="held-out images for the calibration, and as many for its scores"
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="device to train on")
     together: int = Field(
-        0, ge=0, description="starts trained in parallel, their weights stacked; 0: one on a CPU, all on a GPU"
+        0, ge=0, description="training runs in parallel, with stacked weights; 0: one on a CPU, all on a GPU"
     )
 
     @model_validator(mode="after")

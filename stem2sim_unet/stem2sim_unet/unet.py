@@ -37,31 +37,35 @@ graphene that is from some 600 electrons per Å² at an atom; with fewer the net
 
 
 class Unet(Segmenter):
-    """Find atoms with an ensemble of U-Nets (AtomAI's architecture); the shipped one knows C, Si and Cr in graphene."""
+    """Locate atoms with an ensemble of U-Nets; the bundled ensemble recognises C, Si and Cr in graphene."""
 
     name: ClassVar[str] = "unet"
 
     weights: Path | None = Field(
-        None, description="folder of an ensemble from `stem2sim train`; default: the shipped ensemble"
+        None, description="folder of an ensemble from `stem2sim train`; default: the bundled ensemble"
     )
     compat: Literal["none", "atomai"] = Field(
-        "none", description="atomai: reproduce AtomAI's own results exactly; weights may then be an AtomAI model file"
+        "none", description="atomai: reproduce AtomAI results exactly; weights may then be an AtomAI model file"
     )
     classes: tuple[str, ...] | None = Field(
-        None, description="species of the classes in an AtomAI model file, without the background"
+        None, description="species of the classes in an AtomAI model file, excluding the background"
     )
     calibrate: bool = Field(
-        True, description="segment at the scale and stretch of the frame's own lattice; false: at the given pixel size"
+        True, description="rescale to the lattice in the image before segmentation; false: use the given pixel size"
     )
     lattice_constant: float | None = Field(
-        None, gt=0, description="of the frame's hexagonal lattice; default: that of the ensemble's material [Å]"
+        None,
+        gt=0,
+        description="lattice constant of the hexagonal lattice in the image; default: that of the trained material [Å]",
     )
-    least_probability: float = Field(0.3, ge=0, le=1, description="detections less probable than this are discarded")
+    least_probability: float = Field(
+        0.3, ge=0, le=1, description="discard detections with a probability below this value"
+    )
     refine: Literal["auto", "always", "never"] = Field(
-        "auto", description="fit all atom positions jointly to the frame; auto: where counting noise is low enough"
+        "auto", description="fit all atom positions jointly to the image; auto: if shot noise is low enough"
     )
-    backend: Literal["auto", "openvino", "torch"] = Field("auto", description="library that runs the networks")
-    force: bool = Field(False, description="segment a frame even if it is outside the training data")
+    backend: Literal["auto", "openvino", "torch"] = Field("auto", description="inference backend")
+    force: bool = Field(False, description="segment an image even if it is out of distribution")
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield whether PyTorch is installed, and what would run the networks."""
@@ -118,7 +122,7 @@ class Unet(Segmenter):
         if not (inference.probability >= 0.5).any():
             raise BadInput(
                 f"no atoms found at {np.sqrt(np.linalg.det(inference.grid.metric)):.4f} Å/pixel; check "
-                "image.pixel_size, and that the frame shows a lattice"
+                "image.pixel_size, and that the image shows a lattice"
             )
         refine = self._should_refine(image, inference, card)
         result = segmentation(inference, image, card, self.least_probability, refine)
@@ -149,7 +153,7 @@ class Unet(Segmenter):
         if score <= 1:
             return score, ()
         problem = (
-            f"the frame is outside the training data of the networks for {card.material} "
+            f"the image is outside the training data of the networks for {card.material} "
             f"(out-of-distribution score {score:.1f}): {reason}"
         )
         if not self.force:
@@ -180,6 +184,6 @@ def _check_scale(image: Image, card: ModelCard) -> None:
         )
     if min(width, height) < SMALLEST_FIELD:
         raise BadInput(
-            f"the frame is only {width:.2g} x {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
+            f"the image is only {width:.2g} × {height:.2g} Å wide at {image.pixel_size:g} Å/pixel, under "
             f"{SMALLEST_FIELD} Å (image.pixel_size is in Å, not in nm)"
         )

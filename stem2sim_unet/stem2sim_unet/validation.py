@@ -53,7 +53,7 @@ def save_if_learnt(training: Training, seed: int, step: int, network: nn.Module,
     shares = overlap(network, *held_out(training.recipe), len(training.recipe.classes))
     by_species = dict(zip(training.recipe.species, shares, strict=True))
     text = ", ".join(f"{species} {share:.3f}" for species, share in by_species.items())
-    log.info("seed %d: overlap with the labels of held-out frames (IoU): %s", seed, text)
+    log.info("seed %d: overlap with the labels of held-out images (IoU): %s", seed, text)
     least = min(by_species[column] for column in training.recipe.sheet_of.columns)
     if least < training.least_overlap:
         raise StageFailed(

@@ -36,7 +36,9 @@ def stepwise(options: VaspOptions, structure: Structure, workdir: Path, launch: 
     """
     command = launch.command_line()
     if launch.elsewhere:
-        raise BadInput("launch = 'elsewhere' is for VASP's own relaxation and dynamics; these steps need VASP here")
+        raise BadInput(
+            "launch = 'elsewhere' is for VASP's own relaxation and dynamics; these steps require VASP on this machine"
+        )
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "WAVECAR").unlink(missing_ok=True)

@@ -37,7 +37,7 @@ def wait_for(folder: Path, total: int, is_complete: Callable[[], bool]) -> None:
     """
     signature: list[tuple[str, int, int]] = []
     done = 0
-    log.info("%s: waiting for a run that is started elsewhere (sh %s)", folder, job.SCRIPT)
+    log.info("%s: waiting for a run that is started on another machine (sh %s)", folder, job.SCRIPT)
     with track("vasp: waiting", total) as advance:
         while True:
             count = sum(count_steps(part) for part in _folders(folder))
@@ -51,7 +51,9 @@ def wait_for(folder: Path, total: int, is_complete: Callable[[], bool]) -> None:
             if status not in (None, 0, job.MORE):
                 raise StageFailed(failure(folder, status))
             if time_left() < GRACE:
-                raise OutOfTime("stopped waiting: the run continues elsewhere, and the same command waits for it")
+                raise OutOfTime(
+                    "stopped waiting: the run continues on the other machine; the same command waits for it again"
+                )
             time.sleep(LONGEST_PAUSE)
 
 

@@ -45,6 +45,6 @@ class Launch:
         if not words:
             raise BadInput(
                 "no command that runs VASP is configured: set command = 'mpirun -n 16 vasp_std' (or $VASP_COMMAND), or "
-                "run it on another machine: --prepare-only here, and stem2sim collect when its files are back"
+                "run it on another machine: use --prepare-only, and stem2sim collect once its files are back"
             )
         return list(words)

@@ -39,37 +39,43 @@ class VaspOptions(ElectronicEngine):
     }
 
     preset: Literal["paper", "paper-relax", "paper-md", "cr-spin"] | None = Field(
-        None, description="settings of the reference paper; paper-md: cheaper ones for dynamics; cr-spin: with spin"
+        None,
+        description="settings of the reference paper; paper-md: reduced settings for molecular dynamics; "
+        "cr-spin: spin-polarised",
     )
     command: tuple[str, ...] | None = Field(
-        None, description="command that runs VASP, such as mpirun -n 16 vasp_std; default: $VASP_COMMAND"
+        None, description="command that runs VASP, e.g. mpirun -n 16 vasp_std; default: $VASP_COMMAND"
     )
     launch: Literal["here", "elsewhere"] = Field(
-        "here", description="run VASP here, or wait for a run that is started elsewhere in the same folder"
+        "here", description="run VASP locally, or wait for a run that is started on another machine in the same folder"
     )
     potentials: Path | None = Field(
-        None, description="folder of the PAW potentials; default: those that ASE and pymatgen are configured with"
+        None, description="folder of the PAW potentials; default: as configured for ASE and pymatgen"
     )
-    potcar_version: Literal["", "52", "54", "64"] = Field("", description="of the PBE set; default: without a number")
-    setups: dict[str, str] = Field({}, description="suffix of an element's potential: { Cr = '_pv' }")
-    encut: float = Field(400.0, gt=0, description="cut-off energy of the plane waves [eV]")
+    potcar_version: Literal["", "52", "54", "64"] = Field(
+        "", description="version of the PBE set; default: the unnumbered set"
+    )
+    setups: dict[str, str] = Field({}, description="suffix of the potential of each element: { Cr = '_pv' }")
+    encut: float = Field(400.0, gt=0, description="plane-wave cut-off energy [eV]")
     kpoints: tuple[int, int, int] = Field((1, 1, 1), description="k-point mesh")
     scheme: Literal["gamma", "monkhorst-pack"] = Field(
-        "gamma", description="of the mesh; an even Monkhorst-Pack mesh does not include Gamma"
+        "gamma", description="type of k-point mesh; an even Monkhorst–Pack mesh does not include the Γ point"
     )
     optimiser: Literal["cg", "quasi-newton", "damped"] = Field(  # type: ignore[assignment]  # VASP's, not ASE's
-        "cg", description="of VASP: conjugate gradients, RMM-DIIS, or damped dynamics (IBRION 2, 1, 3)"
+        "cg", description="VASP optimiser: conjugate gradients, RMM-DIIS, or damped dynamics (IBRION 2, 1, 3)"
     )
-    spin: bool = Field(False, description="spin-polarised, from the atoms' own moments or those of free atoms")
+    spin: bool = Field(
+        False, description="spin-polarised, from the magnetic moments in the structure or from free-atom moments"
+    )
     unpaired: int | None = Field(None, ge=0, description="fixed number of unpaired electrons (NUPDOWN); default: free")
-    dispersion: Literal["d3", "d3-bj"] | None = Field(None, description="correction by Grimme (IVDW 11, 12)")
-    incar: dict[str, Value] = Field({}, description="other INCAR tags, or other values: { ALGO = 'All' }")
-    ncore: int | None = Field(None, ge=1, description="cores that share a band (NCORE)")
-    kpar: int | None = Field(None, ge=1, description="groups of k-points (KPAR)")
-    recovery: bool | None = Field(None, description="let custodian correct failures; default: where it is installed")
-    patience: float = Field(360.0, gt=0, description="time without output after which VASP counts as hung [min]")
-    job: Path | None = Field(None, description="template of a batch job that runs run-vasp.sh; default: one for Slurm")
-    job_hours: float = Field(24.0, gt=0, description="time that the batch job requests [h]")
+    dispersion: Literal["d3", "d3-bj"] | None = Field(None, description="Grimme dispersion correction (IVDW 11, 12)")
+    incar: dict[str, Value] = Field({}, description="additional or overriding INCAR tags: { ALGO = 'All' }")
+    ncore: int | None = Field(None, ge=1, description="cores per band (NCORE)")
+    kpar: int | None = Field(None, ge=1, description="k-point groups run in parallel (KPAR)")
+    recovery: bool | None = Field(None, description="use custodian to correct errors; default: on if installed")
+    patience: float = Field(360.0, gt=0, description="time without output after which VASP is considered hung [min]")
+    job: Path | None = Field(None, description="template of a batch job that runs run-vasp.sh; default: a Slurm job")
+    job_hours: float = Field(24.0, gt=0, description="wall-clock time requested for the batch job [h]")
     job_margin: float = Field(
         10.0,
         gt=0,

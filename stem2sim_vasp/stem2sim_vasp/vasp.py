@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Vasp(VaspOptions):
-    """VASP (plane waves, PAW): relaxation and ab initio dynamics by its own drivers, here or on a cluster."""
+    """VASP (plane waves, PAW): relaxation and ab initio molecular dynamics with VASP's own drivers."""
 
     @property
     def external(self) -> bool:

@@ -1,4 +1,4 @@
-"""Laws of rings, and of ad-atoms on every kind of site."""
+"""Laws of rings, and of adatoms on every kind of site."""
 
 from __future__ import annotations
 

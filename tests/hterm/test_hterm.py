@@ -437,7 +437,7 @@ def test_a_short_relaxation_breaks_no_bond_and_makes_none(size: int, centre: str
 
 
 def test_what_is_there_already_is_no_stray() -> None:
-    """Hydrogen and ad-atoms have few neighbours by nature: a second hterm changes nothing."""
+    """Hydrogen and adatoms have few neighbours by nature: a second hterm changes nothing."""
     flat = terminate(cut(flake(16), size=24, center=(8, 8)))
     oxygen, *_ = Adsorb(what="O", sites=("top",), references=False).build(flat, NOTHING)
     again = terminate(oxygen)

@@ -147,5 +147,5 @@ def test_the_card_is_printed() -> None:
 
 
 def test_help_names_the_commands_of_plugins() -> None:
-    assert "Commands of plugins: train, unet" in stem2sim("--help").stdout
+    assert "Plugin commands: train, unet" in stem2sim("--help").stdout
     assert "Train an ensemble" in stem2sim("train", "--help").stdout

@@ -536,13 +536,13 @@ def test_what_cannot_be_adapted_is_refused(trained: Path, tmp_path: Path) -> Non
     noise = Image(pixels=np.random.default_rng(0).normal(size=(128, 128)), pixel_size=0.15)
     for folder, images, recipe, out, message in (
         (one, new_frames(1), EASY, tmp_path / "out", "needs at least 2 members to choose from"),
-        (trained, [], EASY, tmp_path / "out", "needs at least one frame"),
+        (trained, [], EASY, tmp_path / "out", "requires at least one image"),
         (
             SHIPPED,
             [noise],
             Recipe(),
             tmp_path / "out",
-            "all 1 frames are outside the training data of the networks for graphene",
+            "all 1 images are outside the training data of the networks for graphene",
         ),
         (trained, new_frames(1), Recipe(), tmp_path / "out", "the recipe has classes C, Si, Cr, background"),
         (trained, new_frames(1), EASY, trained, "is the ensemble to adapt"),

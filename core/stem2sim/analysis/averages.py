@@ -87,8 +87,8 @@ def averages(
     over replicas; of one trajectory alone, that of its second half by block averaging.
 
     Args:
-        results: of one simulation: name of the variant, as `variants` gives it, the result, and what happened along
-            its trajectory where that was looked at. Results that did not converge do not count.
+        results: of one simulation: label of the variant ('' where there is only one), the result, and what
+            happened along its trajectory where that was looked at. Results that did not converge do not count.
 
     Returns:
         '300 K', or 'name, 300 K', -> rows of a table.

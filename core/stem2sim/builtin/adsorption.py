@@ -33,12 +33,12 @@ SPINS = 4
 
 
 class Adsorption(EngineSimulator):
-    """Adsorption energies: every structure of `adsorb`, and both references, relaxed with the same settings."""
+    """Adsorption energies: all structures of `adsorb` and both references, relaxed with the same settings."""
 
     name: ClassVar[str] = "adsorption"
 
     spin: bool = Field(
-        False, description="spin-polarised, all terms alike, each with the multiplicity of lowest energy"
+        False, description="spin-polarised calculation of all terms, each at its lowest-energy multiplicity"
     )
 
     def methods(self) -> str:

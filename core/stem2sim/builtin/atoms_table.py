@@ -19,14 +19,14 @@ TABLES = (".csv", ".txt", ".tsv", ".dat")
 
 
 class AtomsTableSegmenter(Segmenter):
-    """Read atoms from a table or a structure file (x, y in Å, species) instead of finding them in an image."""
+    """Read atoms from a table or a structure file (x, y in Å, species) instead of locating them in an image."""
 
     name: ClassVar[str] = "atoms-table"
     needs_image: ClassVar[bool] = False
 
     path: Path = Field(
         description="CSV file with the header x,y,species and, if known, probability,position_std; or a structure file "
-        "that ASE reads (POSCAR, .xyz, .cif, ...), whose z is not looked at"
+        "readable by ASE (POSCAR, .xyz, .cif, ...), of which z is ignored"
     )
 
     def methods(self) -> str:

@@ -13,28 +13,34 @@ from stem2sim.errors import BadInput
 if TYPE_CHECKING:
     from stem2sim.config.config import Config
 
-Input = Annotated[Path, typer.Argument(help="A config (.toml), an image, an atoms table (.csv) or a run folder.")]
+Input = Annotated[Path, typer.Argument(help="A config (.toml), an image, an atom table (.csv) or a run folder.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/<input name>-<short hash>.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one option by its dotted key.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.1.steps=800; repeat for several."),
+]
 SegmenterFlag = Annotated[str | None, typer.Option("--segmenter", help="Segmenter to use.")]
-BuilderFlag = Annotated[list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain.")]
+BuilderFlag = Annotated[
+    list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain of builders.")
+]
 SimulatorFlag = Annotated[
     list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat for a sequence.")
 ]
-EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for the simulators that take one.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
+EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for simulators that require one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 Allow = Annotated[
-    list[str] | None, typer.Option("--allow", help="Check of the structure that may fail, such as close.")
+    list[str] | None, typer.Option("--allow", help="Structure check to skip, e.g. close; repeat for several.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Segment an image even if it is out of distribution.")]
 WallLimit = Annotated[
-    float | None, typer.Option("--wall-limit", help="Stop at a checkpoint before this wall-clock time is over [h].")
+    float | None,
+    typer.Option("--wall-limit", help="Stop at a checkpoint before this wall-clock time (in hours) has elapsed."),
 ]
 PrepareOnly = Annotated[
-    bool, typer.Option("--prepare-only", help="Write the inputs of external engines, and do not run them.")
+    bool, typer.Option("--prepare-only", help="Write the input files of external programs without running them.")
 ]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, and tracebacks of failures.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log, with tracebacks of errors.")]
 
 
 Verb = Literal["segment", "build", "simulate", "run"]
@@ -125,7 +131,7 @@ class Flags:
         else:
             known = " ".join(READABLE)
             raise BadInput(
-                f"cannot start from {self.input.name}: not a config (.toml), atoms table (.csv) or image ({known})"
+                f"cannot start from {self.input.name}: not a config (.toml), atom table (.csv) or image ({known})"
             )
         # nothing may be asked of plugins that this command does not need
         unneeded = {"segment": ("build", "simulate"), "build": ("simulate",)}.get(verb, ())

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 def doctor(
     input: Annotated[
-        Path | None, typer.Argument(help="A config, a run folder or a structure; default: the default config.")
+        Path | None,
+        typer.Argument(help="A config, a run folder or a structure; without input, the default config is checked."),
     ] = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
-    elements: Annotated[str | None, typer.Option(help="Elements to check for, such as C,H,Si.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Elements to check, e.g. C,H,Si.")] = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check what a config needs: what is installed, what is missing, and the command that fixes it."""
+    """Check what a config requires: what is installed, what is missing, and the command that fixes it."""
     with console(verbose):
         flags = Flags(input or Path("image.npy"), simulators=simulator, engine=engine, assignments=assignments)
         checks = _checks(flags, input, elements)
@@ -35,7 +36,7 @@ def doctor(
     else:
         marks = {"ok": ("ok", "green"), "note": ("note", "yellow"), "missing": ("missing", "red")}
         rows = [(marks[one.state], one.what, one.found, one.fix) for one in checks]
-        print_table(("", "what", "found", "how to fix it"), rows)
+        print_table(("", "check", "found", "fix"), rows)
     if any(one.state == "missing" for one in checks):
         raise typer.Exit(FAILED)
 
@@ -67,7 +68,7 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
 
 
 def plugins(json: Json = False) -> None:
-    """List what is installed: stages, their distributions, and what is broken and why."""
+    """List the installed stages and their distributions, and plugins that failed to load, with the reason."""
     from stem2sim.registry import installed
 
     registry = installed()
@@ -93,7 +94,7 @@ def plugins(json: Json = False) -> None:
 
 
 def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json: Json = False) -> None:
-    """Explain one stage: every option with type, default and unit."""
+    """Describe the options of a stage: type, default and unit."""
     from stem2sim.config.explain import options
     from stem2sim.errors import nearest
     from stem2sim.registry import installed
@@ -117,7 +118,7 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
         Console().print(offer.summary, highlight=False)
         rows = [(o.name, o.type, o.default, o.unit, o.description) for o in options(offer.stage)]
         if rows:
-            print_table(("option", "type", "default", "unit", "what it is"), rows)
+            print_table(("option", "type", "default", "unit", "description"), rows)
         else:
             typer.echo("no options")
 
@@ -127,7 +128,7 @@ def init(
     builder: BuilderFlag = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
-    image: Annotated[str, typer.Option(help="Path of the image to put into the config.")] = "image.npy",
+    image: Annotated[str, typer.Option(help="Image path to write into the config.")] = "image.npy",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
     """Write a commented config for the chosen plugins."""
@@ -146,7 +147,7 @@ def init(
 
 
 def schema() -> None:
-    """Print the JSON schema of configs for the plugins installed here."""
+    """Print the JSON Schema of configs for the installed plugins."""
     from stem2sim.config.schema import schema as config_schema
 
     print_json(config_schema())

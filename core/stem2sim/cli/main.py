@@ -14,7 +14,7 @@ from stem2sim.engines.deadline import interrupt
 from stem2sim.errors import BAD_INPUT, FAILED, INTERRUPTED, BadInput, StageFailed
 
 app = typer.Typer(
-    help="From a STEM image to an atomistic simulation of what was really seen.",
+    help="Turn a STEM image into an atomistic simulation of the imaged structure.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,7 +42,7 @@ def _with_plugins(command: str) -> typer.Typer:
 
     offered = {point.name: point for point in entry_points(group=PLUGIN_COMMANDS)}
     if offered:
-        app.info.epilog = f"Commands of plugins: {', '.join(sorted(offered))}"
+        app.info.epilog = f"Plugin commands: {', '.join(sorted(offered))}"
     point = offered.get(command)
     if point is None or command in {
         own.name or getattr(own.callback, "__name__", "") for own in app.registered_commands

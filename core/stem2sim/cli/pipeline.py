@@ -46,7 +46,7 @@ def run(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole pipeline: image to report. Finished steps are skipped, interrupted ones resume."""
+    """Run the whole pipeline, from image to report. Finished steps are skipped; interrupted ones resume."""
     flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force)
     with console(verbose):
         outcome = _run(flags, "run", wall_limit, prepare_only)
@@ -62,7 +62,7 @@ def segment(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the atoms of an image."""
+    """Locate the atoms in an image."""
     flags = Flags(input, out, segmenter, assignments=assignments, force=force)
     with console(verbose):
         outcome = _run(flags, "segment")
@@ -80,7 +80,7 @@ def build(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build structures from an image or an atoms table."""
+    """Build structures from an image or an atom table."""
     flags = Flags(input, out, segmenter, builder, assignments=assignments, allow=allow, force=force)
     with console(verbose):
         outcome = _run(flags, "build")
@@ -88,7 +88,7 @@ def build(
 
 
 def simulate(
-    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file readable by ASE.")],
     out: Out = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
@@ -107,7 +107,7 @@ def simulate(
 
 
 def collect(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Collect partial or final results of simulations that run elsewhere, and write the report."""
+    """Collect partial or final results of simulations running on another machine, and write the report."""
     from stem2sim.report.report import write_report
     from stem2sim.run.pipeline import collect
 
@@ -117,17 +117,21 @@ def collect(folder: Folder, json: Json = False, verbose: Verbose = False) -> Non
 
 
 def track(
-    input: Annotated[Path, typer.Argument(help="A stack of images, or a config (.toml) or run folder with one.")],
+    input: Annotated[Path, typer.Argument(help="An image stack, or a config (.toml) or run folder that contains one.")],
     out: Out = None,
     segmenter: SegmenterFlag = None,
     assignments: Set = None,
-    reach: Annotated[float, typer.Option(help="Largest move of an atom between frames, drift removed [Å].")] = 0.7,
-    gap: Annotated[int, typer.Option(help="Consecutive frames in which an atom may be missed.")] = 2,
+    reach: Annotated[
+        float, typer.Option(help="Maximum displacement of an atom between frames, after drift correction (in Å).")
+    ] = 0.7,
+    gap: Annotated[
+        int, typer.Option(help="Maximum number of consecutive frames in which an atom may go undetected.")
+    ] = 2,
     force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the atoms of every frame of a movie, and track them. Finished frames are skipped."""
+    """Locate the atoms in every frame of a movie and track them. Finished frames are skipped."""
     from stem2sim.run import movie
 
     with console(verbose):
@@ -138,12 +142,12 @@ def track(
 
 def step(
     folder: Folder,
-    name: Annotated[str, typer.Argument(help="Name of the step, such as 02-aimd.")],
+    name: Annotated[str, typer.Argument(help="Name of the step, e.g. 02-aimd.")],
     wall_limit: WallLimit = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run one step of a run folder; what it builds on must be done."""
+    """Run one step of a run folder; the steps it depends on must be complete."""
     from stem2sim.engines.deadline import time_limit
     from stem2sim.report.report import write_again
     from stem2sim.run.names import REPORT

@@ -40,7 +40,7 @@ def compare(
 
 
 def estimate(
-    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file that ASE reads.")],
+    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file readable by ASE.")],
     out: Out = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
@@ -71,14 +71,14 @@ def estimate(
 
 
 def agreement(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Compare the structures of a run with its image: correlation, and the atoms that the image does not confirm."""
+    """Compare the structures of a run with its image: correlation, and the atoms that disagree with the image."""
     from stem2sim.report.compare_back import describe
     from stem2sim.run.run import Run
 
     with console(verbose):
         run = Run(folder)
         if run.image is None:
-            raise BadInput(run.image_problem or f"{folder} has no image: it started from a table or a structure")
+            raise BadInput(run.image_problem or f"{folder} has no image: it started from an atom table or a structure")
         agreements = run.agreements
     if json:
         print_json({k: {"problem": one} if isinstance(one, str) else one.summary() for k, one in agreements.items()})
@@ -93,9 +93,9 @@ def agreement(folder: Folder, json: Json = False, verbose: Verbose = False) -> N
 
 
 def export(
-    input: Annotated[Path, typer.Argument(help="A run folder, or a structure file that ASE reads.")],
+    input: Annotated[Path, typer.Argument(help="A run folder, or a structure file readable by ASE.")],
     file: Annotated[
-        Path, typer.Argument(help="File to write: POSCAR, a name in .vasp, .gen, .cif, .extxyz; .zip for a whole run.")
+        Path, typer.Argument(help="Output file: POSCAR, *.vasp, *.gen, *.cif or *.extxyz; *.zip for a whole run.")
     ],
     verbose: Verbose = False,
 ) -> None:
@@ -131,7 +131,7 @@ def export(
 
 
 def cite(folder: Folder, verbose: Verbose = False) -> None:
-    """Print BibTeX of everything that ran."""
+    """Print BibTeX entries for every method and program used."""
     from stem2sim.records.citations import cited
     from stem2sim.run.run import Run
 
@@ -167,7 +167,7 @@ def _cell(value: object) -> str:
 
 
 def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Write the report of a run folder again."""
+    """Regenerate the report of a run."""
     from stem2sim.report.report import write_again
 
     with console(verbose):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import tomli_w
 from pydantic_core import PydanticUndefined
@@ -19,6 +19,10 @@ from stem2sim.registry import installed
 
 if TYPE_CHECKING:
     from stem2sim.stages import Stage
+
+
+PLURALS = {"number": "numbers", "integer": "integers"}
+"""Of the words for types that are countable."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,15 @@ def options(stage: type[Stage] | type[ImageSource]) -> list[Option]:
         text = field.description or ""
         bracket = re.search(r"\s*\[([^\]]+)\]$", text)
         text, unit = (text[: bracket.start()], bracket[1]) if bracket else (text, "")
-        default = "needed" if field.is_required() else _toml(field.get_default())
+        default = "required" if field.is_required() else _toml(field.get_default())
         out.append(Option(name, _type(field.annotation), default, unit, text))
     return out
 
 
 def _type(annotation: Any) -> str:
     choices = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type(choices[0])
     if isinstance(annotation, type) and not choices:
         if issubclass(annotation, Engine):
             return "engine"
@@ -56,7 +62,8 @@ def _type(annotation: Any) -> str:
         return " | ".join(f'"{choice}"' for choice in choices)
     inner = [choice for choice in choices if choice is not type(None)]
     if get_origin(annotation) is dict:
-        return " to ".join(_type(one) for one in inner)
+        values = _type(inner[1])
+        return f"table of {'values' if ' or ' in values else PLURALS.get(values, values)}"
     if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
         return f"[{_type(inner[0])}, ...]"
     if get_origin(annotation) is tuple:
@@ -77,7 +84,7 @@ def _toml(value: Any) -> str:
 def commented_toml(
     image: str, segmenter: str | None, builders: list[str] | None, simulators: list[str] | None, engine: str | None
 ) -> str:
-    """Return a config with every option of the chosen stages: needed ones set, the others commented at their default.
+    """Return a config with every option of the chosen stages: required ones set, the others commented at their default.
 
     Raises:
         BadInput: a stage or an engine that is not installed.
@@ -110,8 +117,8 @@ def _options(stage: type[Stage] | type[ImageSource], skip: tuple[str, ...] = (),
         comment = f"  # {option.description}{unit}"
         if option.type == "engine":
             lines.append(f'engine = {{ use = "{engine}" }}{comment}')
-        elif option.default == "needed":
-            lines.append(f'{option.name} = ""{comment}; {option.type}, needed')
+        elif option.default == "required":
+            lines.append(f'{option.name} = ""{comment}; {option.type}, required')
         else:
             value = "..." if option.default == "none" else option.default
             lines.append(f"# {option.name} = {value}{comment}; {option.type}")

@@ -58,7 +58,7 @@ class Records(BaseModel):
 
     database: str | None = Field(
         None,
-        description="server that gets the results as well, postgresql://user@host/database, its password from "
+        description="database server that also receives the results, postgresql://user@host/database; password from "
         "PGPASSWORD or ~/.pgpass",
     )
 

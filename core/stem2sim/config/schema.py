@@ -1,4 +1,4 @@
-"""The JSON schema of configs, for editors."""
+"""The JSON Schema of configs, for editors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stem2sim.registry import HOOKS, installed
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of configs for the plugins installed here."""
+    """Return the JSON Schema of configs for the installed plugins."""
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*HOOKS, "engine")}
     for offer in installed().offers:
         one = offer.stage.model_json_schema(mode="validation")
@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
             "image": ImageSource.model_json_schema(),
             "structure": {
                 "type": "string",
-                "description": "structure file to start from, in place of image and segment",
+                "description": "structure file to start from, instead of image and segment",
             },
             "segment": of["segment"],
             "build": {"type": "array", "items": of["build"]},

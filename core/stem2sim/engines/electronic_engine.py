@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ElectronicEngine(Engine):
     """An engine that computes electrons: as many as the charge leaves, in cells that repeat along all axes or none."""
 
-    charge: int | None = Field(None, description="total charge; default: the structure's own [e]")
+    charge: int | None = Field(None, description="total charge; default: the charge of the structure [e]")
 
     def adopt(self, structure: Structure) -> Structure:
         """Return the structure with this engine's charge, where it sets one."""

@@ -44,16 +44,16 @@ class Engine(Simulator):
     """Names of the optimisers in print."""
 
     task: Literal["relax", "single-point"] = Field("relax", description="relax, or only compute energy and forces")
-    fmax: float = Field(0.01, gt=0, description="relaxed when no force on an atom is larger than this [eV/Å]")
+    fmax: float = Field(0.01, gt=0, description="convergence criterion: maximum force on any atom [eV/Å]")
     max_steps: int = Field(500, ge=1, description="maximum number of relaxation steps")
     optimiser: Literal["bfgs", "lbfgs", "fire"] = Field(
-        "bfgs", description="algorithm of the relaxation; lbfgs saves memory beyond 500 atoms"
+        "bfgs", description="relaxation algorithm; lbfgs needs less memory above 500 atoms"
     )
 
     checkpoint: int = Field(
-        20, ge=1, description="steps between checkpoints of a relaxation: the most that an interruption costs"
+        20, ge=1, description="steps between checkpoints (at most this many are lost on interruption)"
     )
-    relax_cell: bool = Field(False, description="relax the cell as well, along the vectors along which bonds repeat")
+    relax_cell: bool = Field(False, description="also relax the cell, along its bonded periodic directions")
 
     def methods(self) -> str:
         """Return a sentence for the methods section of a paper, with the engine's own method."""

@@ -18,13 +18,15 @@ class ImageSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path = Field(description="image file: .npy .npz .tif .png .h5 .ndata1; others with the extra 'vendor'")
-    pixel_size: float | None = Field(None, gt=0, description="size of a pixel; default: as stated in the file [Å]")
+    path: Path = Field(
+        description="image file: .npy, .npz, .tif, .png, .h5 or .ndata1; other formats with the extra 'vendor'"
+    )
+    pixel_size: float | None = Field(None, gt=0, description="pixel size; default: the value in the file [Å]")
     lattice_constant: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="of the material; to measure the pixel size from the frame's lattice where it is not stated [Å]",
+        description="lattice constant of the material; a missing pixel size is derived from it [Å]",
     )
     frame: int | None = Field(None, ge=0, description="number of the frame in a stack, counted from 0")
     dataset: str | None = Field(None, description="name of the array in an .npz or .h5 file; default: the largest")

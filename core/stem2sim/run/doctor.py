@@ -61,16 +61,16 @@ def machine(folder: Path) -> Iterator[Check]:
     if threads.split(",")[0].isdigit() and int(threads.split(",")[0]) > cores:
         yield Check("threads", "note", f"OMP_NUM_THREADS={threads} on {cores} cores", f"export OMP_NUM_THREADS={cores}")
     else:
-        yield Check("threads", "ok", f"{cores} cores, OMP_NUM_THREADS {threads or 'not set: all of them'}")
+        yield Check("threads", "ok", f"{cores} cores, OMP_NUM_THREADS {threads or 'not set; all cores used'}")
     there = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(there).free / 1e9
     state: Literal["ok", "note"] = "ok" if free > LEAST_DISK else "note"
-    fix = "" if state == "ok" else "choose another --out, or free some space"
+    fix = "" if state == "ok" else "choose another --out, or free disk space"
     yield Check("disk", state, f"{free:.1f} GB free at {there}", fix)
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
     if stack != resource.RLIM_INFINITY:
         yield Check(
-            "stack", "note", f"{stack / 1e6:.0f} MB; thousands of atoms may need more in compiled engines",
+            "stack", "note", f"{stack / 1e6:.0f} MB; compiled engines may need more for thousands of atoms",
             "ulimit -s unlimited",
         )  # fmt: skip
 

@@ -164,7 +164,7 @@ def _one(segmenter: Segmenter, image: Image, file: Path, number: int, inputs: st
     try:
         found = segmenter.segment(image)
         if len(found.atoms) == 0:
-            raise BadInput("no atoms found; check the pixel size, and that the frame shows a lattice")
+            raise BadInput("no atoms found; check the pixel size, and that the image shows a lattice")
         atoms, warnings = found.atoms, found.warnings
     except BadInput as complaint:
         problem = str(complaint)

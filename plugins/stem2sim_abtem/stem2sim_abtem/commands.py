@@ -14,22 +14,24 @@ Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Result = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="Result in it, such as 02-aimd/result.json; default: the last with thermal motion."
+        metavar="FILE", help="Result to image, e.g. 02-aimd/result.json; default: the last with thermal motion."
     ),
 ]
-Energy = Annotated[float, typer.Option(help="Of the electrons [keV].")]
-Convergence = Annotated[float, typer.Option(help="Semi-angle of the probe [mrad].")]
-Detector = Annotated[tuple[float, float], typer.Option(metavar="FROM TO", help="Angles that it covers [mrad].")]
-SourceSize = Annotated[float, typer.Option(help="Full width at half maximum of the source's image [Å].")]
-PixelSize = Annotated[float | None, typer.Option(help="[Å]; default: that of the run's image, else 0.1.")]
-Phonons = Annotated[int, typer.Option(help="Frozen phonons: frames of the trajectory, or displaced at random.")]
-Thermal = Annotated[float, typer.Option(help="Random displacements along each axis, without a trajectory [Å].")]
-Dose = Annotated[float | None, typer.Option(help="Electrons per Å², for counting noise; default: none.")]
-Seed = Annotated[int, typer.Option(help="Of displacements and noise.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="File to write (.npz); default: multislice.npz beside the result.")
+Energy = Annotated[float, typer.Option(help="Beam energy (in keV).")]
+Convergence = Annotated[float, typer.Option(help="Convergence semi-angle of the probe (in mrad).")]
+Detector = Annotated[
+    tuple[float, float], typer.Option(metavar="FROM TO", help="Inner and outer collection angle (in mrad).")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")]
+SourceSize = Annotated[float, typer.Option(help="Full width at half maximum of the source image (in Å).")]
+PixelSize = Annotated[float | None, typer.Option(help="Pixel size (in Å); default: that of the image, else 0.1.")]
+Phonons = Annotated[int, typer.Option(help="Frozen-phonon configurations: trajectory frames or random displacements.")]
+Thermal = Annotated[float, typer.Option(help="Random displacements along each axis (in Å), used without a trajectory.")]
+Dose = Annotated[float | None, typer.Option(help="Electrons per Å², for shot noise; default: no noise.")]
+Seed = Annotated[int, typer.Option(help="Random seed of displacements and noise.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="File to write (.npz); default: multislice.npz next to the result.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the log.")]
 
 
@@ -49,7 +51,7 @@ def multislice(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate the dark field image of a result by multislice, frozen phonons from its trajectory (abTEM)."""
+    """Simulate the dark-field image of a result by multislice, with frozen phonons from its trajectory (abTEM)."""
     from stem2sim.cli.console import console, print_json
     from stem2sim.errors import BadInput
     from stem2sim.run.names import multislice_of

@@ -111,12 +111,12 @@ class Multislice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    energy: float = Field(60.0, ge=10, le=1000, description="of the electrons [keV]")
-    convergence: float = Field(31.0, gt=0, le=100, description="semi-angle of the probe [mrad]")
-    detector: tuple[float, float] = Field((86.0, 200.0), description="from and to which angle it detects [mrad]")
-    source_size: float = Field(0.7, ge=0, description="full width at half maximum of the electron source's image [Å]")
-    dose: float | None = Field(None, gt=0, description="electrons, for counting noise; none if left out [1/Å²]")
-    seed: int = Field(0, ge=0, description="of the noise")
+    energy: float = Field(60.0, ge=10, le=1000, description="beam energy [keV]")
+    convergence: float = Field(31.0, gt=0, le=100, description="convergence semi-angle of the probe [mrad]")
+    detector: tuple[float, float] = Field((86.0, 200.0), description="inner and outer collection angle [mrad]")
+    source_size: float = Field(0.7, ge=0, description="full width at half maximum of the source image [Å]")
+    dose: float | None = Field(None, gt=0, description="electrons per area, for shot noise; default: no noise [1/Å²]")
+    seed: int = Field(0, ge=0, description="random seed of the noise")
 
     @model_validator(mode="after")
     def _dark_field(self) -> Self:

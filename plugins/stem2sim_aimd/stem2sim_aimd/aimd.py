@@ -43,29 +43,34 @@ class Aimd(EngineSimulator):
 
     name: ClassVar[str] = "aimd"
 
-    preset: Literal["paper"] | None = Field(None, description="paper: a time step of 1 fs and nose-hoover")
+    preset: Literal["paper"] | None = Field(None, description="paper: time step of 1 fs and a Nosé–Hoover thermostat")
     ensemble: Literal["nvt", "nve"] = Field("nvt", description="constant temperature, or constant energy")
     thermostat: Literal["nose-hoover", "langevin", "csvr"] = Field(
         "nose-hoover",
-        description="chain, friction and noise, or stochastic velocity rescaling",
+        description="Nosé–Hoover chain, Langevin, or stochastic velocity rescaling",
     )
     temperature: float | tuple[float, ...] = Field(
-        300.0, description="of the thermostat and of the initial velocities; several: one trajectory for each [K]"
+        300.0,
+        description="target and initial temperature; a list gives one trajectory per temperature [K]",
     )
     replicas: int = Field(1, ge=1, description="trajectories per temperature, each with its own initial velocities")
-    time_step: float | None = Field(None, gt=0, description="default: 0.5 where hydrogen moves, else 1 [fs]")
-    steps: int = Field(200, ge=1, description="number of time steps")
-    interval: int = Field(2, ge=1, description="steps between recorded frames and values")
-    checkpoint: int = Field(100, ge=1, description="steps between checkpoints: the most that an interruption costs")
-    seed: int = Field(0, ge=0, description="of the initial velocities and of the thermostat's random numbers")
-    thermostat_period: float = Field(40.0, gt=0, description="of the nose-hoover thermostat's oscillation [fs]")
-    chain_length: int | None = Field(
-        None, ge=1, description="thermostats in the nose-hoover chain; default: 3, or the engine's own number"
+    time_step: float | None = Field(
+        None, gt=0, description="time step; default: 0.5 if hydrogen atoms move, otherwise 1 [fs]"
     )
-    relaxation_time: float = Field(100.0, gt=0, description="of langevin and csvr [fs]")
+    steps: int = Field(200, ge=1, description="number of time steps")
+    interval: int = Field(2, ge=1, description="steps between saved frames")
+    checkpoint: int = Field(
+        100, ge=1, description="steps between checkpoints (at most this many are lost on interruption)"
+    )
+    seed: int = Field(0, ge=0, description="random seed of the initial velocities and the thermostat")
+    thermostat_period: float = Field(40.0, gt=0, description="oscillation period of the Nosé–Hoover thermostat [fs]")
+    chain_length: int | None = Field(
+        None, ge=1, description="number of thermostats in the Nosé–Hoover chain; default: 3, or that of the engine"
+    )
+    relaxation_time: float = Field(100.0, gt=0, description="relaxation time of the Langevin and CSVR thermostats [fs]")
     native: bool | None = Field(
         None,
-        description="run the dynamics with the engine's own integrator; default: where the engine keeps its steps",
+        description="run the dynamics with the integrator of the engine; default: on if the engine stores every step",
     )
     force: bool = Field(False, description=f"accept a time step above {LONGEST_STEP:g} fs")
 

@@ -1,4 +1,4 @@
-"""An ad-atom, or a fragment, on every kind of site."""
+"""An adatom, or a fragment, on every kind of site."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ class Site(NamedTuple):
 
 
 class Adsorb(Builder):
-    """Put an ad-atom or fragment on every distinct site: one structure for each, with both references."""
+    """Place an adatom or fragment on each distinct site; one structure per site, plus both references."""
 
     name: ClassVar[str] = "adsorb"
 
-    what: str = Field("Cr", description="adsorbate: an element, or a molecule that ASE knows (CH, CH2, CH3, ...)")
+    what: str = Field("Cr", description="adsorbate: an element, or a molecule known to ASE (CH, CH2, CH3, ...)")
     path: Path | None = Field(None, description="structure file of the adsorbate, instead of `what`")
     anchor: str | None = Field(None, description="species of the atom that binds; default: the heaviest")
-    turns: int = Field(1, ge=1, le=12, description="orientations on each site, evenly spaced over a full turn about z")
+    turns: int = Field(
+        1, ge=1, le=12, description="number of orientations on each site, evenly spaced over a full turn about z"
+    )
     sites: tuple[Kind, ...] = Field(
         ("top", "bridge", "hollow"), min_length=1, description="kinds of sites: top, bridge, hollow, hole, edge"
     )
     center: tuple[float, float] | None = Field(
-        None, description="x, y in the image around which to look for sites [Å]; default: the middle of the structure"
+        None, description="x, y in the image around which to look for sites; default: the centre of the structure [Å]"
     )
-    radius: float = Field(2.0, gt=0, description="of the region around the center [Å]")
+    radius: float = Field(2.0, gt=0, description="radius of the region around `center` [Å]")
     height: float | None = Field(
-        None, ge=0, le=20, description="above the site [Å]; default: a bond of the anchor, by covalent radii"
+        None, ge=0, le=20, description="height above the site; default: sum of covalent radii [Å]"
     )
-    references: bool = Field(
-        True, description="whether to yield the bare surface and the free adsorbate too, in the same box"
-    )
+    references: bool = Field(True, description="also output the bare surface and the free adsorbate, in the same box")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -94,7 +94,7 @@ class Adsorb(Builder):
         if len(structure.atoms) == 0:
             raise BadInput("there are no atoms to adsorb on; put place before adsorb")
         adsorbate = self._adsorbate()
-        # an ad-atom, or what stands upright, is the same whichever way it is turned
+        # an adatom, or what stands upright, is the same whichever way it is turned
         turns = 1 if np.allclose(adsorbate.positions[:, :2], 0, atol=1e-3) else self.turns
         sites = [
             (site, turn * 360 / turns) for site in self._sites(structure.bonds, segmentation) for turn in range(turns)

@@ -26,12 +26,14 @@ log = logging.getLogger("stem2sim.hterm")
 
 
 class Calibrate(Builder):
-    """Compare scale, stretch and shear of the atoms with a reference lattice, and correct them if apply = true."""
+    """Compare scale, anisotropy and shear of the atoms with a reference lattice; correct them if apply = true."""
 
     name: ClassVar[str] = "calibrate"
 
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the hexagonal reference lattice [Å]")
-    apply: bool = Field(False, description="whether to correct the positions, or only to report")
+    lattice_constant: float = Field(
+        GRAPHENE, gt=0, description="lattice constant of the hexagonal reference lattice [Å]"
+    )
+    apply: bool = Field(False, description="correct the positions; false: only report")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""

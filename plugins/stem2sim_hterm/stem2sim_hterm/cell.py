@@ -29,21 +29,25 @@ FLATTEST = 1e-3
 
 
 class Cell(Builder):
-    """Put the structure into a cell: a vacuum box, a cube, or any lattice given by its parameters or vectors."""
+    """Place the structure in a cell: a vacuum box, a cube, or any lattice given by its parameters or vectors."""
 
     name: ClassVar[str] = "cell"
 
-    vacuum: float | Vector = Field(VACUUM, description="on each side of a box: one number, or one for each axis [Å]")
-    cubic: bool = Field(False, description="whether the box is the smallest cube with this vacuum")
-    edge: float | None = Field(None, gt=0, le=LARGEST, description="edge of a cube [Å]")
+    vacuum: float | Vector = Field(
+        VACUUM, description="vacuum on each side of the box: one number, or one for each axis [Å]"
+    )
+    cubic: bool = Field(False, description="use the smallest cube with this vacuum")
+    edge: float | None = Field(None, gt=0, le=LARGEST, description="edge length of a cubic cell [Å]")
     parameters: tuple[float, float, float, float, float, float] | None = Field(
-        None, description="of any Bravais lattice: a, b, c [Å], alpha, beta, gamma [degrees]; a along x, b in the plane"
+        None,
+        description="parameters of any Bravais lattice: a, b, c [Å], alpha, beta, gamma [degrees]; a along x, "
+        "b in the xy plane",
     )
     vectors: tuple[Vector, Vector, Vector] | None = Field(
         None, description="the three cell vectors, x, y, z of each [Å]"
     )
     periodic: tuple[bool, bool, bool] | None = Field(
-        None, description="along which vectors the cell repeats; default: all for parameters and vectors, else none"
+        None, description="periodic directions; default: all for parameters and vectors, otherwise none"
     )
 
     @model_validator(mode="after")

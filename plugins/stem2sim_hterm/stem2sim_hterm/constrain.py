@@ -28,17 +28,20 @@ Axes = Literal["xyz", "xy", "z"]
 
 
 class Constrain(Region, Builder):
-    """Fix atoms: the perimeter, hydrogen, a species, a region, or atoms of a high probability."""
+    """Fix atoms: the perimeter, hydrogen, a species, a region, or high-probability atoms."""
 
     name: ClassVar[str] = "constrain"
 
     hold: Literal["perimeter", "hydrogen", "all", "none"] = Field(
         "perimeter",
-        description="perimeter: the outer rim and its hydrogen; all: limited by the other options; none: no constraint",
+        description="perimeter: outermost atoms and their hydrogens; all: every atom selected by the other options; "
+        "none: no constraint",
     )
-    axes: Axes = Field("xyz", description="directions that are fixed; xy leaves z free")
+    axes: Axes = Field("xyz", description="fixed directions; xy leaves z free")
     species: tuple[str, ...] | None = Field(None, description="fix only atoms of these species")
-    least_probability: float | None = Field(None, ge=0, le=1, description="fix only atoms of at least this probability")
+    least_probability: float | None = Field(
+        None, ge=0, le=1, description="fix only atoms with at least this probability"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:

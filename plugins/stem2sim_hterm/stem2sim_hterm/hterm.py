@@ -46,19 +46,19 @@ TILTS = (0.0, 25.0, -25.0, 45.0, -45.0, 65.0, -65.0)
 
 
 class Hterm(Builder):
-    """Saturate the dangling bonds of edge atoms with hydrogen, after removing stray atoms."""
+    """Passivate the dangling bonds of edge atoms with hydrogen, after removing stray atoms."""
 
     name: ClassVar[str] = "hterm"
 
-    bond_length: float = Field(1.09, gt=0.9, lt=1.3, description="C-H bond length [Å]")
+    bond_length: float = Field(1.09, gt=0.9, lt=1.3, description="C–H bond length [Å]")
     terminate: Literal["all", "outer"] = Field(
-        "all", description="edges to terminate: all, or outer, which leaves those of holes bare for an adsorbate"
+        "all", description="edges to passivate: all, or outer only (edges of holes stay bare for an adsorbate)"
     )
     onefold: Literal["remove", "keep"] = Field(
         "remove",
-        description="whether atoms with a single neighbour, and chains of them, are strays or kept and terminated",
+        description="remove atoms with a single neighbour, and chains of them, or keep and passivate them",
     )
-    charge: int | None = Field(None, description="total charge [e]; default: that of the structure")
+    charge: int | None = Field(None, description="total charge; default: the charge of the structure [e]")
 
     def elements(self) -> frozenset[str]:
         """Return hydrogen."""
@@ -75,7 +75,7 @@ class Hterm(Builder):
             BadInput: no atoms, none with two neighbours, hydrogens that clash, or a charge beyond the electrons.
         """
         if len(structure.atoms) == 0:
-            raise BadInput("there are no atoms to terminate; put place before hterm")
+            raise BadInput("there are no atoms to passivate; put place before hterm")
         whole = structure.atoms
         around = structure.bonds.neighbours
         # what a builder added is no stray, and hydrogen has one neighbour by nature
@@ -125,7 +125,7 @@ class Hterm(Builder):
         atoms = bonds.atoms
         rim = outer_edge(bonds) if self.terminate == "outer" else np.ones(len(atoms), dtype=bool)
         dangling, bare, holes = [], [], []
-        added = _added(atoms)  # an ad-atom stays as it was placed
+        added = _added(atoms)  # an adatom stays as it was placed
         for k, bonded in enumerate(bonds.neighbours):
             symbol = atoms[k].symbol
             if symbol == "H" or added[k] or len(bonded) > 2 or not bonded:

@@ -43,27 +43,27 @@ WITHIN_REACH = 5.0
 
 
 class Patch(Region, Builder):
-    """Cut out connected patches of atoms: the most certain ones, the least certain, around points, or a region."""
+    """Cut out connected patches: at the most or least certain sites, around given points, or within a region."""
 
     name: ClassVar[str] = "patch"
 
     size: int | None = Field(
-        None, ge=6, description=f"most atoms in a patch; default: {USUAL}, or all atoms of a region"
+        None, ge=6, description=f"maximum number of atoms in a patch; default: {USUAL}, or all atoms of a region"
     )
     center: Point | tuple[Point, ...] | None = Field(
-        None, description="x, y of the patch's centre in the image, or a list of them, one for each patch [Å]"
+        None, description="x, y of the patch centre in the image, or a list of them, one for each patch [Å]"
     )
     contains: str = Field(
         "impurity",
-        description="what to centre the patch on: a species, 'impurity' (the rarest of several species), 'hole', "
+        description="feature to centre the patch on: a species, 'impurity' (the rarest of several species), 'hole', "
         "'edge' (of the sheet, not of the image) or 'any'",
     )
     by: Literal["certainty", "uncertainty"] = Field(
         "certainty",
-        description="which place to choose: with the highest joint probability, or with the largest uncertainty",
+        description="site to choose: the one with the highest joint probability, or with the largest uncertainty",
     )
-    count: int = Field(1, ge=1, description="number of patches; no two share an atom")
-    unit: Literal["angstrom", "pixel"] = Field("angstrom", description="unit of center and region")
+    count: int = Field(1, ge=1, description="number of patches; patches do not overlap")
+    unit: Literal["angstrom", "pixel"] = Field("angstrom", description="unit of `center` and of the region")
 
     @model_validator(mode="after")
     def _known(self) -> Self:

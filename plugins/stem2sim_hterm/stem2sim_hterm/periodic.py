@@ -35,17 +35,20 @@ LatticeSite = tuple[int, int, int]
 
 
 class Periodic(Builder):
-    """Cut a periodic cell of whole lattice periods out of a sheet, without a seam at its border."""
+    """Cut out a periodic cell with an integer number of lattice periods, seamless across its boundaries."""
 
     name: ClassVar[str] = "periodic"
 
-    repeats: tuple[int, int] = Field((8, 8), description="lattice periods along the two cell vectors")
+    repeats: tuple[int, int] = Field((8, 8), description="number of lattice periods along the two cell vectors")
     center: tuple[float, float] | None = Field(
         None,
-        description="x, y of the cell's centre in the image [Å]; default: the nearest to the middle without a seam",
+        description="x, y of the cell centre in the image; default: the position closest to the image centre that "
+        "gives a seamless cell [Å]",
     )
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb and of the periodic cell [Å]")
-    vacuum: float = Field(VACUUM, gt=0, le=200, description="above and below the sheet [Å]")
+    lattice_constant: float = Field(
+        GRAPHENE, gt=0, description="lattice constant of the honeycomb lattice and the periodic cell [Å]"
+    )
+    vacuum: float = Field(VACUUM, gt=0, le=200, description="vacuum above and below the sheet [Å]")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""

@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 
 class Place(Builder):
-    """Place every measured atom, on the scale of the image's own lattice."""
+    """Place every detected atom, scaled with the lattice in the image."""
 
     name: ClassVar[str] = "place"
 
-    least_probability: float = Field(0.5, ge=0, le=1, description="omit atoms less probable than this")
+    least_probability: float = Field(0.5, ge=0, le=1, description="omit atoms with a probability below this value")
     overlap: Literal["error", "keep-likelier", "keep-both"] = Field(
         "error",
         description="what to do with two atoms closer than 0.9 Å: stop, keep the more probable one, or keep both",
     )
     columns: dict[str, Annotated[float, Field(gt=0, le=20)]] = Field(
         {},
-        description="distance of the atoms in a column of two or more, by its name [Å]; known: S2, Se2 and Te2",
+        description="spacing along the beam between the atoms of a column, by column name; built in: S2, Se2, Te2 [Å]",
     )
     scale: Literal["lattice", "stated"] = Field(
         "lattice",
-        description="lattice: correct scale and stretch by the lattice of the image, where one was found; stated: keep "
-        "the stated pixel size",
+        description="lattice: correct scale and anisotropy from the lattice in the image, if one was found; stated: "
+        "keep the stated pixel size",
     )
 
     def methods(self) -> str:

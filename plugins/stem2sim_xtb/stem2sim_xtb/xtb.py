@@ -32,24 +32,29 @@ HEAVIEST = 86
 """Last atomic number of the GFN parametrisations (Rn)."""
 
 SMALL_CELL = 10.0
-"""[Å]; only the Gamma point is sampled, so a shorter periodic cell gives bands that are far from converged."""
+"""[Å]; only the Γ point is sampled, so a shorter periodic cell gives bands that are far from converged."""
 
 
 class Xtb(ElectronicEngine):
-    """GFN1-xTB or GFN2-xTB tight binding through tblite, in process."""
+    """GFN1-xTB or GFN2-xTB tight binding through tblite, in-process."""
 
     name: ClassVar[str] = "xtb"
 
-    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="parametrisation")
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="xTB parametrisation")
     multiplicity: int | None = Field(None, ge=1, description="spin multiplicity; default: the lowest possible")
     spin_polarization: float | None = Field(
-        None, gt=0, description="scale of the spin-polarised energy, 1 as published; default: no spin polarisation"
+        None,
+        gt=0,
+        description="scaling factor of the spin-polarisation energy; 1: published value; default: no spin polarisation",
     )
-    electronic_temperature: float = Field(300.0, gt=0, description="temperature of the Fermi smearing [K]")
+    electronic_temperature: float = Field(300.0, gt=0, description="electronic temperature (Fermi smearing) [K]")
     accuracy: float | None = Field(
-        None, gt=0, le=10, description="numerical accuracy of tblite, smaller is tighter; default: chosen from fmax"
+        None,
+        gt=0,
+        le=10,
+        description="numerical accuracy setting of tblite; smaller is more accurate; default: chosen from fmax",
     )
-    max_iterations: int = Field(250, ge=1, description="maximum self-consistent iterations per step")
+    max_iterations: int = Field(250, ge=1, description="maximum number of SCC iterations per step")
 
     @model_validator(mode="after")
     def _accurate_enough(self) -> Self:
@@ -96,7 +101,7 @@ class Xtb(ElectronicEngine):
         self.check_periodic(atoms)
         if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
             log.warning(
-                "only the Gamma point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
+                "only the Γ point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
             )
         structure = self.adopt(structure)
         charge, electrons = structure.charge, structure.electrons
@@ -138,7 +143,9 @@ class Xtb(ElectronicEngine):
         if any(name.startswith("libblas") for name in bundled):
             faster = find_library("openblas")
             fix = f"LD_PRELOAD={faster} stem2sim ..." if faster else "install OpenBLAS, then LD_PRELOAD=libopenblas.so"
-            yield Check("xtb", "note", "this tblite uses the reference BLAS; OpenBLAS is faster from 100 atoms on", fix)
+            yield Check(
+                "xtb", "note", "this tblite uses the reference BLAS; OpenBLAS is faster for 100 atoms or more", fix
+            )
 
     def provenance(self) -> dict[str, object]:
         """Return name, options, and the versions of this plugin and of tblite."""

@@ -7,7 +7,7 @@ import pytest
 from ase.build import molecule
 
 from stem2sim.analysis.samples import sample_statistics
-from stem2sim.simulation import SimulationResult, variants
+from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
 
@@ -19,11 +19,6 @@ def result(label: str, energy: float, name: str = "C6H6", converged: bool = True
     )  # fmt: skip
 
 
-def test_a_variant_is_what_follows_the_simulator() -> None:
-    named = [("01-xtb", result("", 0.0)), ("01-xtb-patch-2-hollow", result("hollow", 0.0))]
-    assert [name for name, _ in variants(named)] == ["", "patch-2-hollow"]
-
-
 def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
     """Others have their own; what did not converge counts nowhere, and is named; one sample has no spread."""
     samples = [result(f"sample-{k}", energy) for k, energy in enumerate((-1.0, -2.0, -3.0), start=1)]
@@ -31,10 +26,10 @@ def test_samples_of_one_composition_give_a_mean_and_a_spread() -> None:
     named = [(f"patch-1-{one.structure.label}", one) for one in samples]
     (found,) = sample_statistics(named).values()
     assert set(sample_statistics(named)) == {"patch-1-samples"}
-    assert told["number"] == "5, 1 not converged"
-    assert told["energy of C6H6"] == "-2.000 ± 1.000 eV (3)"
-    assert told["energy of C2H4"] == "-50.000 eV (1)"
-    mean, error = (float(part.split()[0]) for part in told["C-C bonds, mean"].split(" ± "))
+    assert found["number"] == "5, 1 not converged"
+    assert found["energy of C6H6"] == "-2.000 ± 1.000 eV (3)"
+    assert found["energy of C2H4"] == "-50.000 eV (1)"
+    mean, error = (float(part.split()[0]) for part in found["C-C bonds, mean"].split(" ± "))
     lengths = [1.395] * 3 + [1.331]
     assert mean == pytest.approx(np.mean(lengths), abs=0.005)
     assert error == pytest.approx(np.std(lengths, ddof=1), abs=0.005)

@@ -136,5 +136,5 @@ def test_a_structure_file_is_a_table_of_atoms_too(name: str, tmp_path: Path) -> 
     assert found.positions == pytest.approx(atoms.positions[:, :2], abs=1e-6)
     assert found.species.tolist() == atoms.get_chemical_symbols()
     assert (found.probability == 1).all()
-    with pytest.raises(BadInput, match="no atoms table at"):
+    with pytest.raises(BadInput, match="no atom table at"):
         AtomsTableSegmenter(path=tmp_path / "gone.vasp").segment()

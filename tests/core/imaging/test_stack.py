@@ -131,7 +131,7 @@ def test_colours_are_averaged_and_hyperstacks_refused(tmp_path: Path) -> None:
         assert len(stack) == 5
         assert np.array_equal(stack.frame(1).pixels, (FRAMES[1] // 256).astype(np.float32))
     tifffile.imwrite(tmp_path / "b.tif", FRAMES[:4].reshape(2, 2, 24, 40), imagej=True)
-    with pytest.raises(BadInput, match=r"b\.tif: a frame has two dimensions .* \(2, 2, 24, 40\)"):
+    with pytest.raises(BadInput, match=r"b\.tif: an image has two dimensions .* \(2, 2, 24, 40\)"):
         Stack(source(tmp_path / "b.tif"))
 
 
@@ -168,8 +168,8 @@ def test_damaged_frames_are_one_line(tmp_path: Path, name: str) -> None:
         (np.zeros((0, 24, 40)), r"image is empty: shape \(0, 24, 40\)"),
         (np.zeros((3, 0, 40)), r"image is empty: shape \(0, 40\)"),
         (np.zeros((3, 8, 40)), r"too small to hold a lattice: shape \(8, 40\)"),
-        (np.zeros((2, 3, 24, 40)), r"a frame has two dimensions"),
-        (np.zeros(40), r"a frame has two dimensions"),
+        (np.zeros((2, 3, 24, 40)), r"an image has two dimensions"),
+        (np.zeros(40), r"an image has two dimensions"),
     ],
 )
 def test_what_is_no_stack_is_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
