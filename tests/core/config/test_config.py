@@ -3,10 +3,11 @@ from __future__ import annotations
 import copy
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import jsonschema
 import pytest
+from pydantic import Field
 
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.config.config import Changes, parse, read_config
@@ -15,8 +16,17 @@ from stem2sim.config.explain import commented_toml, options
 from stem2sim.config.schema import schema
 from stem2sim.config.tree import read_toml, set_option
 from stem2sim.errors import BadInput
-from stem2sim.options import recorded_paths
+from stem2sim.options import recorded_paths, table_with_paths
 from stem2sim.registry import installed
+from stem2sim.stages import Builder
+from stem2sim_aimd.aimd import Aimd
+from stem2sim_xtb.xtb import Xtb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.structure import Structure
 
 IMAGE = {"image": {"path": "frame.npy", "pixel_size": 0.1}}
 
@@ -122,6 +132,52 @@ def test_the_content_of_a_file_that_an_option_names_counts(tmp_path: Path) -> No
     assert table.input_fingerprint() == before
     (tmp_path / "atoms.csv").write_text("x,y,species\n0,0,Si\n")
     assert table.input_fingerprint() != before
+
+
+class Deep(Builder):
+    """Takes paths in every way an option can."""
+
+    name: ClassVar[str] = "deep"
+    tables: dict[str, tuple[Path, ...]] = Field(default_factory=dict)
+    either: Literal["small", "large"] | Path | None = None
+    text: Path | str = ""
+
+    def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
+        raise NotImplementedError
+
+
+def test_paths_are_found_however_deep_and_texts_are_left(tmp_path: Path) -> None:
+    table = {"tables": {"C": ["a", "/b"]}, "either": "c", "text": "d"}
+    found = table_with_paths(Deep, table, lambda path: str(tmp_path / path))
+    assert found["tables"] == {"C": [str(tmp_path / "a"), "/b"]}
+    assert (found["either"], found["text"]) == (str(tmp_path / "c"), "d")
+    assert table_with_paths(Deep, {"either": "small"}, lambda _: "wrong") == {"either": "small"}
+
+
+def test_the_content_of_files_counts_however_deep_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    deep = Deep(tables={"C": (tmp_path / "a",)}, either=tmp_path / "missing")
+    before = deep.input_fingerprint()
+    (tmp_path / "a").write_text("2")
+    assert before != deep.input_fingerprint() != ""
+    assert Deep(either="small").input_fingerprint() == ""
+
+
+def test_files_that_an_engine_reads_count_for_the_simulator_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aimd = Aimd(engine=Xtb())
+    assert aimd.input_fingerprint() == ""
+    monkeypatch.setattr(Xtb, "input_fingerprint", lambda _: "of its parameters")
+    assert aimd.input_fingerprint() == "of its parameters"
+    (tmp_path / "job.sh").write_text("sh run-vasp.sh")
+    config = parse(None, Changes({**IMAGE, "simulate": [{"use": "vasp", "job": str(tmp_path / "job.sh")}]}))
+    assert config.simulate[0].input_fingerprint() == ""  # it says where, not what
+
+
+def test_allow_wins_over_an_assignment() -> None:
+    config = parse(None, Changes(IMAGE, assignments=['allow=["lattice"]'], allow=["close"]))
+    assert config.allow == ("close",)
 
 
 def test_engine_flag_reaches_the_simulators_that_take_one() -> None:

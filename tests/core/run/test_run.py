@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import ROOT, small_run
 
+from stem2sim.engines.trajectory import Trajectory
 from stem2sim.errors import BadInput
 from stem2sim.run.run import Run
 
@@ -56,3 +57,21 @@ def test_each_file_is_read_once(folder: Path, tmp_path: Path, command: str) -> N
     reads = json.loads(table.read_text())
     assert reads
     assert {name: number for name, number in reads.items() if number > 1} == {}
+
+
+def test_what_was_written_again_is_read_again(folder: Path) -> None:
+    run = Run(folder)
+    before, result = run.trajectory("02-aimd"), run.results["02-aimd"]
+    run.contents.forget([], folder / "02-aimd")
+    run.refresh()
+    assert run.results["02-aimd"] is not result
+    assert run.trajectory("02-aimd") is not before
+
+
+def test_any_number_of_trajectories_can_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were opened first are closed for it, and opened again where they are needed."""
+    monkeypatch.setattr("stem2sim.engines.trajectory.MOST_OPEN", 2)
+    several = [Trajectory(folder / "02-aimd" / str(Run(folder).results["02-aimd"].trajectory)) for _ in range(4)]
+    lengths = [len(list(one.frames())) for one in (*several, *several)]
+    assert len(set(lengths)) == 1
+    assert lengths[0] > 0
