@@ -146,16 +146,16 @@ def test_the_page_needs_no_network_and_shows_all(folder: Path) -> None:
     assert reader.tags.count("img") >= 2 + 2 * 2 + 2 + 3 + 3
     assert reader.tags.count("h1") == 1
     assert "a<b>&c.npy" in reader.text, "names are escaped, not interpreted"
-    for word in ("C-C bonds", "C-H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
+    for word in ("C–C bonds", "C–H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
         assert word in reader.text, word
-    for word in ("normalised cross-correlation", "Mean square displacement", "Flyvbjerg", "Displacements of"):
+    for word in ("normalised cross-correlation", "Mean-square displacement", "Flyvbjerg", "Displacements of"):
         assert word in reader.text, word
 
 
 def test_markdown_says_the_same_with_its_pictures_beside_it(folder: Path) -> None:
     words = (folder / "report.md").read_text()
     assert words.startswith("# a\\<b\\>&c.npy\n")
-    for word in ("## Summary", "C-C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
+    for word in ("## Summary", "C–C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
         assert word in words, word
     named = set(re.findall(r"\]\((figures/[^)]+\.png)\)", words))
     assert named == {str(file.relative_to(folder)) for file in (folder / "figures").iterdir()}
@@ -230,7 +230,7 @@ def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing to report"):
         Report(Run(tmp_path))
     page = write_report(Run(tmp_path).under_way("no lattice")).read_text()
-    for words in ("This run did not finish: no lattice", "nothing was found", "no structure was built"):
+    for words in ("This run did not finish: no lattice", "no atoms were detected", "no structure was built"):
         assert words in Reader(page).text
 
 
@@ -255,15 +255,15 @@ def test_an_atoms_table_is_shown_without_a_frame(tmp_path: Path) -> None:
     assert "<image" not in page
     assert page.count("<circle") == 3 * len(atoms) + 1
     assert "x = 1.00, y = 2.00 Å: C (0.60) or nothing (0.40)" in Reader(page).data[0]["places"][0]
-    assert "Places with two readings" in page
+    assert "Ambiguous positions" in page
 
 
 def test_a_frame_in_which_nothing_was_found_is_shown(tmp_path: Path) -> None:
     """With a frame, and without: zero atoms break nothing, in HTML or Markdown."""
     for image in (Image(pixels=np.eye(32, dtype=np.float32), pixel_size=0.1), None):
         page = Report(run_with(tmp_path, segmentation=Segmentation(atoms=AtomsTable.empty()), image=image)).page()
-        assert "no atom" in Reader(page.html()).text
-        assert "no atom" in page.markdown()[0]
+        assert "no atoms" in Reader(page.html()).text
+        assert "no atoms" in page.markdown()[0]
 
 
 def test_structures_of_the_same_atoms_share_a_layer(folder: Path) -> None:
@@ -377,7 +377,7 @@ def test_what_was_kept_of_a_trajectory_that_is_gone_is_shown(folder: Path, tmp_p
     assert list(run.evolutions) == ["02-aimd"]
     text = Reader(Report(run).page().html()).text
     assert f"{file.name}: no longer in the run folder" in text
-    assert "Mean square displacement in 02-aimd" in text
+    assert "Mean-square displacement in 02-aimd" in text
     kept = copy / "02-aimd" / "analysis.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"frames": 3}))
     assert Run(copy).evolutions == {}
@@ -395,14 +395,14 @@ def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
             atoms.positions += rng.normal(0, heat, (len(atoms), 3))
         named[label] = evolution(shake, 12)
     plots = {plot.title: plot for plot in _plots("02-aimd", named, Counter(start.get_chemical_symbols()))}
-    assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean square displacement of C in 02-aimd",
-            "Rings of 5 in 02-aimd", "Radial distribution C-C in 02-aimd", "Bond angles C-C-C in 02-aimd",
+    assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean-square displacement of C in 02-aimd",
+            "Rings of 5 in 02-aimd", "Radial distribution C–C in 02-aimd", "Bond angles C–C–C in 02-aimd",
             } <= set(plots)  # fmt: skip
     assert all([one.name for one in plot.series] == list(named) for plot in plots.values())
     assert max(plots["Rings of 5 in 02-aimd"].series[0].y) == 0
     alone = [plot.title for plot in _plots("02-aimd", {"": named["3000K"]}, Counter())]
     assert alone[:3] == [
-        f"{title} in 02-aimd" for title in ("Mean square displacement", "Bonds broken and formed", "Rings")
+        f"{title} in 02-aimd" for title in ("Mean-square displacement", "Bonds broken and formed", "Rings")
     ]
 
 

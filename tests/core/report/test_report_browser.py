@@ -185,7 +185,7 @@ def test_a_trajectory_plays(shown: Page) -> None:
 
 
 def test_a_plot_zooms_and_goes_back(shown: Page) -> None:
-    figure = shown.locator("figure.plot", has_text="C-C bond lengths").first
+    figure = shown.locator("figure.plot", has_text="C–C bond lengths").first
     figure.scroll_into_view_if_needed()
     box = figure.locator(".u-over").bounding_box()
     assert box

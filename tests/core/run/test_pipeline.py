@@ -272,7 +272,7 @@ def test_bad_input_never_loses_earlier_results(table: Path, tmp_path: Path) -> N
     run(config(table), tmp_path / "run")
     energy = (tmp_path / "run" / "02-xtb" / "result.json").read_text()
     table.write_text("x,y,species\n0,0,C\n0.4,0,C\n")
-    with pytest.raises(BadInput, match=r"build/01-place: atoms closer than 0\.9 Å: C 0 - C 1 0\.40 Å"):
+    with pytest.raises(BadInput, match=r"build/01-place: atoms closer than 0\.9 Å: C 0–C 1 \(0\.40 Å\)"):
         run(config(table), tmp_path / "run")
     assert (tmp_path / "run" / "02-xtb" / "result.json").read_text() == energy
 
