@@ -116,7 +116,8 @@ class Vasp(VaspOptions):
         mesh = " × ".join(map(str, self.kpoints))
         return (
             "density functional theory (PBE functional [perdew1996], projector augmented waves [blochl1994, "
-            f"kresse1999], plane-wave cutoff {self.encut:g} eV, {mesh} k-point mesh), as implemented in VASP [kresse1996]"
+            f"kresse1999], plane-wave cutoff {self.encut:g} eV, {mesh} k-point mesh), as implemented in VASP "
+            "[kresse1996]"
         )
 
     def cited(self) -> tuple[str, ...]:

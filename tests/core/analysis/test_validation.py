@@ -170,7 +170,7 @@ def test_an_error_stops_the_run_and_allow_accepts_it(tmp_path: Path) -> None:
     command = ["build", str(table), "--builder", "place", "--out", str(tmp_path / "run")]
     refused = stem2sim(*command)
     assert refused.returncode == 2
-    assert " - Si " in refused.stderr
+    assert "–Si " in refused.stderr
     assert "--allow close accepts it" in refused.stderr
     accepted = stem2sim(*command, "--allow", "close")
     assert accepted.returncode == 0, accepted.stderr
