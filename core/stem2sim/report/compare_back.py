@@ -83,7 +83,7 @@ def _counted(agreement: Agreement) -> str:
 def _title(name: str) -> str:
     if not name.startswith("structure"):
         return f"After {name}"
-    return f"{name[:1].upper()}{name[1:]} as built"
+    return "Structure as built" if name == "structure" else f"{name} as built"
 
 
 def _facts(agreement: Agreement) -> dict[str, str]:

@@ -9,6 +9,7 @@ TERMS = {
     "Mean square displacement": "Mean-square displacement",
     "largest force": "maximum force",
     "atoms round holes": "atoms around holes",
+    "moved [Å]": "RMS displacement [Å]",
 }
 """Names of series and quantities in files, which stay as they are -> in print."""
 

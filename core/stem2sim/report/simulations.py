@@ -105,7 +105,9 @@ def _histograms(lengths: Sequence[tuple[str, Lengths]]) -> Iterator[Plot]:
         middle, half = (every.max() + every.min()) / 2, max(0.05, 0.55 * float(np.ptp(every)))
         edges = np.linspace(middle - half, middle + half, BINS + 1).round(5)
         series = [Series.histogram(title, of[kind], edges) for title, of in lengths if kind in of]
-        yield Plot(f"{label(kind)} bond lengths", "length [Å]", series, "steps", "number of bonds")
+        title = f"{label(kind)} bond lengths"
+        alt = f"Histogram of {title}: {', '.join(one.name for one in series)}"
+        yield Plot(title, "length [Å]", series, "steps", "number of bonds", alt=alt)
 
 
 def _observables(result: SimulationResult) -> Iterator[Plot]:
@@ -115,12 +117,16 @@ def _observables(result: SimulationResult) -> Iterator[Plot]:
         if name != time and len(values) > 1:
             x = result.observables[time] if time else range(len(values))
             yield Plot(
-                label(name.partition(" [")[0]),
+                _capitalised(label(name.partition(" [")[0])),
                 time or "step",
                 [Series(label(name), list(x), values)],
                 y_label=label(name),
                 log_y="force" in name,
             )
+
+
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _side_by_side(run: Run) -> Section:
@@ -131,5 +137,6 @@ def _side_by_side(run: Run) -> Section:
         "are not comparable."
     )
     return Section(
-        "Comparison of the simulations", [Text(note), Table("Comparison of the simulations", columns, cells)]
+        "Comparison of the simulations",
+        [Text(note), Table("Comparison of the simulations", [label(one) for one in columns], cells)],
     )

@@ -67,7 +67,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
         yield "structure", "no structure was built"
     results = [
         f"{run.places[name].step}{f', {result.label}' if result.label else ''}: "
-        f"{_outcome(result)} ({result.energy:.4f} eV)"
+        f"{_outcome(result)}; energy {result.energy:.4f} eV"
         for name, result in run.results.items()
     ]
     if results:

@@ -39,9 +39,8 @@ class _Axes(NamedTuple):
 
 
 RADIAL = _Axes(
-    "Radial distribution", "distance [Å]", "neighbours per atom and Å", WIDTH,
-    "Radial distribution function 4πr²ρ g(r), averaged over the second half of the trajectory. This form does not "
-    "require a cell volume.",
+    "Radial distribution function", "distance [Å]", "neighbours per atom and Å", WIDTH,
+    "4πr²ρ g(r), averaged over the second half of the trajectory. This form does not require a cell volume.",
 )  # fmt: skip
 ANGLES = _Axes("Bond angles", "angle [°]", "fraction per degree", 1.0)
 
@@ -182,6 +181,6 @@ def _means(run: Run) -> Table:
     caption = (
         "Means over the second half of each trajectory. With several replicas or samples, the error is the standard "
         "error of the mean over them; otherwise it is estimated by block averaging (Flyvbjerg and Petersen, J. Chem. "
-        "Phys. 91, 461, 1989). No error is given if the second half is too short (fewer than 64 frames)."
+        "Phys. 91, 461, 1989). No error is given if the second half is too short (always with fewer than 64 frames)."
     )
     return Table("Means and standard errors", columns, rows, caption)

@@ -301,7 +301,7 @@ def test_a_long_film_keeps_evenly_spaced_frames() -> None:
     assert np.diff(film.times) == pytest.approx(0.5 * film.every)
     assert len(film.frames) == len(film.times)
     assert len(json.dumps(film.frames)) < 1.5 * MOST
-    assert f"Every {film.every}th of 3001 frames." in StructureView("x", [("x", sheet)], film).html(3)
+    assert f"Frames shown: 1 in {film.every} of 3001." in StructureView("x", [("x", sheet)], film).html(3)
 
 
 def test_curves_with_different_points_share_an_axis() -> None:
@@ -396,7 +396,7 @@ def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
         named[label] = evolution(shake, 12)
     plots = {plot.title: plot for plot in _plots("02-aimd", named, Counter(start.get_chemical_symbols()))}
     assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean-square displacement of C in 02-aimd",
-            "Rings of 5 in 02-aimd", "Radial distribution C–C in 02-aimd", "Bond angles C–C–C in 02-aimd",
+            "Rings of 5 in 02-aimd", "Radial distribution function C–C in 02-aimd", "Bond angles C–C–C in 02-aimd",
             } <= set(plots)  # fmt: skip
     assert all([one.name for one in plot.series] == list(named) for plot in plots.values())
     assert max(plots["Rings of 5 in 02-aimd"].series[0].y) == 0
@@ -433,5 +433,5 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path, tm
 
 def test_defects_are_not_denied_where_none_were_looked_for() -> None:
     """Named defects are those of carbon."""
-    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not analysed: only sheets of carbon are"
-    assert _defects(flake(12).bonds) == "none of a known kind"
+    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not analysed (available for carbon sheets only)"
+    assert _defects(flake(12).bonds) == "none identified"
