@@ -67,7 +67,7 @@ def describe(agreement: Agreement) -> str:
 
 def _summary(agreement: Agreement) -> Block:
     if agreement.note:
-        return Text(f"Individual atoms cannot be assessed: {agreement.note}.")
+        return Text(f"{agreement.note[:1].upper()}{agreement.note[1:]}.")
     lines = [one.describe() for one in agreement.unexplained()]
     return (
         Listed(lines)
