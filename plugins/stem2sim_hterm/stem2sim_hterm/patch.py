@@ -88,9 +88,9 @@ class Patch(Region, Builder):
             return f"The connected atoms within a {self.shape} ({region}) were extracted."
         size = f"of up to {self.size or USUAL} atoms"
         if self.center is not None:
-            several = isinstance(self.center[0], tuple)
-            what = f"Connected patches {size} were" if several else f"A connected patch {size} was"
-            return f"{what} extracted (center = {self.center} {unit})."
+            points = np.array(self.center, dtype=float).reshape(-1, 2).tolist()
+            what = f"Connected patches {size} were" if len(points) > 1 else f"A connected patch {size} was"
+            return f"{what} extracted around {' and '.join(f'x = {x:g}, y = {y:g} {unit}' for x, y in points)}."
         place = {"impurity": "an impurity", "any": "an atom", "hole": "a hole", "edge": "the edge of the sheet"}
         around = place.get(self.contains, self.contains)
         worth = "highest joint probability" if self.by == "certainty" else "largest uncertainty"

@@ -21,6 +21,7 @@ from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.image import Image
+from stem2sim.records.methods import methods
 from stem2sim.report import figures
 from stem2sim.report.blocks import (
     Beside,
@@ -42,6 +43,7 @@ from stem2sim.report.blocks import (
     Warnings,
 )
 from stem2sim.report.groups import adsorption, samples
+from stem2sim.report.labels import label
 from stem2sim.report.page import Page
 from stem2sim.report.report import Report, write_report
 from stem2sim.report.simulations import _defects
@@ -347,6 +349,26 @@ def test_the_methods_claim_no_convergence_that_was_not_reached(folder: Path) -> 
     assert "max_steps = 2 reached before fmax" in reason
 
 
+def test_the_methods_describe_a_method_once_and_compare_after_it(folder: Path) -> None:
+    """The dynamics use the forces of the relaxation before them; correlations follow what they are of."""
+    words = methods(Run(folder), "Compared with the image.")
+    assert words.count("tight-binding method") == 1
+    assert "Forces were computed with the same method." in words
+    assert words.index("same method") < words.index("Compared with the image.") < words.index("The workflow follows")
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("C-C-Si [°]", "C–C–Si [°]"), ("C-C bonds, mean", "C–C bonds, mean"), ("GFN1-xTB", "GFN1-xTB"),
+        ("largest force [eV/Å]", "maximum force [eV/Å]"), ("Stone-Wales 5-7-7-5", "Stone-Wales 5-7-7-5"),
+    ],
+)  # fmt: skip
+def test_names_of_the_data_in_print(name: str, printed: str) -> None:
+    """Bonds get en dashes, other hyphens stay; names printed once more stay as they are."""
+    assert label(name) == label(printed) == printed
+
+
 @pytest.mark.parametrize("file", ["segmentation.npz", "01-xtb/result.json", "01-xtb/result.extxyz"])
 @pytest.mark.parametrize("share", [0, 0.1, 0.9])
 def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, file: str, share: float) -> None:
@@ -389,11 +411,11 @@ def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
     start.symbols[:3] = "B"
     rng = np.random.default_rng(0)
     named = {}
-    for label, heat in (("300K", 0.02), ("3000K", 0.6)):
+    for name, heat in (("300K", 0.02), ("3000K", 0.6)):
         shake = [(float(k), start.copy()) for k in range(12)]
         for _, atoms in shake:
             atoms.positions += rng.normal(0, heat, (len(atoms), 3))
-        named[label] = evolution(shake, 12)
+        named[name] = evolution(shake, 12)
     plots = {plot.title: plot for plot in _plots("02-aimd", named, Counter(start.get_chemical_symbols()))}
     assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean-square displacement of C in 02-aimd",
             "Rings of 5 in 02-aimd", "Radial distribution function C–C in 02-aimd", "Bond angles C–C–C in 02-aimd",
