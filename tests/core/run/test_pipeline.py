@@ -265,7 +265,7 @@ def test_a_frame_in_which_nothing_is_found_has_a_page_that_says_so(tmp_path: Pat
         run(blind, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "This run did not finish: segment: no atoms found" in page
-    assert "nothing was found" in page
+    assert "no atoms were detected" in page
 
 
 def test_bad_input_never_loses_earlier_results(table: Path, tmp_path: Path) -> None:
