@@ -72,7 +72,7 @@ def frame(shown: Page) -> Locator:
 
 def atom(frame: Locator, number: int) -> tuple[float, float]:
     """Return where an atom is on the screen."""
-    box = frame.locator('[data-layer="atoms found"] circle').nth(number).bounding_box()
+    box = frame.locator('[data-layer="detected atoms"] circle').nth(number).bounding_box()
     assert box
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
@@ -92,9 +92,9 @@ def kept(page: Page, button: Locator) -> list[list[str]]:
 
 def test_layers_switch(frame: Locator) -> None:
     """A layer shows when it is ticked, and only then."""
-    for name in ("atoms found", "probability", "in structure.extxyz"):
+    for name in ("detected atoms", "probability", "in structure.extxyz"):
         layer, switch = frame.locator(f'[data-layer="{name}"]'), frame.get_by_role("checkbox", name=name)
-        assert switch.is_checked() == (name == "atoms found")
+        assert switch.is_checked() == (name == "detected atoms")
         for _ in range(2):
             switch.click()
             assert layer.locator("circle").first.is_visible() == switch.is_checked()
@@ -236,7 +236,7 @@ def test_without_scripts_the_pictures_stay(browser: Browser, folder: Path) -> No
     page = context.new_page()
     page.goto((folder / "report.html").as_uri())
     assert all(one.is_visible() for one in page.locator("img.still").all())
-    assert page.locator('[data-layer="atoms found"] circle').first.is_visible()
+    assert page.locator('[data-layer="detected atoms"] circle').first.is_visible()
     context.close()
 
 
