@@ -65,7 +65,7 @@ def shown(browser: Browser, folder: Path) -> Iterator[Page]:
 @pytest.fixture
 def frame(shown: Page) -> Locator:
     """Return the frame as it is at the start."""
-    view = shown.locator("#what-was-found figure.frame")
+    view = shown.locator("#detected-atoms figure.frame")
     view.get_by_role("button", name="reset zoom").click()
     return view
 
