@@ -223,7 +223,7 @@ def test_a_relaxation_that_goes_on_for_more_steps_is_protected_again(tmp_path: P
     with pytest.raises(BadInput, match=r"an interrupted relaxation made with .*optimiser was bfgs, is fire"):
         relaxed(optimiser="fire")
     shorter = relaxed(max_steps=12)
-    assert "after 12 steps" in shorter.reason
+    assert "max_steps = 12 reached" in shorter.reason
     assert len(steps_of(tmp_path / "relaxation.traj")) == len(shorter.observables["energy [eV]"]) == 13
 
 

@@ -119,11 +119,12 @@ class Dftb(ElectronicEngine):
         claim = Claim(workdir, "native", {"structure": structure.fingerprint(), **made_with}, saved)
         relaxed = relax(self._job(workdir), inputs, structure.atoms, claim.resumed, self.fmax, self.max_steps)
         result = self.result(structure, relaxed.atoms, relaxed.energy, relaxed.forces, "", seconds=relaxed.seconds)
+        force, steps = f"maximum force {result.largest_force:.4f} eV/Å", len(relaxed.energies) - 1
         reason = (
-            f"largest force {result.largest_force:.4f} eV/Å after {len(relaxed.energies) - 1} steps of DFTB+'s own "
-            "driver, "
-            + ("within" if relaxed.converged else f"not converged: max_steps = {self.max_steps} reached before")
-            + f" fmax = {self.fmax} eV/Å"
+            f"converged in {steps} steps of DFTB+'s own driver; {force} (fmax = {self.fmax} eV/Å)"
+            if relaxed.converged
+            else f"not converged: max_steps = {self.max_steps} of DFTB+'s own driver reached before fmax = "
+            f"{self.fmax} eV/Å, {force}"
         )
         series = {"energy [eV]": relaxed.energies}
         yield result.model_copy(update={"reason": reason, "converged": relaxed.converged, "observables": series})
@@ -174,12 +175,12 @@ class Dftb(ElectronicEngine):
         if self.hamiltonian == "DFTB":
             folder = slater_koster.folder_of(self.slater_koster).resolve().name
             papers = [key for key in self.cited() if key in SET_PAPERS]
-            details.append(f"{folder} Slater-Koster set" + (f" [{', '.join(papers)}]" if papers else ""))
+            details.append(f"{folder} Slater–Koster set" + (f" [{', '.join(papers)}]" if papers else ""))
         if self.dispersion:
             details.append(f"{self.dispersion.upper()} dispersion [{DISPERSION_PAPERS[self.dispersion]}]")
         details.append(f"electronic temperature {self.electronic_temperature:g} K")
         method = "SCC-DFTB" if self.hamiltonian == "DFTB" else self.hamiltonian
-        return f"{method} ({', '.join(details)}) as implemented in DFTB+ [hourahine2020]"
+        return f"the {method} method ({', '.join(details)}), as implemented in DFTB+ [hourahine2020]"
 
     def cited(self) -> tuple[str, ...]:
         """Return the papers of DFTB+, of the Slater-Koster set and of the dispersion correction."""

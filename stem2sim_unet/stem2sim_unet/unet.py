@@ -82,11 +82,12 @@ class Unet(Segmenter):
 
     def methods(self) -> str:
         """Return it for a methods section."""
-        ensemble = f"the {self.weights.name} ensemble" if self.weights else "the shipped ensemble"
+        ensemble = f"ensemble {self.weights.name}" if self.weights else "bundled ensemble"
         return (
-            f"Atoms were located by an ensemble of U-Nets [ronneberger2015] with the architecture of AtomAI "
-            f"[ziatdinov2022] ({self.distribution()}, {ensemble}), which assigns each atom a species, a probability "
-            f"and a position uncertainty; detections with a probability below {self.least_probability:g} were rejected."
+            f"Atoms were located with an ensemble of U-Nets [ronneberger2015] with the AtomAI architecture "
+            f"[ziatdinov2022] ({self.distribution()}, {ensemble}). The ensemble assigned each atom a species, a "
+            f"probability and a position uncertainty; detections with a probability below {self.least_probability:g} "
+            "were discarded."
         )
 
     def cited(self) -> tuple[str, ...]:

@@ -111,13 +111,12 @@ def _reason(request: Request, reading: Reading, done: bool) -> str:
         return "energy and forces of the given structure"
     force = largest_force(request, reading.steps[-1])
     limit = request.tags["EDIFFG"]
+    maximum, steps = f"maximum force {force:.4f} eV/Å", len(reading.steps)
     if done:
-        ending = f"within EDIFFG = {limit:g}"
-    elif len(reading.steps) >= request.total:
-        ending = f"not converged: NSW = {request.total} (max_steps) reached before EDIFFG = {limit:g}"
-    else:
-        ending = f"not converged: VASP stopped before EDIFFG = {limit:g}"
-    return f"largest force {force:.4f} eV/Å after {len(reading.steps)} steps, {ending}"
+        return f"converged in {steps} steps; {maximum} (EDIFFG = {limit:g})"
+    if steps >= request.total:
+        return f"not converged: NSW = {request.total} (max_steps) reached before EDIFFG = {limit:g}, {maximum}"
+    return f"not converged: VASP stopped before EDIFFG = {limit:g} after {steps} steps, {maximum}"
 
 
 def _energies(step: Ionic) -> str:

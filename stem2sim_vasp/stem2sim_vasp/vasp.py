@@ -119,8 +119,9 @@ class Vasp(VaspOptions):
         """Return functional, potentials and basis."""
         mesh = " × ".join(map(str, self.kpoints))
         return (
-            f"VASP [kresse1996] (PBE [perdew1996], projector augmented waves [blochl1994, kresse1999], cut-off "
-            f"{self.encut:g} eV, {mesh} k-point mesh)"
+            "density functional theory (PBE functional [perdew1996], projector augmented waves [blochl1994, "
+            f"kresse1999], plane-wave cutoff {self.encut:g} eV, {mesh} k-point mesh), as implemented in VASP "
+            "[kresse1996]"
         )
 
     def cited(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def test_bonds_are_built_once_and_travel(built: list[Atoms]) -> None:
 def test_overlap_is_seen_across_the_boundary() -> None:
     """Two atoms 0.5 Å apart through the periodic face are as bad as two side by side."""
     atoms = Atoms("C2", positions=[[0.2, 5, 5], [9.7, 5, 5]], cell=[10, 10, 10], pbc=True)
-    with pytest.raises(BadInput, match=r"closer than 0\.9 Å: C 0 - C 1 0\.50 Å"):
+    with pytest.raises(BadInput, match=r"closer than 0\.9 Å: C 0–C 1 \(0\.50 Å\)"):
         Structure(atoms=atoms).check_distances()
     atoms.pbc = False
     Structure(atoms=atoms).check_distances()

@@ -62,14 +62,14 @@ def test_atoms_stand_where_they_were_measured() -> None:
 def test_improbable_atoms_are_left_out_and_told() -> None:
     made = place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=np.array([0.9, 0.4, 0.8])))
     assert made.atoms.arrays["source"].tolist() == [0, 2]
-    assert made.findings == ("atoms omitted, with a probability below 0.5: 1",)
+    assert made.findings == ("atoms omitted because their probability is below 0.5: 1",)
     with pytest.raises(BadInput, match=r"none of 3 has a probability of at least 0\.99"):
         place(table_of(np.array([[0.0, 0], [3, 0], [6, 0]]), probability=0.9), least_probability=0.99)
 
 
 def test_of_two_overlapping_atoms_the_likelier_stays() -> None:
     table = table_of(np.array([[0.0, 0], [0.5, 0], [3, 0]]), probability=np.array([0.7, 0.9, 0.8]))
-    with pytest.raises(BadInput, match=r"C 0 - C 1 0\.50 Å; check the pixel size, or set overlap = "):
+    with pytest.raises(BadInput, match=r"C 0–C 1 \(0\.50 Å\); check the pixel size, or set overlap = "):
         place(table)
     assert place(table, overlap="keep-likelier").atoms.arrays["source"].tolist() == [1, 2]
 
@@ -89,7 +89,7 @@ def test_scale_and_stretch_of_the_scan_do_not_reach_the_structure(xx: float, xy:
     found, true = stretched(xx, xy, yy)
     (made,) = Place().build(Structure.empty(), found)
     assert np.allclose(made.atoms.positions[:, :2], true, atol=1e-9)
-    assert "corrected for a stretch of" in made.findings[-1]
+    assert "corrected for an anisotropy of" in made.findings[-1]
     (measured,) = Place(scale="stated").build(Structure.empty(), found)
     assert np.allclose(measured.atoms.positions[:, :2], found.atoms.positions)
     largest, smallest = np.linalg.svd(found.lattice.matrix, compute_uv=False)
@@ -311,7 +311,7 @@ def test_hydrogens_in_a_small_hole_make_room_for_each_other() -> None:
 def test_parity_is_reported() -> None:
     """A flake of an odd number of electrons is a doublet, and says so."""
     made = terminate(cut(flake(16), size=30, center=(8, 8)))
-    assert any(f"{made.electrons} electrons at charge 0" in f for f in made.findings)
+    assert any(f"{made.electrons} electrons (charge 0)" in f for f in made.findings)
     odd = made.atoms.copy()
     del odd[int(np.flatnonzero(odd.numbers == 1)[0])]
     assert Structure(atoms=odd).multiplicity == 2
@@ -324,7 +324,7 @@ def test_a_charge_is_told_and_handed_on() -> None:
     assert (neutral.charge, cation.charge) == (0, 1)
     assert cation.electrons == neutral.electrons - 1
     assert {neutral.multiplicity, cation.multiplicity} == {1, 2}
-    assert f"{cation.electrons} electrons at charge 1" in cation.findings[-1]
+    assert f"{cation.electrons} electrons (charge 1)" in cation.findings[-1]
 
 
 def edge_with(symbol: str) -> tuple[Structure, int]:
@@ -469,7 +469,7 @@ def test_place_comes_first() -> None:
 def test_what_was_found_twice_can_be_left_to_merge() -> None:
     """`place` stops and names the pair, or leaves both for `merge`, which makes one of them."""
     xy = np.vstack([graphene_sheet(12).positions[:, :2], graphene_sheet(12).positions[3, :2] + [0.4, 0]])
-    with pytest.raises(BadInput, match=rf"closer than 0\.9 Å: C 3 - C {len(xy) - 1} 0\.40 Å; check the pixel size"):
+    with pytest.raises(BadInput, match=rf"closer than 0\.9 Å: C 3–C {len(xy) - 1} \(0\.40 Å\); check the pixel size"):
         place(table_of(xy))
     both = place(table_of(xy), overlap="keep-both")
     (merged,) = Merge().build(both, NOTHING)

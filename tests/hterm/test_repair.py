@@ -89,7 +89,7 @@ def test_strays_are_what_is_bonded_to_nothing_else(groups: list[int], seed: int)
     assert np.array_equal(built(both, Drop()).atoms.positions, sheet.atoms.positions)
     kept = built(both, Drop(smallest=3))
     assert len(kept.atoms) == len(sheet.atoms) + sum(length for length in groups if length >= 3)
-    assert built(sheet, Drop()).findings[-1] == "no strays"
+    assert built(sheet, Drop()).findings[-1] == "no stray atoms"
 
 
 @settings(max_examples=15)

@@ -147,7 +147,7 @@ def test_gfn2_takes_periodic_cells(tmp_path: Path) -> None:
 
 def test_overlapping_atoms_never_reach_the_engine(tmp_path: Path) -> None:
     """Tblite itself returns +27720 eV for atoms 0.01 Å apart, without a word."""
-    with pytest.raises(BadInput, match=r"closer than 0\.9 Å: C 0 - C 1 0\.01 Å"):
+    with pytest.raises(BadInput, match=r"closer than 0\.9 Å: C 0–C 1 \(0\.01 Å\)"):
         run(Atoms("C2", positions=[[0, 0, 0], [0.01, 0, 0]]), tmp_path)
 
 

@@ -86,7 +86,7 @@ def _compared(scene: Scene, probe: Probe | None) -> Agreement:
         probe=peaks.probe.model_copy(update={"scattering_exponent": judge.brightness.exponent}),
         noise=noise,
         verdicts=judge.verdicts(missing, _residuals(crop.points, frame - drawn, places, peaks.probe.fwhm)),
-        note="noise hides single atoms, so that none of them is judged" if judge.hidden else "",
+        note="the noise is too strong to assess individual atoms" if judge.hidden else "",
         pixel_size=crop.pixel_size,
         origin=(float(crop.origin[0]), float(crop.origin[1])),
         frame=frame,

@@ -59,14 +59,15 @@ class Verdict(BaseModel):
             "displaced": f"{who} {where}: displaced by {np.hypot(self.dx, self.dy):.2f} Å in the image",
             "wrong species": f"{who} {where}: {'as bright as ' * (self.seen not in (BRIGHTER, FAINTER))}{self.seen}",
             "unclear": f"{who} {where}: inconclusive",
-            "not judged": f"{who} {where}: not judged, at the border of the image or beyond it",
+            "not judged": f"{who} {where}: not assessed, at the border of the image or outside it",
         }[self.kind]
 
 
 THRESHOLDS = (
-    f"An atom counts as present if its peak has at least {PRESENT:g} of the height of the faintest species, as "
-    f"displaced from {DISPLACED:g} Å (a fifth of a bond), and as another species if its height is closer to that of "
-    "the other species on a logarithmic scale, or outside the range of its own species for any annular detector. A "
-    f"verdict requires {SURE:g} standard deviations of the image noise ({SURE_OF_ANYWHERE:g} for atoms that the "
-    "structure lacks); otherwise it is unclear. "
+    f"An atom is counted as present if its peak height is at least {PRESENT:g} times that of the faintest species, as "
+    f"displaced if it lies {DISPLACED:g} Å or more (about one fifth of a bond length) from its expected position, and "
+    "as another species if its height is closer to that species on a logarithmic scale, or outside the range possible "
+    "for its own species with any annular detector. An atom is classified only if the deviation exceeds "
+    f"{SURE:g} standard deviations of the image noise ({SURE_OF_ANYWHERE:g} for atoms missing from the structure); "
+    "otherwise it is unclear."
 )

@@ -61,7 +61,7 @@ def validate(structure: Structure, segmentation: Segmentation | None = None) -> 
     atoms, bonds = structure.atoms, structure.bonds
     findings = [*_distances(atoms), *_coordination(bonds), *_vacuum(bonds), *_lattice(bonds)]
     if structure.multiplicity > 1:
-        text = f"{structure.electrons} electrons at charge {structure.charge}: odd, at least a doublet"
+        text = f"{structure.electrons} electrons (charge {structure.charge}), an odd number: at least a doublet"
         findings.append(Finding(check="electrons", severity="warning", text=text))
     if segmentation is not None:
         findings += _species(atoms, segmentation)
@@ -81,14 +81,17 @@ def _distances(atoms: Atoms) -> Iterator[Finding]:
     sums = radii[i] + radii[j]
     once = (i <= j) & (d < SHORT * sums - SLACK)
     clash = d < CLASHING * sums - SLACK
-    for check, chosen, limit in (("close", once & clash, CLASHING), ("short", once & ~clash, SHORT)):
+    for check, chosen, what, limit in (
+        ("close", once & clash, "atoms closer than", CLASHING),
+        ("short", once & ~clash, "bonds shorter than", SHORT),
+    ):
         if not chosen.any():
             continue
         pairs = sorted(zip(d[chosen].tolist(), i[chosen].tolist(), j[chosen].tolist(), strict=True))
         yield Finding(
             check=check,
             severity="error" if check == "close" else "warning",
-            text=f"closer than {limit:g} times the sum of covalent radii: {describe_pairs(atoms, pairs)}",
+            text=f"{what} {limit:g} times the sum of the covalent radii: {describe_pairs(atoms, pairs)}",
             atoms=tuple(sorted({a for _, *pair in pairs for a in pair})),
         )
 
@@ -98,7 +101,7 @@ def _coordination(bonds: Bonds) -> Iterator[Finding]:
     counts = [len(n) for n in near]
     alone = [k for k, n in enumerate(counts) if n == 0]
     if alone and len(atoms) > 1:
-        text = f"no bonded neighbour: {_listed(atoms, alone)}"
+        text = f"atoms without bonded neighbours: {_listed(atoms, alone)}"
         yield Finding(check="isolated", severity="warning", text=text, atoms=tuple(alone))
     symbols = atoms.get_chemical_symbols()
     usual = {s: VALENCES.get(s, (0, 99)) for s in set(symbols)}
@@ -111,8 +114,10 @@ def _coordination(bonds: Bonds) -> Iterator[Finding]:
     wanting = np.array([n < usual[symbol][0] for n, symbol in zip(counts, symbols, strict=True)], dtype=bool)
     yield from _stretched(atoms, near, wanting)
     table = Counter(zip(symbols, counts, strict=True))
-    listed = ", ".join(f"{symbol} with {n}: {count}" for (symbol, n), count in sorted(table.items()))
-    yield Finding(check="coordination", severity="note", text=f"neighbours: {listed}")
+    (first, count), *others = sorted(table.items())
+    listed = [f"{count} {first[0]} with {first[1]} neighbour{'' if first[1] == 1 else 's'}"]
+    listed += [f"{count} {symbol} with {n}" for (symbol, n), count in others]
+    yield Finding(check="coordination", severity="note", text=", ".join(listed))
 
 
 def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) -> Iterator[Finding]:
@@ -125,7 +130,7 @@ def _stretched(atoms: Atoms, near: list[list[int]], wanting: NDArray[np.bool_]) 
     ]
     if apart:
         listed = describe_pairs(atoms, sorted(apart))
-        text = f"both lack a neighbour, but are over {REACH:g} times the sum of covalent radii apart: {listed}"
+        text = f"both lack a neighbour, but are more than {REACH:g} times the sum of the covalent radii apart: {listed}"
         yield Finding(
             check="long", severity="warning", text=text, atoms=tuple(sorted({k for _, *pair in apart for k in pair}))
         )
@@ -184,5 +189,5 @@ def _lattice(bonds: Bonds) -> Iterator[Finding]:
     if len(empty):
         listed = ", ".join(f"x {x:.1f} y {y:.1f} Å" for x, y in empty[:MOST])
         more = f" and {len(empty) - MOST} more" if len(empty) > MOST else ""
-        text = f"single lattice sites without an atom (vacancies, or atoms that were not found): {listed}{more}"
+        text = f"single lattice sites without an atom (vacancies or undetected atoms): {listed}{more}"
         yield Finding(check="lattice", severity="warning", text=text)

@@ -43,10 +43,10 @@ class Adsorption(EngineSimulator):
 
     def methods(self) -> str:
         """Return it for a methods section."""
-        spin = ", spin-polarised, each with the multiplicity of lowest energy" if self.spin else ""
+        spin = ", with spin polarisation and the multiplicity of lowest energy" if self.spin else ""
         return (
-            f"Adsorption energies, {CONVENTION}, are differences of structures that were relaxed alike{spin}. "
-            + self.engine.methods()
+            f"Adsorption energies ({CONVENTION}) were computed from structures that were all relaxed with the same "
+            f"settings{spin}. " + self.engine.methods()
         )
 
     def simulate(self, structure: Structure, workdir: Path) -> Iterator[SimulationResult]:

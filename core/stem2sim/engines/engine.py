@@ -59,10 +59,11 @@ class Engine(Simulator):
         """Return a sentence for the methods section of a paper, with the engine's own method."""
         if self.task == "single-point":
             return f"Energies and forces were computed with {self.theory()}."
-        cell = " together with the cell" if self.relax_cell else ""
+        cell = " and the cell" if self.relax_cell else ""
         return (
-            f"The atoms were relaxed{cell} with {self.theory()} until no force on an atom was larger than "
-            f"{self.fmax:g} eV/Å ({self.optimisers[self.optimiser]} optimiser, at most {self.max_steps} steps)."
+            f"Atomic positions{cell} were relaxed with {self.theory()}, using the {self.optimisers[self.optimiser]} "
+            f"optimiser (maximum {self.max_steps} steps), until the maximum force on any atom was below {self.fmax:g} "
+            "eV/Å."
         )
 
     def theory(self) -> str:

@@ -147,10 +147,11 @@ class Relaxation:
 
     def describe(self, ended: Relaxed, before: Atoms, after: Atoms) -> str:
         """Return in words how far a relaxation came, and how much it stretched the cell where that may change."""
+        force = f"maximum force {ended.series[FORCE][-1]:.4f} eV/Å"
         reason = (
-            f"largest force {ended.series[FORCE][-1]:.4f} eV/Å after {ended.steps} steps, "
-            + ("within" if ended.converged else f"not converged: max_steps = {self.max_steps} reached before")
-            + f" fmax = {self.fmax} eV/Å"
+            f"converged in {ended.steps} steps; {force} (fmax = {self.fmax} eV/Å)"
+            if ended.converged
+            else f"not converged: max_steps = {self.max_steps} reached before fmax = {self.fmax} eV/Å, {force}"
         )
         if self.strains is None:
             return reason

@@ -27,6 +27,8 @@ WIDEST = 14
 
 BOUNDARY = "grain boundary"
 
+HOLE = "hole of"
+
 NAMES = {
     (5, 5, 7, 7): "Stone-Wales 5-7-7-5",
     (5, 5, 8): "divacancy 5-8-5",
@@ -62,12 +64,17 @@ class Defect:
     line: tuple[tuple[float, float, float], ...] = ()
     """Of a grain boundary, middles of its rings from one end to the other [Å]."""
 
+    @property
+    def title(self) -> str:
+        """The name in print; of a hole, what its number of atoms is."""
+        return f"hole bounded by {self.rings[0]} atoms" if self.name.startswith(HOLE) else self.name
+
     def describe(self) -> str:
         """Return name and place."""
         if self.line:
             (x, y, _), (u, v, _) = self.line[0], self.line[-1]
-            return f"{self.name} from x = {x:.2f}, y = {y:.2f} to x = {u:.2f}, y = {v:.2f} Å"
-        return f"{self.name} at x = {self.centre[0]:.2f}, y = {self.centre[1]:.2f} Å"
+            return f"{self.title} from x = {x:.2f}, y = {y:.2f} to x = {u:.2f}, y = {v:.2f} Å"
+        return f"{self.title} at x = {self.centre[0]:.2f}, y = {self.centre[1]:.2f} Å"
 
 
 def defects(bonds: Bonds, host: str = "C") -> list[Defect]:
@@ -169,7 +176,7 @@ def _named(atoms: Atoms, group: list[Ring]) -> Defect:
 
 def _name(sizes: tuple[int, ...], group: list[Ring]) -> str:
     if len(sizes) == 1 and sizes[0] > WIDEST:
-        return f"hole of {sizes[0]} atoms"
+        return f"{HOLE} {sizes[0]} atoms"
     name = NAMES.get(sizes)
     if name is not None and sizes.count(7) > 1 and not compact(group):
         name = None

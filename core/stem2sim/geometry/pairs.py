@@ -105,5 +105,5 @@ def _across_borders(atoms: Atoms, reach: float) -> Pairs:
 
 def describe_pairs(atoms: Atoms, pairs: list[tuple[float, int, int]]) -> str:
     """Return pairs (distance [Å], atom, atom) in words, the first dozen of them."""
-    listed = ", ".join(f"{atoms[a].symbol} {a} - {atoms[b].symbol} {b} {r:.2f} Å" for r, a, b in pairs[:MOST])
+    listed = ", ".join(f"{atoms[a].symbol} {a}–{atoms[b].symbol} {b} ({r:.2f} Å)" for r, a, b in pairs[:MOST])
     return listed + (f" and {len(pairs) - MOST} more" if len(pairs) > MOST else "")

@@ -54,7 +54,7 @@ def reference(entry: str) -> str:
     numbers = ", ".join(filter(None, (plain.get("volume"), plain.get("pages"))))
     year = f" ({plain['year']})" if "year" in plain else ""
     parts = ", ".join(filter(None, (names, plain.get("title"), f"{where} {numbers}".strip())))
-    doi = f", doi {plain['doi']}" if "doi" in plain else f", {plain['url']}" if "url" in plain else ""
+    doi = f", doi:{plain['doi']}" if "doi" in plain else f", {plain['url']}" if "url" in plain else ""
     return f"{parts}{year}{doi}"
 
 

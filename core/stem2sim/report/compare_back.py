@@ -40,7 +40,7 @@ def compare_back(run: Run) -> Iterator[Section]:
         parts.append(Section(_title(name), blocks, f"compare-back-{len(parts) + 1}"))
     if len(compared) > MOST:
         rows = [[name, f"{one.correlation:.3f}", f"{one.ceiling:.3f}", _counted(one)] for name, one in compared.items()]
-        columns = ("structure or result", "correlation", "limit set by noise", "atoms")
+        columns = ("structure or result", "correlation", "noise limit", "atoms")
         parts.append(
             Table("All structures compared with the image", columns, rows, f"The first {MOST} are shown above.")
         )
@@ -49,9 +49,11 @@ def compare_back(run: Run) -> Iterator[Section]:
         parts.append(Listed([f"{name} could not be compared with the image: {why}" for name, why in problems.items()]))
     if parts:
         how = (
-            "Each structure is rendered with a probe that was fitted to the image, aligned with the image by a small "
-            "affine map, and compared over its own area; detected atoms around it are rendered as detected. For "
-            f"dynamics, the mean structure over the second half is used. {THRESHOLDS} Hydrogen is too faint to judge."
+            "An image of each structure is simulated with a probe profile fitted to the experimental image, aligned "
+            "with it by a small affine transformation, and compared within the area of the structure. Atoms detected "
+            "outside the structure are included at their detected positions. For molecular dynamics, the structure "
+            f"averaged over the second half of the trajectory is used. {THRESHOLDS} Hydrogen is too faint to be "
+            "assessed."
         )
         yield Section("Comparison with the image", [Text(how), *parts], "compare-back")
 
@@ -59,19 +61,18 @@ def compare_back(run: Run) -> Iterator[Section]:
 def describe(agreement: Agreement) -> str:
     """Return it in a line."""
     return (
-        f"correlation {agreement.correlation:.3f} (noise limits it to {agreement.ceiling:.3f}); "
-        f"atoms: {_counted(agreement)}"
+        f"correlation {agreement.correlation:.3f} (noise limit {agreement.ceiling:.3f}); atoms: {_counted(agreement)}"
     )
 
 
 def _summary(agreement: Agreement) -> Block:
     if agreement.note:
-        return Text(f"Single atoms cannot be judged: {agreement.note}.")
+        return Text(f"{agreement.note[:1].upper()}{agreement.note[1:]}.")
     lines = [one.describe() for one in agreement.unexplained()]
     return (
         Listed(lines)
         if lines
-        else Text("The image shows every atom of the structure that can be judged, and no other.")
+        else Text("All assessable atoms of the structure are present in the image, and no additional atoms are seen.")
     )
 
 
@@ -80,22 +81,25 @@ def _counted(agreement: Agreement) -> str:
 
 
 def _title(name: str) -> str:
-    return f"{name}, as built" if name.startswith("structure") else f"After {name}"
+    if not name.startswith("structure"):
+        return f"After {name}"
+    return "Structure as built" if name == "structure" else f"{name} as built"
 
 
 def _facts(agreement: Agreement) -> dict[str, str]:
     scale, turn, stretch = agreement.stretch
     x, y = agreement.shift
     return {
-        "normalised cross-correlation": f"{agreement.correlation:.3f}; noise limits a perfect structure to "
-        f"{agreement.ceiling:.3f}",
+        "normalised cross-correlation": f"{agreement.correlation:.3f} (noise limit for a perfect structure: "
+        f"{agreement.ceiling:.3f})",
         "atoms": _counted(agreement),
-        "alignment with the image": f"shift {x:+.3f}, {y:+.3f} Å, scale {100 * scale:+.2f} %, rotation {turn:+.2f}°, "
-        f"stretch {100 * stretch:.2f} %",
-        "probe, fitted to the image": f"{agreement.probe.fwhm:.2f} Å wide (FWHM, source size included), "
-        f"{100 * agreement.probe.tail_weight:.0f} % of the intensity in its tail, height over width "
+        "alignment with the image": f"shift {x:+z.3f}, {y:+z.3f} Å, scale {100 * scale:+z.2f} %, "
+        f"rotation {turn:+z.2f}°, anisotropy {100 * stretch:z.2f} %",
+        "probe, fitted to the image": f"FWHM {agreement.probe.fwhm:.2f} Å (including source size), "
+        f"{100 * agreement.probe.tail_weight:.0f} % of the intensity in the tails, aspect ratio (y/x) "
         f"{agreement.probe.ellipticity:.2f}; peak heights scale as Z^{agreement.probe.scattering_exponent:.2f}",
-        "noise": f"{agreement.noise:.2f} peak heights of the most common atom per pixel ({agreement.pixel_size:.3f} Å)",
+        f"noise per pixel ({agreement.pixel_size:.3f} Å)": f"standard deviation {agreement.noise:.2f} of the peak "
+        "height of the most common species",
     }
 
 
@@ -106,13 +110,13 @@ def _view(name: str, agreement: Agreement) -> FrameView:
     opaque = np.where(agreement.counted, agreement.residual, 0.0)
     rasters = [
         Raster("image", figures.grey(agreement.frame), extent),
-        Raster("rendered from the structure", figures.grey(agreement.drawn), extent, shown=False),
-        Raster.of("residual: brighter or darker than rendered", opaque, extent, STRONGEST, "peaks"),
+        Raster("simulated from the structure", figures.grey(agreement.drawn), extent, shown=False),
+        Raster.of("residual: brighter or darker than simulated", opaque, extent, STRONGEST, "peaks"),
     ]
     points = [
         Points(
             kind, np.array([one.x for one in chosen]), np.array([one.y for one in chosen]),
-            [f"{one.describe()}; height {one.height:.2f} ± {one.height_std:.2f} (expected {one.expected:.2f})"
+            [f"{one.describe()}; peak height {one.height:.2f} ± {one.height_std:.2f} (expected {one.expected:.2f})"
              for one in chosen],
             colour, np.array([_radius(one.species or one.seen) for one in chosen]), shown=True,
             key={str(len(chosen)): colour},
@@ -151,16 +155,16 @@ def _radius(species: str) -> float:
 
 def _table(name: str, agreement: Agreement) -> Table:
     columns = (
-        "atoms", "species", "verdict", "image shows", "x [Å]", "y [Å]", "off x [Å]", "off y [Å]", "± [Å]", "height",
-        "±", "expected", "residual",
+        "atom", "species", "verdict", "image shows", "x [Å]", "y [Å]", "Δx [Å]", "Δy [Å]", "σ [Å]", "peak height",
+        "σ of height", "expected height", "residual",
     )  # fmt: skip
     rows = [
         [
             " ".join(map(str, one.atoms)), one.species, one.kind, one.seen, f"{one.x:.3f}", f"{one.y:.3f}",
-            f"{one.dx:.3f}", f"{one.dy:.3f}", f"{one.std:.3f}" if one.std is not None else "",
-            f"{one.height:.2f}", f"{one.height_std:.2f}", f"{one.expected:.2f}", f"{one.residual:.2f}",
+            f"{one.dx:z.3f}", f"{one.dy:z.3f}", f"{one.std:.3f}" if one.std is not None else "",
+            f"{one.height:z.2f}", f"{one.height_std:.2f}", f"{one.expected:.2f}", f"{one.residual:.2f}",
         ]
         for one in sorted(agreement.verdicts, key=lambda one: one.kind == "explained")
     ]  # fmt: skip
-    return Table(f"{_title(name)}: every atom", columns, rows, "Heights and residuals relative to the "
-                 "peak of the most common atom.")  # fmt: skip
+    caption = "Peak heights and residuals are given relative to the peak height of the most common species."
+    return Table(f"{_title(name)}: all atoms", columns, rows, caption)

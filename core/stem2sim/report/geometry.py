@@ -11,6 +11,7 @@ from stem2sim.errors import BadInput
 from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.report.blocks import Block, Section, Table, Text
+from stem2sim.report.labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,10 @@ def geometry(run: Run) -> Iterator[Section]:
         yield Section(
             "Geometry",
             [
-                Text("The middle atom of an angle is the vertex. Rings are faces of the sheet; larger ones are holes."),
+                Text(
+                    "In an angle A–B–C, B is the vertex. Rings are faces of the bond network; faces with more than "
+                    f"{LARGEST_RING} atoms are counted as holes."
+                ),
                 *parts,
             ],
         )
@@ -48,17 +52,17 @@ def geometry(run: Run) -> Iterator[Section]:
 
 def _measures(bonds: Bonds) -> Iterator[tuple[str, str]]:
     for kind, found in angles(bonds).items():
-        yield f"{kind} [°]", f"{found.mean():.1f} ± {found.std():.1f} ({len(found)})"
+        yield f"{label(kind)} [°]", f"{found.mean():.1f} ± {found.std():.1f} ({len(found)})"
     for species, counts in bonds.coordination().items():
         yield f"neighbours of {species}", ", ".join(f"{count} with {n}" for n, count in counts.items())
     sizes = Counter(len(ring) for ring in rings(bonds))
     yield "rings by size", ", ".join(f"{sizes[n]} of {n}" for n in range(SMALLEST, WIDEST + 1) if sizes[n]) or "none"
     if wide := sorted(size for size in sizes.elements() if size > WIDEST):
-        yield "wider", ", ".join(map(str, wide))
+        yield "larger rings", ", ".join(map(str, wide))
     inside, lengths = ring_angles(bonds), ring_bond_lengths(bonds)
     for size in (size for size in inside if size <= LARGEST_RING):
         yield f"angles in rings of {size} [°]", f"{inside[size].mean():.1f} ± {inside[size].std():.1f}"
-        yield f"bonds round rings of {size} [Å]", f"{lengths[size].mean():.3f} ± {lengths[size].std():.3f}"
+        yield f"bonds in rings of {size} [Å]", f"{lengths[size].mean():.3f} ± {lengths[size].std():.3f}"
 
 
 def _displacements(run: Run, title: str, built: Structure | None, end: Structure) -> Table:
@@ -71,21 +75,22 @@ def _displacements(run: Run, title: str, built: Structure | None, end: Structure
             return
         for one in found:
             values = (one.mean, one.rms, one.largest)
-            cells = [f"{v:.3f}" for v in values] + [f"{one.share(v):.1f}" for v in values]
+            cells = [f"{v:z.3f}" for v in values] + [f"{one.share(v):z.1f}" for v in values]
             rows.append([what, one.axis, *cells, str(one.atom)])
 
     segmentation = run.segmentation
     if segmentation is not None and built is not None:
-        add_rows("measured to built", lambda: from_measured(segmentation, built))
-        add_rows("measured to this result", lambda: from_measured(segmentation, end))
+        add_rows("measured → built", lambda: from_measured(segmentation, built))
+        add_rows("measured → result", lambda: from_measured(segmentation, end))
     if built is not None:
-        add_rows("built to this result", lambda: displacements(built.atoms, end.atoms))
+        add_rows("built → result", lambda: displacements(built.atoms, end.atoms))
     columns = (
-        "from, to", "axis", "mean [Å]", "rms [Å]", "largest [Å]", "mean [%]", "rms [%]", "largest [%]",
-        "atom that moved most",
+        "from, to", "axis", "mean [Å]", "rms [Å]", "maximum [Å]", "mean [%]", "rms [%]", "maximum [%]",
+        "atom with the maximum",
     )  # fmt: skip
     caption = (
-        "Rigid motion removed; from measured positions also the scale and stretch of the image, for at least 8 "
-        "measured atoms. Hydrogen does not count. Percent of the mean length of the most common bond."
+        "Rigid-body motion has been removed. For displacements from measured positions, the scale and anisotropy of "
+        "the image have been removed as well if at least 8 atoms were measured. Hydrogen is excluded. Percentages "
+        "refer to the mean length of the most common bond."
     )
     return Table(f"Displacements of {title}", columns, rows, caption)

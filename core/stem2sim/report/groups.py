@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stem2sim.analysis.samples import sample_statistics
 from stem2sim.builtin.adsorption import CONVENTION, adsorption_energies
 from stem2sim.report.blocks import Facts, Section, Table, Text
+from stem2sim.report.labels import label
 from stem2sim.report.markup import slug
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ def adsorption(run: Run) -> Iterator[Section]:
 
 def samples(run: Run) -> Iterator[Section]:
     """What samples of one structure say together."""
-    caption = "Mean and standard deviation over structures sampled from the uncertainty of the segmentation."
+    caption = "Mean and standard deviation over the structures sampled from the uncertainty of the segmentation."
     for step, named in alike(run):
         for name, rows in sample_statistics(named).items():
             title = f"{name}, all samples ({step})"
-            yield Section(title[:1].upper() + title[1:], [Text(caption), Facts(rows)], slug(f"samples {step} {name}"))
+            yield Section(
+                title[:1].upper() + title[1:],
+                [Text(caption), Facts({label(key): value for key, value in rows.items()})],
+                slug(f"samples {step} {name}"),
+            )
 
 
 def alike(run: Run) -> Iterator[tuple[str, list[tuple[str, SimulationResult]]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from stem2sim.agreement.agreement import Agreement
+from stem2sim.analysis.evolution import TIME
 from stem2sim.errors import BadInput
 from stem2sim.records.citations import cited, reference
 from stem2sim.records.methods import methods
@@ -24,24 +26,49 @@ def paper(run: Run) -> Iterator[Section]:
     if run.failure:  # a paper would say what a whole run did
         return
     try:
-        paragraph = methods(run)
+        paragraph = methods(run, _comparison(run))
         entries = cited(run)
     except BadInput as problem:
         yield Section(
-            "Methods, for a paper", [Text(f"Not available, because a stage that ran is missing here: {problem}.")]
+            "Methods section for a publication",
+            [Text(f"Not available, because a stage of this run is not installed here: {problem}.")],
         )
         return
-    compared = {name: one for name, one in run.agreements.items() if isinstance(one, Agreement)}
-    if compared:
-        correlations = ", ".join(f"{one.correlation:.3f} ({name})" for name, one in list(compared.items())[:MOST])
-        width = next(iter(compared.values())).probe.fwhm
-        paragraph += (
-            " Structures were compared with the image by rendering them with a probe fitted to it (full width at half "
-            f"maximum {width:.2f} Å); the normalised cross-correlation is {correlations}."
-        )
     blocks: list[Block] = [
         Text(paragraph),
         Listed([f"[{key}] {reference(entry)}" for key, entry in entries.items()]),
         Code("BibTeX", "\n\n".join(entries.values()), "bibtex"),
     ]
-    yield Section("Methods, for a paper", blocks, "methods")
+    yield Section("Methods section for a publication", blocks, "methods")
+
+
+def _comparison(run: Run) -> str:
+    """How well the structures agree with the image, as sentences; '' where none was compared."""
+    compared = {name: one for name, one in run.agreements.items() if isinstance(one, Agreement)}
+    if not compared:
+        return ""
+    titles = _titles(run, list(compared))
+    *first, last = [f"{compared[name].correlation:.3f} {titles[name]}" for name in list(compared)[:MOST]]
+    correlations = f"{', '.join(first)} and {last}" if first else last
+    subject = "Images of the structures were" if len(compared) > 1 else "An image of the structure was"
+    width = next(iter(compared.values())).probe.fwhm
+    return (
+        f"{subject} simulated with a probe profile fitted to the experimental image (FWHM {width:.2f} Å). The "
+        f"normalised cross-correlation with that image was {correlations}."
+    )
+
+
+def _titles(run: Run, names: list[str]) -> dict[str, str]:
+    """What each structure and result is in a sentence: by kind where there is one of its kind, else by name."""
+    kinds = {name: _kind(run, name) for name in names}
+    alone = Counter(kinds.values())
+    return {name: kind if alone[kind] == 1 else f"for {name}" for name, kind in kinds.items()}
+
+
+def _kind(run: Run, name: str) -> str:
+    result = run.results.get(name)
+    if result is None:
+        return "for the initial structure"
+    if TIME in result.observables:
+        return "for the mean structure of the molecular dynamics simulation"
+    return "after the relaxation" if result.made_by.get("task") == "relax" else f"after {name}"

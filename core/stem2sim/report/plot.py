@@ -59,7 +59,7 @@ class Plot:
     @property
     def _alt(self) -> str:
         names = ", ".join(one.name for one in self.series)
-        return self.alt or f"{self.title} over {self.x_label}: {names}"
+        return self.alt or f"{self.title} vs. {self.x_label}: {names}"
 
     @cached_property
     def png(self) -> bytes:

@@ -26,8 +26,8 @@ def provenance(run: Run) -> Iterator[Section]:
     yield Section(
         "Provenance",
         [
-            Table("Stages that ran", ("step", "stage", "version", "options"), rows),
-            Code("Config of this run", run.config_text, "toml"),
+            Table("Stages executed", ("step", "stage", "version", "options"), rows),
+            Code("Configuration of this run", run.config_text, "toml"),
         ],
     )
 

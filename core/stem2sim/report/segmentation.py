@@ -30,6 +30,12 @@ MOST_DEFECTS = 12
 MARGIN = 2.0
 """[Å] round atoms without a frame."""
 
+FLAGS = {
+    "fitted": "fitted to the image", "edge": "at the image edge", "short-bond": "with a short bond",
+    "contamination": "on contamination",
+}  # fmt: skip
+"""Flags of the atoms table -> in print."""
+
 LEAST_SHARE = 0.005
 """Of a species, to be listed for an atom."""
 
@@ -45,7 +51,7 @@ def segmentation(run: Run) -> Iterator[Section]:
     blocks: list[Block] = [frame(run, run.segmentation), Facts(facts(run, run.segmentation))]
     if run.segmentation.doubts:
         blocks.append(_readings(run.segmentation))
-    yield Section("Atoms found", blocks)
+    yield Section("Detected atoms", blocks)
 
 
 def frame(run: Run, segmentation: Segmentation) -> FrameView:
@@ -66,10 +72,10 @@ def frame(run: Run, segmentation: Segmentation) -> FrameView:
     else:
         x, y = (atoms.x, atoms.y) if len(atoms) else (np.zeros(1), np.zeros(1))
         extent = (x.min() - MARGIN, y.min() - MARGIN, x.max() + MARGIN, y.max() + MARGIN)
-        caption = "Atoms only: the run started from a table, without an image."
+        caption = "No image: the run started from a table of atoms."
     return FrameView(
-        extent, rasters, list(_layers(run, segmentation)), title=f"Atoms found in {run.title}",
-        caption=f"{caption} Atoms are numbered from 0, as the rows of atoms.csv.".strip(),
+        extent, rasters, list(_layers(run, segmentation)), title=f"Detected atoms in {run.title}",
+        caption=f"{caption} Atoms are numbered from 0, in the order of the rows in atoms.csv.".strip(),
     )  # fmt: skip
 
 
@@ -82,7 +88,7 @@ def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
     radius = np.array([sizes[one] for one in species])
     if len(segmentation.doubts):
         yield Points(
-            "two readings",
+            "ambiguous positions",
             np.array([one.x for one in segmentation.doubts]), np.array([one.y for one in segmentation.doubts]),
             [
                 f"x = {one.x:.2f}, y = {one.y:.2f} Å: {' or '.join(f'{name} ({p:.2f})' for name, p in one.readings)}"
@@ -91,7 +97,7 @@ def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
             DOUBTFUL, 1.1, key={"": DOUBTFUL},
         )  # fmt: skip
     yield Points(
-        "atoms found", atoms.x, atoms.y, labels, [colours[one] for one in species], radius, shown=True,
+        "detected atoms", atoms.x, atoms.y, labels, [colours[one] for one in species], radius, shown=True,
         key={f"{name} ({count})": colours[name] for name, count in atoms.counts().items()},
     )  # fmt: skip
     shades = figures.colours(atoms.probability) if len(atoms) else []
@@ -127,8 +133,8 @@ def _describe(atoms: AtomsTable, k: int) -> str:
         f"atom {k}: {atoms.species[k]}",
         f"probability {atoms.probability[k]:.3f}",
         f"x = {atoms.x[k]:.2f}, y = {atoms.y[k]:.2f}{std} Å",
-        *([f"read as {', '.join(reads)}"] if len(reads) > 1 else []),
-        *([f"flags: {atoms.flags[k].replace(';', ', ')}"] if atoms.flags[k] else []),
+        *([f"species probabilities: {', '.join(reads)}"] if len(reads) > 1 else []),
+        *([f"flags: {', '.join(FLAGS.get(f, f) for f in atoms.flags[k].split(';'))}"] if atoms.flags[k] else []),
     ]
     return "; ".join(parts)
 
@@ -138,12 +144,12 @@ def facts(run: Run, segmentation: Segmentation) -> dict[str, str]:
     atoms = segmentation.atoms
     std = atoms.position_std[np.isfinite(atoms.position_std)]
     rows = {
-        "atoms": ", ".join(f"{n} {s}" for s, n in atoms.counts().items()) or "none",
+        "detected atoms": ", ".join(f"{n} {s}" for s, n in atoms.counts().items()) or "none",
         "probability below 0.5": str(int((atoms.probability < 0.5).sum())),
         "position uncertainty per axis, median": f"{np.median(std):.3f} Å" if len(std) else "not known",
     }
     if segmentation.out_of_distribution is not None:
-        rows["out-of-distribution score (above 1 the image is refused)"] = f"{segmentation.out_of_distribution:.2f}"
+        rows["out-of-distribution score (images above 1 are rejected)"] = f"{segmentation.out_of_distribution:.2f}"
     if run.image:
         rows["pixel size used"] = pixel_size(run.image)
     if segmentation.lattice and segmentation.pixel_size:
@@ -155,10 +161,10 @@ def facts(run: Run, segmentation: Segmentation) -> dict[str, str]:
         rows["anisotropy of the pixel size"] = f"{100 * (lattice.anisotropy - 1):.1f} %"
     if names := sheet_defects(segmentation):
         more = f", and {len(names) - MOST_DEFECTS} more" if len(names) > MOST_DEFECTS else ""
-        rows["defects of the sheet"] = "; ".join(names[:MOST_DEFECTS]) + more
+        rows["defects in the sheet"] = "; ".join(names[:MOST_DEFECTS]) + more
     flags = Counter(flag for flags in atoms.flags for flag in flags.split(";") if flag)
     if flags:
-        rows["flags"] = ", ".join(f"{count} {flag}" for flag, count in flags.most_common())
+        rows["flags"] = ", ".join(f"{count} {FLAGS.get(flag, flag)}" for flag, count in flags.most_common())
     return rows
 
 
@@ -181,16 +187,16 @@ def sheet_defects(segmentation: Segmentation) -> list[str]:
     names = []
     for one in defects(Bonds.of(sheet)):
         x, y = np.linalg.solve(to_structure, one.centre[:2])
-        names.append(f"{one.name} at x = {x:.2f}, y = {y:.2f} Å")
+        names.append(f"{one.title} at x = {x:.2f}, y = {y:.2f} Å")
     return names
 
 
 def _readings(segmentation: Segmentation) -> Table:
-    columns = ("x [Å]", "y [Å]", "most likely", "probability", "alternative", "probability of it", "information [nat]")
+    columns = ("x [Å]", "y [Å]", "most likely", "probability", "alternative", "its probability", "information [nat]")
     rows = []
     for one in segmentation.doubts:
         (first, p), (second, q) = one.readings
         numbers = (f"{one.x:.2f}", f"{one.y:.2f}")
         rows.append([*numbers, first, f"{p:.2f}", second, f"{q:.2f}", f"{one.information:.3f}"])
-    caption = "Places that can be read in two ways, the most uncertain first."
-    return Table("Places with two readings", columns, rows, caption)
+    caption = "Positions with two likely interpretations, the most uncertain first."
+    return Table("Ambiguous positions", columns, rows, caption)

@@ -9,6 +9,7 @@ import numpy as np
 from stem2sim.analysis.comparison import compared, displacement, engine_of, table
 from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
+from stem2sim.report.labels import label
 from stem2sim.report.structureview import MOST
 
 if TYPE_CHECKING:
@@ -44,13 +45,13 @@ def simulations(run: Run) -> Iterator[Section]:
         bonds = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
         lengths = [(title, one.lengths()) for title, one in bonds]
         title = ", ".join(filter(None, (str(run.places[name].step), result.label)))
-        caption = "x to the right, y down, z into the page, as in the frame."
+        caption = "x points right, y down and z into the page, as in the image."
         blocks: list[Block] = [Facts(dict(_facts(result, start, bonds, lengths)))]
         if len(parts) < MOST_DRAWN:
             blocks.append(StructureView(title, named, _film(run.trajectory(name), result, most), caption))
             blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
         else:
-            blocks.append(Text(f"Not drawn: only the first {MOST_DRAWN} simulations are."))
+            blocks.append(Text(f"Only the first {MOST_DRAWN} simulations are drawn."))
         parts.append(Section(title, blocks, f"simulation-{len(parts) + 1}"))
     if parts:
         yield Section("Simulations" if len(parts) > 1 else "Simulation", parts, "simulations")
@@ -66,12 +67,12 @@ def _facts(
 ) -> Iterator[tuple[str, str | list[str]]]:
     yield "engine", engine_of(result)
     yield "energy", f"{result.energy:.4f} eV"
-    yield "largest force", f"{result.largest_force:.4f} eV/Å"
-    yield "outcome", ("" if result.converged else "not converged: ") + result.reason
+    yield "maximum force", f"{result.largest_force:.4f} eV/Å"
+    yield "outcome", ("" if result.converged else "not converged: ") + result.reason.removeprefix("not converged: ")
     yield "defects", [f"{title}: {_defects(of)}" for title, of in bonds]
     for kind in sorted(lengths[-1][1]):
         yield (
-            f"{kind} bonds",
+            f"{label(kind)} bonds",
             [
                 f"{title} {d[kind].mean():.3f} ± {d[kind].std():.3f} Å ({len(d[kind])})"
                 for title, d in lengths
@@ -80,21 +81,21 @@ def _facts(
         )
     if start and len(start.atoms) == len(result.structure.atoms):
         moved = displacement(start.atoms, result.structure.atoms)
-        yield "displacement, root mean square", f"{moved:.3f} Å (rigid motion removed)"
+        yield "RMS displacement", f"{moved:.3f} Å (rigid-body motion removed)"
 
 
 def _defects(bonds: Bonds) -> str:
     if not sheet_of(bonds.atoms):
-        return "not analysed: only sheets of carbon are"
-    return ", ".join(one.describe() for one in defects(bonds)) or "none of a known kind"
+        return "not analysed (available for carbon sheets only)"
+    return ", ".join(one.describe() for one in defects(bonds)) or "none identified"
 
 
 def _film(trajectory: Trajectory | None, result: SimulationResult, most: int) -> Film | None:
     """The trajectory, with the times of its frames where they were written down."""
     if trajectory is None:
         return None
-    label = next((name for name in result.observables if name.startswith("time")), "step")
-    return Film.of(trajectory.frames(), result.observables.get(label, ()), label, most)
+    time = next((name for name in result.observables if name.startswith("time")), "step")
+    return Film.of(trajectory.frames(), result.observables.get(time, ()), time, most)
 
 
 def _histograms(lengths: Sequence[tuple[str, Lengths]]) -> Iterator[Plot]:
@@ -104,7 +105,9 @@ def _histograms(lengths: Sequence[tuple[str, Lengths]]) -> Iterator[Plot]:
         middle, half = (every.max() + every.min()) / 2, max(0.05, 0.55 * float(np.ptp(every)))
         edges = np.linspace(middle - half, middle + half, BINS + 1).round(5)
         series = [Series.histogram(title, of[kind], edges) for title, of in lengths if kind in of]
-        yield Plot(f"{kind} bond lengths", "length [Å]", series, "steps", "bonds")
+        title = f"{label(kind)} bond lengths"
+        alt = f"Histogram of {title}: {', '.join(one.name for one in series)}"
+        yield Plot(title, "length [Å]", series, "steps", "number of bonds", alt=alt)
 
 
 def _observables(result: SimulationResult) -> Iterator[Plot]:
@@ -114,18 +117,26 @@ def _observables(result: SimulationResult) -> Iterator[Plot]:
         if name != time and len(values) > 1:
             x = result.observables[time] if time else range(len(values))
             yield Plot(
-                name.partition(" [")[0],
+                _capitalised(label(name.partition(" [")[0])),
                 time or "step",
-                [Series(name, list(x), values)],
-                y_label=name,
+                [Series(label(name), list(x), values)],
+                y_label=label(name),
                 log_y="force" in name,
             )
+
+
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _side_by_side(run: Run) -> Section:
     columns, cells = table(compared(run.rows()))
     note = (
-        "Bond lengths are means; for dynamics, over the second half of the trajectory. Bond changes and displacements "
-        "are relative to the start of each simulation. Energies of different engines cannot be compared."
+        "Bond lengths are means; for molecular dynamics, over the second half of the trajectory. Bond changes and "
+        "displacements are given relative to the initial structure of each simulation. Energies from different engines "
+        "are not comparable."
     )
-    return Section("Comparison of the simulations", [Text(note), Table("Simulations side by side", columns, cells)])
+    return Section(
+        "Comparison of the simulations",
+        [Text(note), Table("Comparison of the simulations", [label(one) for one in columns], cells)],
+    )

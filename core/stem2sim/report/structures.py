@@ -25,5 +25,6 @@ def structures(run: Run) -> Iterator[Section]:
         blocks.append(Listed(lines))
         parts.append(Section(name, blocks, f"structure-{len(parts) + 1}"))
     if parts:
-        title = "Structures to simulate" if len(parts) > 1 else "Structure to simulate"
+        title = "Simulated structure" if simulated else "Structure"
+        title += "s" if len(parts) > 1 else ""
         yield Section(title, parts, "structures")

@@ -86,7 +86,7 @@ class StructureView:
     def _caption(self) -> str:
         sentences = [self.caption] if self.caption else []
         if self.film and self.film.every > 1:
-            sentences.append(f"Shown is every {self.film.every}th of {self.film.total} frames.")
+            sentences.append(f"Frames shown: 1 in {self.film.every} of {self.film.total}.")
         return " ".join(sentences)
 
     @property

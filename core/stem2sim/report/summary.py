@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from stem2sim.run.run import Run
     from stem2sim.segmentation import Segmentation
+    from stem2sim.simulation import SimulationResult
 
 MOST_LINES = 6
 """Of one kind; all variants are listed further down."""
@@ -50,12 +51,12 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
         )
     if segmentation:
         counts = (
-            " and ".join(f"{count} {species}" for species, count in segmentation.atoms.counts().items()) or "no atom"
+            " and ".join(f"{count} {species}" for species, count in segmentation.atoms.counts().items()) or "no atoms"
         )
-        yield "atoms", f"{counts}, {'in the image' if image else 'in the atoms table'}"
+        yield "detected atoms", counts if image else f"{counts}, in the table of atoms"
         yield "confidence", list(_confidence(segmentation))
     elif run.failure and "segment" in run.tree and not run.structures:
-        yield "atoms", "nothing was found"
+        yield "detected atoms", "no atoms were detected"
     structures = [
         f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atoms"
         for name, structure in run.structures.items()
@@ -66,7 +67,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
         yield "structure", "no structure was built"
     results = [
         f"{run.places[name].step}{f', {result.label}' if result.label else ''}: "
-        f"{'' if result.converged else 'NOT CONVERGED: '}{result.reason} ({result.energy:.4f} eV)"
+        f"{_outcome(result)}; energy {result.energy:.4f} eV"
         for name, result in run.results.items()
     ]
     if results:
@@ -74,6 +75,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     compared = [f"{name}: {describe(one)}" for name, one in run.agreements.items() if isinstance(one, Agreement)]
     if compared:
         yield "comparison with the image", _first(compared)
+
+
+def _outcome(result: SimulationResult) -> str:
+    return result.reason if result.converged else f"NOT CONVERGED: {result.reason.removeprefix('not converged: ')}"
 
 
 def _first(lines: list[str]) -> list[str]:
@@ -92,7 +97,7 @@ def _confidence(segmentation: Segmentation) -> Iterator[str]:
         f"position uncertainty per axis {np.median(std):.3f} Å (median)" if len(std) else "position uncertainty unknown"
     )
     if segmentation.out_of_distribution is not None:
-        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (above 1 the image is refused)"
+        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (images above 1 are rejected)"
 
 
 def _caveats(run: Run) -> Iterator[str]:

@@ -13,6 +13,7 @@ from stem2sim.analysis.distribution import WIDTH
 from stem2sim.analysis.evolution import TIME, Evolution
 from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
 from stem2sim.report.groups import alike
+from stem2sim.report.labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,10 +39,10 @@ class _Axes(NamedTuple):
 
 
 RADIAL = _Axes(
-    "Radial distribution", "distance [Å]", "neighbours per atom and Å", WIDTH,
-    "Over the second half of the trajectory: 4πr²ρg(r), which needs no volume.",
+    "Radial distribution function", "distance [Å]", "neighbours per atom and Å", WIDTH,
+    "4πr²ρ g(r), averaged over the second half of the trajectory. This form does not require a cell volume.",
 )  # fmt: skip
-ANGLES = _Axes("Bond angles", "angle [°]", "share per degree", 1.0)
+ANGLES = _Axes("Bond angles", "angle [°]", "fraction per degree", 1.0)
 
 
 def trajectories(run: Run) -> Iterator[Section]:
@@ -66,32 +67,33 @@ def trajectories(run: Run) -> Iterator[Section]:
 
 def _gone(files: list[str]) -> Iterator[Block]:
     if files:
-        yield Text(f"{', '.join(files)}: no longer in the run folder; shown is what was saved from it.")
+        yield Text(f"{', '.join(files)}: no longer in the run folder; the saved analysis is shown.")
 
 
 def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Block]:
     facts = {label: list(_describe(one)) for label, one in named.items()}
     yield Facts(facts)
     events = [
-        [label, f"{one.time:g}", one.change, one.kind, f"{one.atoms[0]} {one.atoms[1]}", f"{one.lasted:g}",
+        [of, f"{one.time:g}", one.change, label(one.kind), f"{one.atoms[0]} {one.atoms[1]}", f"{one.lasted:g}",
          "to the end" if one.to_end else ""]
-        for label, evolution in named.items() for one in evolution.events
+        for of, evolution in named.items() for one in evolution.events
     ]  # fmt: skip
     if events:
         columns = ("trajectory", "time [fs]", "bond", "kind", "atoms", "lasted [fs]", "")
         caption = (
-            "A bond forms within 1.25 times the sum of covalent radii, and breaks beyond 1.15 times that distance."
+            "A bond is formed below 1.25 times the sum of the covalent radii and broken above 1.15 times that distance."
         )
         yield Table(f"Bonds broken and formed in {folder}", columns, events, caption)
     holes = [
-        [label, " ".join(f"{v:.2f}" for v in hole.centre[:2]), str(len(hole.atoms)), f"{hole.area:.1f}",
+        [of, " ".join(f"{v:.2f}" for v in hole.centre[:2]), str(len(hole.atoms)), f"{hole.area:.1f}",
          f"{hole.perimeter:.1f}", f"{hole.area_end:.1f}", hole.verdict]
-        for label, evolution in named.items() for hole in evolution.holes
+        for of, evolution in named.items() for hole in evolution.holes
     ]  # fmt: skip
     if holes:
-        columns = ("trajectory", "x, y [Å]", "atoms", "area [Å²]", "perimeter [Å]", "area at the end [Å²]", "verdict")
+        columns = ("trajectory", "x, y [Å]", "atoms", "area [Å²]", "perimeter [Å]", "area at the end [Å²]", "outcome")
         caption = (
-            "Areas and perimeters of the polygon through the atoms; at the end: mean over the last tenth of the frames."
+            "Area and perimeter are those of the polygon through the atoms; the area at the end is the mean over the "
+            "last tenth of the frames."
         )
         yield Table(f"Holes in {folder}", columns, holes, caption)
     yield Beside(list(_plots(folder, named, atoms)))
@@ -99,17 +101,18 @@ def _blocks(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) ->
 
 def _describe(evolution: Evolution) -> Iterator[str]:
     sizes = sorted({*evolution.rings_start, *evolution.rings_end})
-    rings = (f"{n}: {evolution.rings_start.get(n, 0)} to {evolution.rings_end.get(n, 0)}" for n in sizes)
-    yield f"{evolution.frames} frames; rings by size, from start to end {', '.join(rings) or 'none'}"
+    rings = (f"{evolution.rings_start.get(n, 0)} → {evolution.rings_end.get(n, 0)} of size {n}" for n in sizes)
+    yield f"{evolution.frames} frames; rings at the start → at the end: {', '.join(rings) or 'none'}"
     kept = [one for one in evolution.events if one.to_end]
-    yield f"{len(evolution.events)} bonds broken or formed, {len(kept)} of them permanently"
+    events = f"{len(evolution.events)} bonds broken or formed, {len(kept)} of them permanently"
+    yield events if evolution.events else "no bonds broken or formed"
     yield from (hole.verdict for hole in evolution.holes)
 
 
 def _plots(folder: str, named: Mapping[str, Evolution], atoms: Counter[str]) -> Iterator[Plot]:
     every = list(dict.fromkeys(name for one in named.values() for name in one.series))
     of = [name for name in every if name.startswith(DISPLACED)]
-    yield from _over_time(folder, named, of, "Mean square displacement", "[Å²]", DISPLACED)
+    yield from _over_time(folder, named, of, "Mean-square displacement", "[Å²]", DISPLACED)
     changed = [name for name in ("bonds broken", "bonds formed") if any(any(e.series[name]) for e in named.values())]
     yield from _over_time(folder, named, changed, "Bonds broken and formed", "bonds")
     if len(named) > 1:
@@ -132,11 +135,11 @@ def _over_time(
     """All columns of one trajectory over each other; of several trajectories a plot for each column."""
     many = len(named) > 1
     for group in [[column] for column in columns] if many else [columns] if columns else []:
-        name = group[0].partition(" [")[0]
+        name = label(group[0].partition(" [")[0])
         series = [
-            Series(label if many else column.partition(" [")[0].removeprefix(before), one.column(TIME),
+            Series(of if many else column.partition(" [")[0].removeprefix(before), one.column(TIME),
                    one.column(column) if column in one.series else np.zeros(len(one.series[TIME])))
-            for label, one in named.items() for column in group
+            for of, one in named.items() for column in group
         ]  # fmt: skip
         yield Plot(f"{name[:1].upper()}{name[1:]} in {folder}" if many else f"{title} in {folder}", TIME, series,
                    y_label=unit)  # fmt: skip
@@ -153,10 +156,10 @@ def _distributions(
         kinds = [kind for kind in kinds if "H" not in kind.split("-")] or kinds
     if many and kinds:
         kinds = [max(kinds, key=lambda kind: prod(atoms[species] for species in kind.split("-")))]
-        title = f"{title} {kinds[0]}"
+        title = f"{title} {label(kinds[0])}"
     series = [
-        Series(label if many else kind, (np.arange(len(by_kind[kind])) + 0.5) * axes.width, by_kind[kind])
-        for label, by_kind in named.items()
+        Series(of if many else label(kind), (np.arange(len(by_kind[kind])) + 0.5) * axes.width, by_kind[kind])
+        for of, by_kind in named.items()
         for kind in kinds
         if kind in by_kind
     ]
@@ -171,11 +174,13 @@ def _means(run: Run) -> Table:
         for group, means in averages((name, one, by_result.get(id(one))) for name, one in several).items():
             for one in means:
                 error = "" if one.error is None else f"{one.error:.3g}"
-                rows.append([f"{step} {group}", one.quantity, f"{one.mean:.6g}", error, one.unit, str(one.n), one.of])
-    columns = ("simulation", "quantity", "mean", "standard error", "unit", "n", "error from")
+                rows.append(
+                    [f"{step} {group}", label(one.quantity), f"{one.mean:.6g}", error, one.unit, str(one.n), one.of]
+                )
+    columns = ("simulation", "quantity", "mean", "standard error", "unit", "n", "error estimated from")
     caption = (
-        "Over the second half of each trajectory. With several replicas or samples, the error is the standard error of "
-        "the mean over them; otherwise it comes from block averaging (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, "
-        "1989), and is not given where the second half is too short for it (always below 64 frames)."
+        "Means over the second half of each trajectory. With several replicas or samples, the error is the standard "
+        "error of the mean over them; otherwise it is estimated by block averaging (Flyvbjerg and Petersen, J. Chem. "
+        "Phys. 91, 461, 1989). No error is given if the second half is too short (always with fewer than 64 frames)."
     )
-    return Table("Means with error bars", columns, rows, caption)
+    return Table("Means and standard errors", columns, rows, caption)

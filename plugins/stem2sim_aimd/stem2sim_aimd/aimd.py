@@ -29,7 +29,7 @@ LONGEST_STEP = 5.0
 """[fs]; a C-C bond vibrates in 20 fs."""
 
 THERMOSTATS = {
-    "nose-hoover": "Nosé-Hoover thermostat",
+    "nose-hoover": "Nosé–Hoover thermostat",
     "langevin": "Langevin thermostat",
     "csvr": "stochastic velocity rescaling thermostat",
 }
@@ -114,17 +114,20 @@ class Aimd(EngineSimulator):
         """Return a sentence for the methods section of a paper."""
         *first, last = (f"{t:g}" for t in self._temperatures)
         temperatures = f"{', '.join(first)} and {last}" if first else last
-        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs, or 1 fs if no hydrogen atom moves"
-        papers = f" [{', '.join(self.cited())}]" if self.cited() else ""
+        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs (1 fs without moving hydrogen atoms)"
+        chain = "martyna1992" in self.cited()
+        thermostat = "Nosé–Hoover chain thermostat" if chain else THERMOSTATS[self.thermostat]
         ensemble = (
-            f"at constant energy, started at {temperatures} K,"
+            f"in the microcanonical (NVE) ensemble, starting at {temperatures} K,"
             if self.ensemble == "nve"
-            else f"at {temperatures} K ({THERMOSTATS[self.thermostat]}{papers})"
+            else f"in the canonical (NVT) ensemble at {temperatures} K, controlled with a {thermostat} "
+            f"[{', '.join(self.cited())}],"
         )
-        replicas = f"{self.replicas} trajectories at each temperature, " if self.replicas > 1 else ""
+        replicas = f"; {self.replicas} trajectories were run at each temperature" if self.replicas > 1 else ""
         return (
-            f"Molecular dynamics simulations {ensemble} were run for {self.steps} steps of {step} ({replicas}random "
-            f"seed {self.seed}). Forces were computed with {self.engine.theory()}."
+            f"Molecular dynamics simulations were run {ensemble} for {self.steps} steps with a time step of {step}; "
+            f"initial velocities were drawn from a Maxwell–Boltzmann distribution (random seed {self.seed}){replicas}. "
+            f"Forces were computed with {self.engine.theory()}."
         )
 
     def cited(self) -> tuple[str, ...]:

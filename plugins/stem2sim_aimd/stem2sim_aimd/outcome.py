@@ -43,13 +43,13 @@ def describe(dynamics: Dynamics, series: dict[str, list[float]], bath: Bath) -> 
     second_half = np.array(series[TEMPERATURE])[len(series[TIME]) // 2 :]
     at = "at" if bath.ensemble == "nvt" else "from"
     reason = (
-        f"{dynamics.step * dynamics.time_step:g} fs {at} {bath.temperature:g} K: second half "
-        f"{second_half.mean():.0f} K on average (spread {second_half.std():.0f} K, {dynamics.thermostat.freedom} "
+        f"{dynamics.step * dynamics.time_step:g} fs {at} {bath.temperature:g} K: mean temperature over the second half "
+        f"{second_half.mean():.0f} K (standard deviation {second_half.std():.0f} K, {dynamics.thermostat.freedom} "
         "degrees of freedom)"
     )
     if CONSERVED not in series:
         return f"{reason}, by the engine's own integrator", ()
     conserved = np.array(series[CONSERVED])
-    reason += f", conserved quantity within {1000 * np.ptp(conserved):.1f} meV"
+    reason += f", conserved quantity constant to within {1000 * np.ptp(conserved):.1f} meV"
     warning = drift(np.array(series[TIME]), conserved, len(dynamics.atoms))
     return reason, (warning,) if warning else ()

@@ -37,8 +37,8 @@ class Calibrate(Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        done = "corrected to" if self.apply else "compared with"
-        return f"Bond lengths were {done} a honeycomb lattice of a = {self.lattice_constant:g} Å."
+        done = "corrected to match" if self.apply else "compared with"
+        return f"Bond lengths were {done} a honeycomb lattice with a = {self.lattice_constant:g} Å."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with its lattice among the findings, corrected if `apply` is set.
@@ -68,8 +68,8 @@ class Calibrate(Builder):
         angle = rows_of(xy @ metric.T, self.lattice_constant / np.sqrt(3))
         finding = (
             f"the reference lattice (a = {self.lattice_constant:g} Å) requires a correction of "
-            f"{100 * (scale - 1):+.1f} % in scale, {100 * (largest / smallest - 1):.1f} % in stretch between "
-            f"directions and {100 * shear:+.1f} % in shear; lattice rows are at {angle:.1f}° to x"
+            f"{100 * (scale - 1):+z.1f} % in scale, {100 * (largest / smallest - 1):.1f} % in anisotropy and "
+            f"{100 * shear:+z.1f} % in shear; lattice rows are at {angle:.1f}° to x"
         )
         made = atoms.copy()
         if self.apply:

@@ -68,7 +68,22 @@ class Cell(Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        return "The structure was put into the cell given below."
+        if self.parameters is not None:
+            a, b, c, *angles = (f"{value:g}" for value in self.parameters)
+            return (
+                f"The structure was placed in a cell with a = {a}, b = {b}, c = {c} Å and angles of "
+                f"{', '.join(angles)}°."
+            )
+        if self.vectors is not None:
+            vectors = ", ".join("(" + ", ".join(f"{x:g}" for x in vector) + ")" for vector in self.vectors)
+            return f"The structure was placed in a cell with the vectors {vectors} Å."
+        if self.edge is not None:
+            return f"The structure was placed in a cubic cell with an edge of {self.edge:g} Å."
+        box = "cubic cell" if self.cubic else "cell"
+        several = len(set(self._vacuum)) > 1
+        vacuum = ", ".join(f"{v:g}" for v in self._vacuum) if several else f"{self._vacuum[0]:g}"
+        along = " along x, y and z" if several else ""
+        return f"The structure was placed in a {box} with {vacuum} Å of vacuum on each side{along}."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure in the middle of its cell; nothing is turned or mirrored."""

@@ -52,7 +52,9 @@ class Constrain(Region, Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        return f"Atoms were fixed ({self.hold}; along {', '.join(self.axes)})."
+        if self.hold == "none":
+            return "No atoms were fixed."
+        return f"Atoms were fixed along {', '.join(self.axes)} ({self._described()})."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with another ASE constraint; `hold = "none"` removes them all.

@@ -25,6 +25,8 @@ class Cut:
     kept: list[int]
     where: str
     findings: tuple[str, ...] = ()
+    chosen_by: str = "joint probability"
+    """Words before the joint probability of its atoms: what it was chosen by, if it was."""
 
 
 def connected_patch(xy: Floats, near: list[list[int]], centre: Floats, size: int) -> list[int]:

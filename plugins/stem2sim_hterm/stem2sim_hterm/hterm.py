@@ -66,7 +66,7 @@ class Hterm(Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        return f"Dangling bonds were terminated with hydrogen (C-H {self.bond_length:g} Å)."
+        return f"Dangling bonds were passivated with hydrogen at a C–H bond length of {self.bond_length:g} Å."
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the terminated structure; its findings list what was removed, tilted, shared or left bare.
@@ -95,10 +95,10 @@ class Hterm(Builder):
         tilted = [f"{atoms[d.atom].symbol} {d.atom} by {d.tilt:+.0f}°" for d in dangling if d.tilt]
         if tilted:
             findings.append(
-                f"hydrogens tilted out of the plane to keep them {CROWDED} Å from other atoms: {len(tilted)} "
+                f"hydrogen atoms tilted out of the plane to keep them {CROWDED} Å from other atoms: {len(tilted)} "
                 f"({', '.join(tilted)})"
             )
-        findings += [f"one hydrogen shared by {_listed(atoms, pair)}: two would clash" for pair, _ in shared]
+        findings += [f"one hydrogen atom shared by {_listed(atoms, pair)}: two would clash" for pair, _ in shared]
         if holes:
             findings.append(f"edge atoms of holes left bare (terminate = outer): {_listed(atoms, holes)}")
         if bare + omitted:
@@ -113,10 +113,9 @@ class Hterm(Builder):
             raise BadInput(
                 f"a charge of {made.charge} e removes more electrons than the {made.electrons + made.charge} there are"
             )
-        parity = "even" if made.electrons % 2 == 0 else "odd"
         count = (
-            f"hydrogens added: {len(places)}; {made.electrons} electrons at charge {made.charge}: {parity}, "
-            f"lowest multiplicity {made.multiplicity}"
+            f"{len(places)} hydrogen atoms added; {made.electrons} electrons (charge {made.charge}), lowest spin "
+            f"multiplicity {made.multiplicity}"
         )
         yield made.model_copy(update={"findings": (*made.findings, count)})
 

@@ -82,13 +82,26 @@ class Patch(Region, Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        if any(one is not None for one in (self.center, self.box, self.circle, self.polygon)):
-            return "The region given below was cut out of the sheet."
-        which = "most" if self.by == "certainty" else "least"
-        what = {"impurity": "an impurity", "any": "any atom", "hole": "a hole", "edge": "the sheet's edge"}
+        unit = "Å" if self.unit == "angstrom" else "pixels"
+        if self.shape:
+            region = f"{self.shape} = {getattr(self, self.shape)} {unit}"
+            return f"The connected atoms within a {self.shape} ({region}) were extracted."
+        size = f"of up to {self.size or USUAL} atoms"
+        if self.center is not None:
+            points = np.array(self.center, dtype=float).reshape(-1, 2).tolist()
+            what = f"Connected patches {size} were" if len(points) > 1 else f"A connected patch {size} was"
+            return f"{what} extracted around {' and '.join(f'x = {x:g}, y = {y:g} {unit}' for x, y in points)}."
+        place = {"impurity": "an impurity", "any": "an atom", "hole": "a hole", "edge": "the edge of the sheet"}
+        around = place.get(self.contains, self.contains)
+        worth = "highest joint probability" if self.by == "certainty" else "largest uncertainty"
+        if self.count > 1:
+            return (
+                f"{self.count} connected patches {size} around {around}, without shared atoms, were extracted; among "
+                f"the candidates, those with the {worth} were chosen."
+            )
         return (
-            f"The {which} certain connected patch of at most {self.size or USUAL} atoms around "
-            f"{what.get(self.contains, self.contains)} was cut out of the sheet."
+            f"A connected patch {size} around {around} was extracted; among the candidates, the patch with the {worth} "
+            "was chosen."
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
@@ -121,8 +134,8 @@ class Patch(Region, Builder):
                     "size (bonded C-C is under 1.9 Å)"
                 )
             least, joint = probability[kept].min(), np.prod(probability[kept])
-            certainty = f"lowest probability {least:.3f}, joint {joint:.2g}"
-            finding = f"patch {cut.where}: {len(kept)} of {len(atoms)} atoms, {certainty}"
+            number_of = f"{len(kept)} of {len(atoms)} atoms, lowest atomic probability {least:.3f}"
+            finding = f"patch {cut.where} ({cut.chosen_by} {joint:.{3 if joint >= 0.001 else 6}f}): {number_of}"
             part = structure.part(kept)
             made = part.after(self.provenance(), part.atoms, *cut.findings, finding)
             yield made.model_copy(update={"label": f"patch-{number}"}) if len(cuts) > 1 else made
@@ -153,7 +166,7 @@ class Patch(Region, Builder):
         largest = sorted(parts[int(np.argmax([len(part) for part in parts]))]) if parts else []
         if self.size is not None and len(largest) > self.size:
             raise BadInput(f"the {self.shape} holds {len(largest)} connected atoms, more than size = {self.size}")
-        more = f"omitted: {len(kept) - len(largest)} atoms in the {self.shape} that are not connected to these"
+        more = f"{len(kept) - len(largest)} atoms in the {self.shape} omitted: not connected to the patch"
         return Cut(largest, f"within the {self.shape}", (more,) if len(parts) > 1 else ())
 
     def _around(self, at: Floats, near: list[list[int]], frame: Floats) -> Cut:
@@ -186,14 +199,14 @@ class Patch(Region, Builder):
                 )
             centre, kept = best
             x, y = frame[list(centre.must)].mean(axis=0)
-            where = f"around {centre.title} at x = {x:.2f}, y = {y:.2f} Å, the {self._most} one"
-            cuts.append(Cut(kept, where, more))
+            where = f"around {centre.title} at x = {x:.2f}, y = {y:.2f} Å"
+            cuts.append(Cut(kept, where, more, self._chosen_by))
             used |= set(kept)
         return cuts
 
     @property
-    def _most(self) -> str:
-        return "most certain" if self.by == "certainty" else "least certain"
+    def _chosen_by(self) -> str:
+        return "highest joint probability," if self.by == "certainty" else "largest uncertainty; joint probability"
 
     def _kind(self, atoms: Atoms) -> str:
         """What to centre on: impurity means the rarest species."""

@@ -54,8 +54,8 @@ class Periodic(Builder):
         """Return the sentence for the methods section."""
         return (
             f"A cell of {self.repeats[0]} × {self.repeats[1]} lattice periods (a = {self.lattice_constant:g} Å) was "
-            f"cut out of the sheet; sites at its border were averaged with their periodic images. The vacuum above and "
-            f"below it is {self.vacuum:g} Å."
+            f"extracted; sites at its border were averaged with their periodic images, and {self.vacuum:g} Å of vacuum "
+            "were added above and below it."
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:

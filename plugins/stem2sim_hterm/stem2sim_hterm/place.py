@@ -46,9 +46,14 @@ class Place(Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        scale = ", scaled to the lattice constant of the material" if self.scale == "lattice" else ""
-        least = f"{self.least_probability:g}"
-        return f"Atoms with a probability of at least {least} were placed at their measured positions{scale}."
+        scale = (
+            ", scaled and corrected for anisotropy so that the lattice constant measured in the image matched that of "
+            "the material"
+        )
+        return (
+            f"Atoms with a probability of {self.least_probability:g} or higher were placed at their measured "
+            f"positions{scale if self.scale == 'lattice' else ''}."
+        )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield one structure, without a cell: x along columns, y down rows, not rotated; z = 0 but in columns.
@@ -70,13 +75,15 @@ class Place(Builder):
         findings = []
         if len(kept) < len(table):
             findings.append(
-                f"atoms omitted, with a probability below {self.least_probability}: {len(table) - len(kept)}"
+                f"atoms omitted because their probability is below {self.least_probability}: {len(table) - len(kept)}"
             )
         if self.overlap == "keep-likelier":
             before = len(kept)
             kept = kept[apart(table.positions[kept], table.probability[kept], CLOSEST)]
             if len(kept) < before:
-                findings.append(f"atoms omitted, closer than {CLOSEST} Å to a more probable one: {before - len(kept)}")
+                findings.append(
+                    f"atoms omitted because a more probable one is within {CLOSEST} Å: {before - len(kept)}"
+                )
         names = [str(s) for s in table.species]
         column, symbols, z = standing([names[k] for k in kept], set(names), self.columns)
         if len(column) > len(kept):
@@ -108,6 +115,6 @@ class Place(Builder):
             complaint = lattice.complaint(pixel_size)
             return np.eye(2), f"bond lengths are off: {complaint}" if complaint else ""
         return lattice.matrix / pixel_size, (
-            f"scaled by {round(100 * (lattice.ratio(pixel_size) - 1), 1) + 0.0:+.1f} % and corrected for a stretch of "
-            f"{100 * (lattice.anisotropy - 1):.1f} % between directions, to a = {lattice.lattice_constant:.4g} Å"
+            f"scaled by {100 * (lattice.ratio(pixel_size) - 1):+z.1f} % and corrected for an anisotropy of "
+            f"{100 * (lattice.anisotropy - 1):.1f} %, to a = {lattice.lattice_constant:.4g} Å"
         )

@@ -87,7 +87,7 @@ class Drop(Builder):
                 "under 1.9 Å), or put place before drop"
             )
         strays = ", ".join(f"{atoms[int(k)].symbol} {k}" for k in np.flatnonzero(~kept))
-        finding = f"strays removed: {strays}" if strays else "no strays"
+        finding = f"stray atoms removed: {strays}" if strays else "no stray atoms"
         yield structure.after(self.provenance(), atoms[kept], finding)
 
 

@@ -31,7 +31,10 @@ class Ripple(Builder):
 
     def methods(self) -> str:
         """Return the sentence for the methods section."""
-        return f"Atoms were displaced out of the plane by up to {self.amplitude:g} Å, so that the sheet can buckle."
+        return (
+            f"Atoms were displaced out of the plane by up to {self.amplitude:g} Å to break the planar symmetry and "
+            "allow the sheet to buckle."
+        )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
         """Yield the structure with a sum of waves added to z, periodic where the cell is."""
@@ -52,5 +55,5 @@ class Ripple(Builder):
         largest = float(np.abs(z).max())
         if largest > 0:
             atoms.positions[:, 2] += self.amplitude * z / largest
-        finding = f"displaced out of the plane by up to {self.amplitude} Å" if self.amplitude else "left flat"
+        finding = f"atoms displaced out of the plane by up to {self.amplitude} Å" if self.amplitude else "left flat"
         yield structure.after(self.provenance(), atoms, finding)

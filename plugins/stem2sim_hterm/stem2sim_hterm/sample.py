@@ -47,8 +47,9 @@ class Sample(Builder):
     def methods(self) -> str:
         """Return the sentence for the methods section."""
         return (
-            f"{self.count} structures were drawn from the measured probabilities, species and position uncertainties "
-            f"of the atoms (seed {self.seed}); atoms with a probability below {self.least_probability:g} were omitted."
+            f"{self.count} structures were sampled from the probabilities, species and position uncertainties of the "
+            f"detected atoms (random seed {self.seed}); atoms with a probability below "
+            f"{self.least_probability:g} were omitted."
         )
 
     def build(self, structure: Structure, segmentation: Segmentation) -> Iterator[Structure]:
@@ -158,8 +159,8 @@ def _differences(mean: Atoms, drawn: Atoms) -> str:
     moved = np.array([after[row][1] - before[row][1] for row in stayed]).reshape(-1, 2)
     rms = float(np.sqrt((moved**2).sum(axis=1).mean())) if stayed else 0.0
     return (
-        f"atoms omitted {len(set(before) - set(after))}, added {len(set(after) - set(before))}, of another species "
-        f"{other}, rms displacement {rms:.3f} Å"
+        f"{len(set(before) - set(after))} atoms omitted, {len(set(after) - set(before))} added, {other} of another "
+        f"species; RMS displacement {rms:.3f} Å"
     )
 
 

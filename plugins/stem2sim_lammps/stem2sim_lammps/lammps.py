@@ -85,9 +85,10 @@ class Lammps(Engine):
 
     def theory(self) -> str:
         """Return the potential."""
-        potential = self.potential or "AIREBO or Erhart-Albe"
+        titles = {"erhart-albe": "Erhart–Albe", "tersoff": "Tersoff", "airebo": "AIREBO"}
+        potential = titles[self.potential] if self.potential else "AIREBO or Erhart–Albe"
         papers = ", ".join(self.cited()[1:])
-        return f"the {potential} potential [{papers}] in LAMMPS [thompson2022]"
+        return f"the {potential} potential [{papers}], as implemented in LAMMPS [thompson2022]"
 
     def cited(self) -> tuple[str, ...]:
         """Return the papers of LAMMPS and of the potential; of both possible potentials if none is given."""

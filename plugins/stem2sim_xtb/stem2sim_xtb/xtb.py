@@ -74,8 +74,8 @@ class Xtb(ElectronicEngine):
         """Return the parametrisation."""
         paper = self.cited()[0]
         return (
-            f"{self.method} [{paper}] as implemented in tblite [tblite] (electronic temperature "
-            f"{self.electronic_temperature:g} K)"
+            f"the {self.method} tight-binding method [{paper}], as implemented in tblite [tblite], at an electronic "
+            f"temperature of {self.electronic_temperature:g} K"
         )
 
     def cited(self) -> tuple[str, ...]:

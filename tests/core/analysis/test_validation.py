@@ -44,7 +44,7 @@ def test_a_closed_flake_has_nothing_wrong_with_it(angle: float, size: int, noise
     (note,) = found(made, "coordination")
     assert (
         note.text
-        == f"neighbours: C with 3: {(made.atoms.numbers == 6).sum()}, H with 1: {(made.atoms.numbers == 1).sum()}"
+        == f"{(made.atoms.numbers == 6).sum()} C with 3 neighbours, {(made.atoms.numbers == 1).sum()} H with 1"
     )
     periodic = built(flake(60, angle), Periodic(repeats=(5, 5), center=(30, 30)))
     assert {f.severity for f in validate(periodic)} == {"note"}
@@ -75,7 +75,7 @@ def test_two_atoms_too_close_are_an_error_across_borders_too(distance: float, ac
         assert bool(short) == (0.912 < distance < 1.292)
     for one in close + short:
         assert one.atoms == (0, 1)
-        assert "C 0 - C 1 " in one.text
+        assert "C 0–C 1 " in one.text
         assert one.severity == ("error" if one in close else "warning")
 
 
@@ -132,10 +132,12 @@ def test_every_kind_of_fault_is_named() -> None:
     right = torn.positions[:, 0] > xy[:, 0].mean()
     torn.positions[right, 0] += 0.62
     (long,) = found(Structure(atoms=torn).in_a_cell(), "long")
-    assert long.text.startswith("both lack a neighbour, but are over 1.25 times the sum of covalent radii apart: C ")
+    assert long.text.startswith(
+        "both lack a neighbour, but are more than 1.25 times the sum of the covalent radii apart: C "
+    )
     assert {bool(right[k]) for k in long.atoms} == {True, False}
     charged = whole.in_a_cell().model_copy(update={"charge": 1})
-    assert found(charged, "electrons")[0].text.endswith("at charge 1: odd, at least a doublet")
+    assert found(charged, "electrons")[0].text.endswith("(charge 1), an odd number: at least a doublet")
 
 
 def test_a_species_in_doubt_is_named() -> None:
@@ -168,7 +170,7 @@ def test_an_error_stops_the_run_and_allow_accepts_it(tmp_path: Path) -> None:
     command = ["build", str(table), "--builder", "place", "--out", str(tmp_path / "run")]
     refused = stem2sim(*command)
     assert refused.returncode == 2
-    assert " - Si " in refused.stderr
+    assert "–Si " in refused.stderr
     assert "--allow close accepts it" in refused.stderr
     accepted = stem2sim(*command, "--allow", "close")
     assert accepted.returncode == 0, accepted.stderr

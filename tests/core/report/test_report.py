@@ -21,6 +21,7 @@ from stem2sim.analysis.evolution import evolution
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.image import Image
+from stem2sim.records.methods import methods
 from stem2sim.report import figures
 from stem2sim.report.blocks import (
     Beside,
@@ -42,6 +43,7 @@ from stem2sim.report.blocks import (
     Warnings,
 )
 from stem2sim.report.groups import adsorption, samples
+from stem2sim.report.labels import label
 from stem2sim.report.page import Page
 from stem2sim.report.report import Report, write_report
 from stem2sim.report.simulations import _defects
@@ -146,16 +148,16 @@ def test_the_page_needs_no_network_and_shows_all(folder: Path) -> None:
     assert reader.tags.count("img") >= 2 + 2 * 2 + 2 + 3 + 3
     assert reader.tags.count("h1") == 1
     assert "a<b>&c.npy" in reader.text, "names are escaped, not interpreted"
-    for word in ("C-C bonds", "C-H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
+    for word in ("C–C bonds", "C–H bonds", "pixel size used", "not converged", "peaks", "tblite", "temperature"):
         assert word in reader.text, word
-    for word in ("normalised cross-correlation", "Mean square displacement", "Flyvbjerg", "Displacements of"):
+    for word in ("normalised cross-correlation", "Mean-square displacement", "Flyvbjerg", "Displacements of"):
         assert word in reader.text, word
 
 
 def test_markdown_says_the_same_with_its_pictures_beside_it(folder: Path) -> None:
     words = (folder / "report.md").read_text()
     assert words.startswith("# a\\<b\\>&c.npy\n")
-    for word in ("## Summary", "C-C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
+    for word in ("## Summary", "C–C bonds", "pixel size used", "NOT CONVERGED", "tblite", "| result | engine |"):
         assert word in words, word
     named = set(re.findall(r"\]\((figures/[^)]+\.png)\)", words))
     assert named == {str(file.relative_to(folder)) for file in (folder / "figures").iterdir()}
@@ -230,7 +232,7 @@ def test_a_failure_comes_first(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing to report"):
         Report(Run(tmp_path))
     page = write_report(Run(tmp_path).under_way("no lattice")).read_text()
-    for words in ("This run did not finish: no lattice", "nothing was found", "no structure was built"):
+    for words in ("This run did not finish: no lattice", "no atoms were detected", "no structure was built"):
         assert words in Reader(page).text
 
 
@@ -255,15 +257,15 @@ def test_an_atoms_table_is_shown_without_a_frame(tmp_path: Path) -> None:
     assert "<image" not in page
     assert page.count("<circle") == 3 * len(atoms) + 1
     assert "x = 1.00, y = 2.00 Å: C (0.60) or nothing (0.40)" in Reader(page).data[0]["places"][0]
-    assert "Places with two readings" in page
+    assert "Ambiguous positions" in page
 
 
 def test_a_frame_in_which_nothing_was_found_is_shown(tmp_path: Path) -> None:
     """With a frame, and without: zero atoms break nothing, in HTML or Markdown."""
     for image in (Image(pixels=np.eye(32, dtype=np.float32), pixel_size=0.1), None):
         page = Report(run_with(tmp_path, segmentation=Segmentation(atoms=AtomsTable.empty()), image=image)).page()
-        assert "no atom" in Reader(page.html()).text
-        assert "no atom" in page.markdown()[0]
+        assert "no atoms" in Reader(page.html()).text
+        assert "no atoms" in page.markdown()[0]
 
 
 def test_structures_of_the_same_atoms_share_a_layer(folder: Path) -> None:
@@ -301,7 +303,7 @@ def test_a_long_film_keeps_evenly_spaced_frames() -> None:
     assert np.diff(film.times) == pytest.approx(0.5 * film.every)
     assert len(film.frames) == len(film.times)
     assert len(json.dumps(film.frames)) < 1.5 * MOST
-    assert f"Every {film.every}th of 3001 frames." in StructureView("x", [("x", sheet)], film).html(3)
+    assert f"Frames shown: 1 in {film.every} of 3001." in StructureView("x", [("x", sheet)], film).html(3)
 
 
 def test_curves_with_different_points_share_an_axis() -> None:
@@ -347,6 +349,26 @@ def test_the_methods_claim_no_convergence_that_was_not_reached(folder: Path) -> 
     assert "max_steps = 2 reached before fmax" in reason
 
 
+def test_the_methods_describe_a_method_once_and_compare_after_it(folder: Path) -> None:
+    """The dynamics use the forces of the relaxation before them; correlations follow what they are of."""
+    words = methods(Run(folder), "Compared with the image.")
+    assert words.count("tight-binding method") == 1
+    assert "Forces were computed with the same method." in words
+    assert words.index("same method") < words.index("Compared with the image.") < words.index("The workflow follows")
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("C-C-Si [°]", "C–C–Si [°]"), ("C-C bonds, mean", "C–C bonds, mean"), ("GFN1-xTB", "GFN1-xTB"),
+        ("largest force [eV/Å]", "maximum force [eV/Å]"), ("Stone-Wales 5-7-7-5", "Stone-Wales 5-7-7-5"),
+    ],
+)  # fmt: skip
+def test_names_of_the_data_in_print(name: str, printed: str) -> None:
+    """Bonds get en dashes, other hyphens stay; names printed once more stay as they are."""
+    assert label(name) == label(printed) == printed
+
+
 @pytest.mark.parametrize("file", ["segmentation.npz", "01-xtb/result.json", "01-xtb/result.extxyz"])
 @pytest.mark.parametrize("share", [0, 0.1, 0.9])
 def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, file: str, share: float) -> None:
@@ -377,7 +399,7 @@ def test_what_was_kept_of_a_trajectory_that_is_gone_is_shown(folder: Path, tmp_p
     assert list(run.evolutions) == ["02-aimd"]
     text = Reader(Report(run).page().html()).text
     assert f"{file.name}: no longer in the run folder" in text
-    assert "Mean square displacement in 02-aimd" in text
+    assert "Mean-square displacement in 02-aimd" in text
     kept = copy / "02-aimd" / "analysis.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"frames": 3}))
     assert Run(copy).evolutions == {}
@@ -389,20 +411,20 @@ def test_every_quantity_of_several_trajectories_has_its_plot() -> None:
     start.symbols[:3] = "B"
     rng = np.random.default_rng(0)
     named = {}
-    for label, heat in (("300K", 0.02), ("3000K", 0.6)):
+    for name, heat in (("300K", 0.02), ("3000K", 0.6)):
         shake = [(float(k), start.copy()) for k in range(12)]
         for _, atoms in shake:
             atoms.positions += rng.normal(0, heat, (len(atoms), 3))
-        named[label] = evolution(shake, 12)
+        named[name] = evolution(shake, 12)
     plots = {plot.title: plot for plot in _plots("02-aimd", named, Counter(start.get_chemical_symbols()))}
-    assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean square displacement of C in 02-aimd",
-            "Rings of 5 in 02-aimd", "Radial distribution C-C in 02-aimd", "Bond angles C-C-C in 02-aimd",
+    assert {"Bonds broken in 02-aimd", "Bonds formed in 02-aimd", "Mean-square displacement of C in 02-aimd",
+            "Rings of 5 in 02-aimd", "Radial distribution function C–C in 02-aimd", "Bond angles C–C–C in 02-aimd",
             } <= set(plots)  # fmt: skip
     assert all([one.name for one in plot.series] == list(named) for plot in plots.values())
     assert max(plots["Rings of 5 in 02-aimd"].series[0].y) == 0
     alone = [plot.title for plot in _plots("02-aimd", {"": named["3000K"]}, Counter())]
     assert alone[:3] == [
-        f"{title} in 02-aimd" for title in ("Mean square displacement", "Bonds broken and formed", "Rings")
+        f"{title} in 02-aimd" for title in ("Mean-square displacement", "Bonds broken and formed", "Rings")
     ]
 
 
@@ -433,5 +455,5 @@ def test_sections_of_two_simulations_differ_by_title_and_anchor(folder: Path, tm
 
 def test_defects_are_not_denied_where_none_were_looked_for() -> None:
     """Named defects are those of carbon."""
-    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not analysed: only sheets of carbon are"
-    assert _defects(flake(12).bonds) == "none of a known kind"
+    assert _defects(Bonds.of(mx2("MoS2", size=(4, 4, 1)))) == "not analysed (available for carbon sheets only)"
+    assert _defects(flake(12).bonds) == "none identified"

@@ -65,14 +65,14 @@ def shown(browser: Browser, folder: Path) -> Iterator[Page]:
 @pytest.fixture
 def frame(shown: Page) -> Locator:
     """Return the frame as it is at the start."""
-    view = shown.locator("#what-was-found figure.frame")
+    view = shown.locator("#detected-atoms figure.frame")
     view.get_by_role("button", name="reset zoom").click()
     return view
 
 
 def atom(frame: Locator, number: int) -> tuple[float, float]:
     """Return where an atom is on the screen."""
-    box = frame.locator('[data-layer="atoms found"] circle').nth(number).bounding_box()
+    box = frame.locator('[data-layer="detected atoms"] circle').nth(number).bounding_box()
     assert box
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
@@ -92,9 +92,9 @@ def kept(page: Page, button: Locator) -> list[list[str]]:
 
 def test_layers_switch(frame: Locator) -> None:
     """A layer shows when it is ticked, and only then."""
-    for name in ("atoms found", "probability", "in structure.extxyz"):
+    for name in ("detected atoms", "probability", "in structure.extxyz"):
         layer, switch = frame.locator(f'[data-layer="{name}"]'), frame.get_by_role("checkbox", name=name)
-        assert switch.is_checked() == (name == "atoms found")
+        assert switch.is_checked() == (name == "detected atoms")
         for _ in range(2):
             switch.click()
             assert layer.locator("circle").first.is_visible() == switch.is_checked()
@@ -185,7 +185,7 @@ def test_a_trajectory_plays(shown: Page) -> None:
 
 
 def test_a_plot_zooms_and_goes_back(shown: Page) -> None:
-    figure = shown.locator("figure.plot", has_text="C-C bond lengths").first
+    figure = shown.locator("figure.plot", has_text="C–C bond lengths").first
     figure.scroll_into_view_if_needed()
     box = figure.locator(".u-over").bounding_box()
     assert box
@@ -236,7 +236,7 @@ def test_without_scripts_the_pictures_stay(browser: Browser, folder: Path) -> No
     page = context.new_page()
     page.goto((folder / "report.html").as_uri())
     assert all(one.is_visible() for one in page.locator("img.still").all())
-    assert page.locator('[data-layer="atoms found"] circle').first.is_visible()
+    assert page.locator('[data-layer="detected atoms"] circle').first.is_visible()
     context.close()
 
 

@@ -265,14 +265,14 @@ def test_a_frame_in_which_nothing_is_found_has_a_page_that_says_so(tmp_path: Pat
         run(blind, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "This run did not finish: segment: no atoms found" in page
-    assert "nothing was found" in page
+    assert "no atoms were detected" in page
 
 
 def test_bad_input_never_loses_earlier_results(table: Path, tmp_path: Path) -> None:
     run(config(table), tmp_path / "run")
     energy = (tmp_path / "run" / "02-xtb" / "result.json").read_text()
     table.write_text("x,y,species\n0,0,C\n0.4,0,C\n")
-    with pytest.raises(BadInput, match=r"build/01-place: atoms closer than 0\.9 Å: C 0 - C 1 0\.40 Å"):
+    with pytest.raises(BadInput, match=r"build/01-place: atoms closer than 0\.9 Å: C 0–C 1 \(0\.40 Å\)"):
         run(config(table), tmp_path / "run")
     assert (tmp_path / "run" / "02-xtb" / "result.json").read_text() == energy
 
