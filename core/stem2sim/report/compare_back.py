@@ -15,6 +15,7 @@ from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Picture, Poi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.run.derived import SimulatedImage
     from stem2sim.run.run import Run
 
 COLOURS: dict[Kind, str] = {
@@ -33,11 +34,13 @@ STRONGEST = 1.5
 def compare_back(run: Run) -> Iterator[Section]:
     """One part for each structure and result."""
     compared = {name: one for name, one in run.agreements.items() if isinstance(one, Agreement)}
+    several = len(run.structures) > 1
     parts: list[Block] = []
     for name, agreement in list(compared.items())[:MOST]:
-        blocks = [_summary(agreement), Facts(_facts(agreement)), _view(name, agreement)]
-        blocks += [*_multislice(run, name, agreement), _table(name, agreement)]
-        parts.append(Section(_title(name), blocks, f"compare-back-{len(parts) + 1}"))
+        title = f"After {name}" if name in run.places else f"{name} as built" if several else "Structure as built"
+        blocks = [_summary(agreement), Facts(_facts(agreement)), _view(title, agreement)]
+        blocks += [*_multislice(run.multislice(name), title, agreement), _table(title, agreement)]
+        parts.append(Section(title, blocks, f"compare-back-{len(parts) + 1}"))
     if len(compared) > MOST:
         rows = [[name, f"{one.correlation:.3f}", f"{one.ceiling:.3f}", _counted(one)] for name, one in compared.items()]
         columns = ("structure or result", "correlation", "noise limit", "atoms")
@@ -80,12 +83,6 @@ def _counted(agreement: Agreement) -> str:
     return agreement.note or ", ".join(f"{count} {kind}" for kind, count in agreement.counts().items())
 
 
-def _title(name: str) -> str:
-    if not name.startswith("structure"):
-        return f"After {name}"
-    return "Structure as built" if name == "structure" else f"{name} as built"
-
-
 def _facts(agreement: Agreement) -> dict[str, str]:
     scale, turn, stretch = agreement.stretch
     x, y = agreement.shift
@@ -103,7 +100,7 @@ def _facts(agreement: Agreement) -> dict[str, str]:
     }
 
 
-def _view(name: str, agreement: Agreement) -> FrameView:
+def _view(title: str, agreement: Agreement) -> FrameView:
     left, top, right, bottom = figures.extent(agreement.frame, agreement.pixel_size)
     x, y = agreement.origin
     extent = (left + x, top + y, right + x, bottom + y)
@@ -124,12 +121,11 @@ def _view(name: str, agreement: Agreement) -> FrameView:
         for kind, colour in COLOURS.items()
         if (chosen := [one for one in agreement.verdicts if one.kind == kind])
     ]  # fmt: skip
-    return FrameView(extent, rasters, points, title=f"{_title(name)}, compared with the image")
+    return FrameView(extent, rasters, points, title=f"{title}, compared with the image")
 
 
-def _multislice(run: Run, name: str, agreement: Agreement) -> Iterator[Block]:
-    """The image that `stem2sim multislice` made of a result, where there is one."""
-    simulated = run.multislice(name)
+def _multislice(simulated: SimulatedImage | None, title: str, agreement: Agreement) -> Iterator[Block]:
+    """The image that a plugin simulated from a result, where there is one."""
     if simulated is None:
         return
     image, pixel_size = simulated.image, simulated.pixel_size
@@ -144,16 +140,17 @@ def _multislice(run: Run, name: str, agreement: Agreement) -> Iterator[Block]:
         f"Multislice image, {100 * image.min():.2f} to {100 * image.max():.2f} % of the beam; its correlation with the "
         f"image is {agreement.correlation_with(image, pixel_size, (x, y)):.3f}. {options}."
     )
-    title = f"{_title(name)}, multislice"
     # in the structure's own coordinates: a place of it is none in the frame
-    yield Picture(figures.layered(extent, [Raster("multislice", figures.grey(image), extent)]), title, caption)
+    yield Picture(
+        figures.layered(extent, [Raster("multislice", figures.grey(image), extent)]), f"{title}, multislice", caption
+    )
 
 
 def _radius(species: str) -> float:
     return 0.75 * float(covalent_radii[atomic_numbers.get(species.partition("+")[0], 6)])
 
 
-def _table(name: str, agreement: Agreement) -> Table:
+def _table(title: str, agreement: Agreement) -> Table:
     columns = (
         "atom", "species", "verdict", "image shows", "x [Å]", "y [Å]", "Δx [Å]", "Δy [Å]", "σ [Å]", "peak height",
         "σ of height", "expected height", "residual",
@@ -167,4 +164,4 @@ def _table(name: str, agreement: Agreement) -> Table:
         for one in sorted(agreement.verdicts, key=lambda one: one.kind == "explained")
     ]  # fmt: skip
     caption = "Peak heights and residuals are given relative to the peak height of the most common species."
-    return Table(f"{_title(name)}: all atoms", columns, rows, caption)
+    return Table(f"{title}: all atoms", columns, rows, caption)
