@@ -38,7 +38,7 @@ def found(structure: Structure, check: str, severity: str = "") -> list[Finding]
 def test_a_closed_flake_has_nothing_wrong_with_it(angle: float, size: int, noise: float, seed: int) -> None:
     """Whatever its angle, size and noise: notes at most, and that its electrons may be odd."""
     sheet = flake(18, angle)
-    sheet.atoms.positions[:, :2] += np.random.default_rng(seed).normal(0, noise, (len(sheet.atoms), 2))
+    sheet.atoms.positions[:, :2] += np.random.default_rng(seed).uniform(-noise, noise, (len(sheet.atoms), 2))
     made = built(sheet, Patch(size=size, center=(9, 9)), Hterm()).in_a_cell()
     assert {f.check for f in validate(made) if f.severity != "note"} <= {"electrons"}
     (note,) = found(made, "coordination")
