@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stem2sim")
 
-CONVENTION = "E_ads = E_surface + E_adsorbate - E_total: positive binds"
+CONVENTION = "E_ads = E_surface + E_adsorbate - E_total; positive: binding"
 
 SPINS = 4
 """Multiplicities that are tried: the lowest and the next three; chromium by itself has six unpaired electrons."""
@@ -128,8 +128,8 @@ def adsorption_energies(results: Iterable[tuple[str, SimulationResult]]) -> dict
         results: of one simulation, all made with the same settings, and the name of each: the label of its structure,
             behind that of the surface (such as patch-2-hollow) where there are several surfaces.
 
-    E_ads = E_surface + E_adsorbate - E_total; positive binds. A surface with two results for one label, or without its
-    references, is left out. What did not converge enters no difference.
+    E_ads = E_surface + E_adsorbate - E_total; a positive energy means binding. A surface with two results for one
+    label, or without its references, is left out. What did not converge enters no difference.
     """
     surfaces: dict[str, dict[str, SimulationResult]] = {}
     twice = set()
