@@ -70,8 +70,8 @@ class Member:
 
 def consensus_of(ensemble: Ensemble, members: Sequence[Member], frames: Sequence[UsableFrame]) -> list[Inference]:
     """Return what these members find together in each frame."""
-    together = ensemble.with_members([member.weights for member in members])
-    return [infer(together, frame.image, frame.metric) for frame in frames]
+    chosen = ensemble.with_members([member.weights for member in members])
+    return [infer(chosen, frame.image, frame.metric) for frame in frames]
 
 
 def usable_frames(
@@ -101,12 +101,13 @@ def usable_frames(
         if score <= 1:
             usable.append(UsableFrame(image, metric))
         name = Path(image.source).name or image.fingerprint()[:12]
-        records.append({"frame": name, "foreign": round(score, 3), "used": score <= 1, "why": reason})
+        records.append({"frame": name, "out_of_distribution": round(score, 3), "used": score <= 1, "why": reason})
     if not usable:
         first = records[0]
         raise BadInput(
             f"all {len(images)} images are outside the training data of the networks for {card.material}; the first "
-            f"has an out-of-distribution score of {first['foreign']:.1f}: {first['why']}; check scale and material"
+            f"has an out-of-distribution score of {first['out_of_distribution']:.1f}: {first['why']}; check scale and "
+            "material"
         )
     return usable, records
 

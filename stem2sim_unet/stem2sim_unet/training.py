@@ -85,7 +85,7 @@ class Training(BaseModel):
         160, ge=20, description="held-out images for the calibration, and as many for its scores"
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="device to train on")
-    together: int = Field(
+    parallel_starts: int = Field(
         0, ge=0, description="training runs in parallel, with stacked weights; 0: one on a CPU, all on a GPU"
     )
 
@@ -98,7 +98,7 @@ class Training(BaseModel):
     @property
     def seed_groups(self) -> list[list[int]]:
         """Seeds of the starts that are trained in parallel."""
-        size = self.together or (1 if self.device == "cpu" else self.starts)
+        size = self.parallel_starts or (1 if self.device == "cpu" else self.starts)
         seeds = range(self.seed, self.seed + self.starts)
         return [[*seeds[k : k + size]] for k in range(0, self.starts, size)]
 

@@ -293,7 +293,9 @@ def test_chromium_prefers_the_hollow_site(tmp_path: Path) -> None:
     chromium = int(np.flatnonzero(hollow.numbers == 24)[0])
     near = np.sort(hollow.get_distances(chromium, np.flatnonzero(hollow.numbers == 6)))[:6]
     assert near.mean() == pytest.approx(2.13, abs=0.05)
-    assert "E_ads = E_surface + E_adsorbate - E_total; positive: binding" in (tmp_path / "run" / "report.html").read_text()
+    assert (
+        "E_ads = E_surface + E_adsorbate - E_total; positive: binding" in (tmp_path / "run" / "report.html").read_text()
+    )
     assert [file.parent.name for file, _ in outcome.results] == [
         "01-adsorption-surface", "01-adsorption-adsorbate", "01-adsorption-top", "01-adsorption-hollow",
     ]  # fmt: skip

@@ -80,7 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ensemble of two starts with two members each, calibrated."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("ensemble")
-    options = {"starts": 2, "together": 2, "snapshots": 2, "frames": 30, "steps": 52, "cycle": 14, "batch": 6}
+    options = {"starts": 2, "parallel_starts": 2, "snapshots": 2, "frames": 30, "steps": 52, "cycle": 14, "batch": 6}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(validation, "VALIDATION_FRAMES", 24)
         train(Training(recipe=EASY, learning_rate=0.01, **{**SMALL, **options, "least_overlap": 0.3}), folder)
@@ -96,11 +96,11 @@ def equal(one: Weights, other: Weights) -> bool:
 
 
 def members(
-    training: Training, checkpoint: Path, stop: int = 0, seed: int = 1, together: int = 1
+    training: Training, checkpoint: Path, stop: int = 0, seed: int = 1, parallel_starts: int = 1
 ) -> dict[int, Weights]:
     """Train until after step `stop` (0: to the end); return the last start's weights at the end of each cycle."""
     made = {}
-    for step, _, networks in train_starts(training, [*range(seed, seed + together)], checkpoint):
+    for step, _, networks in train_starts(training, [*range(seed, seed + parallel_starts)], checkpoint):
         if step in training.ends:
             made[step] = weights_of(networks()[-1])
         if step == stop:
@@ -139,22 +139,22 @@ def test_stacked_starts_are_trained_as_each_would_be_alone(
 
 
 @pytest.mark.usefixtures("frames_once")
-@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("parallel_starts", [1, 2])
 @pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_training_that_was_cut_off_ends_as_one_that_was_not(
-    together: int, average: bool, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parallel_starts: int, average: bool, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it was cut off: bit for bit, and no member is passed over; stacked or not."""
     monkeypatch.setattr(training_module, "CHECKPOINT_EVERY", every)
     plan = BRIEF.model_copy(update={"average": average})
-    whole = members(plan, tmp_path / "whole", together=together)
+    whole = members(plan, tmp_path / "whole", parallel_starts=parallel_starts)
     for stop in range(1, 7):
         checkpoint = tmp_path / f"cut-{stop}"
-        before = members(plan, checkpoint, stop, together=together)
+        before = members(plan, checkpoint, stop, parallel_starts=parallel_starts)
         assert checkpoint.exists() == (stop > every)
         # the step at which it was cut off was not acknowledged, so it comes again
-        after = members(plan, checkpoint, together=together)
+        after = members(plan, checkpoint, parallel_starts=parallel_starts)
         assert {*before, *after} == {4, 7}
         assert all(equal(made, whole[step]) for part in (before, after) for step, made in part.items())
 

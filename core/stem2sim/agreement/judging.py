@@ -106,7 +106,7 @@ class Judge:
         kind, shown = self._kind(k, float(np.hypot(*off)), self._glare(k))
         x, y = at + self.scene.crop.origin
         return Verdict(
-            kind=kind, atoms=self.scene.members[k], species=species, seen=shown, x=float(x), y=float(y),
+            kind=kind, atoms=self.scene.members[k], species=species, image_shows=shown, x=float(x), y=float(y),
             dx=float(off[0]), dy=float(off[1]), std=_known(peaks.position_std[k]), height=height, height_std=std,
             expected=expected, residual=residual,
         )  # fmt: skip
@@ -145,14 +145,14 @@ class Judge:
         peaks, height = self.registration.peaks, float(self.height[k])
         x, y = peaks.positions[k] + self.scene.crop.origin
         return Verdict(
-            kind="missing", atoms=(), species="", seen=self.shown(height), x=float(x), y=float(y),
+            kind="missing", atoms=(), species="", image_shows=self.shown(height), x=float(x), y=float(y),
             std=_known(peaks.position_std[k]), height=height, height_std=float(self.std[k]), expected=0.0,
             residual=residual,
         )  # fmt: skip
 
     def _of_beyond(self, members: tuple[int, ...], at: Floats) -> Verdict:
         return Verdict(
-            kind="not judged", atoms=members, species=label_of(self.scene.atoms.numbers[list(members)]), seen="",
+            kind="not judged", atoms=members, species=label_of(self.scene.atoms.numbers[list(members)]), image_shows="",
             x=float(at[0]), y=float(at[1]), height=0.0, height_std=0.0, expected=0.0, residual=0.0,
         )  # fmt: skip
 
@@ -171,7 +171,7 @@ def _paired(verdicts: list[Verdict], lacking: list[Verdict]) -> list[Verdict]:
             dx, dy = near.x - verdict.x, near.y - verdict.y
             if np.hypot(dx, dy) < PAIRED:
                 left.remove(near)
-                displaced = {"kind": "displaced", "dx": dx, "dy": dy, "std": near.std, "seen": near.seen}
+                displaced = {"kind": "displaced", "dx": dx, "dy": dy, "std": near.std, "image_shows": near.image_shows}
                 verdict = verdict.model_copy(update=displaced)
         out.append(verdict)
     return [*out, *left]

@@ -35,7 +35,7 @@ class Verdict(BaseModel):
     kind: Kind
     atoms: tuple[int, ...] = Field(description="numbers in the structure; empty for a missing atom")
     species: str = Field(description="species in the structure, such as C, or C+Cr for one above the other")
-    seen: str = Field(description="species that the image shows; '' for none")
+    image_shows: str = Field(description="species that the image shows; '' for none")
     x: float = Field(description="x of the site in the image, from the structure [Å]")
     y: float = Field(description="y of the site [Å]")
     dx: float = Field(0.0, description="displacement in the image along x [Å]")
@@ -50,14 +50,15 @@ class Verdict(BaseModel):
 
     def describe(self) -> str:
         """Return it in words."""
-        who = f"{self.species} {', '.join(map(str, self.atoms))}" if self.atoms else self.seen
+        who = f"{self.species} {', '.join(map(str, self.atoms))}" if self.atoms else self.image_shows
         where = f"at x = {self.x:.2f}, y = {self.y:.2f} Å"
+        like = "" if self.image_shows in (BRIGHTER, FAINTER) else "as bright as "
         return {
             "explained": f"{who} {where}: agrees with the image",
-            "missing": f"{self.seen} {where}: in the image, but not in the structure",
+            "missing": f"{self.image_shows} {where}: in the image, but not in the structure",
             "extra": f"{who} {where}: in the structure, but not in the image",
             "displaced": f"{who} {where}: displaced by {np.hypot(self.dx, self.dy):.2f} Å in the image",
-            "wrong species": f"{who} {where}: {'as bright as ' * (self.seen not in (BRIGHTER, FAINTER))}{self.seen}",
+            "wrong species": f"{who} {where}: {like}{self.image_shows}",
             "unclear": f"{who} {where}: inconclusive",
             "not judged": f"{who} {where}: not assessed, at the border of the image or outside it",
         }[self.kind]

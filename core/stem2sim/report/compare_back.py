@@ -115,7 +115,7 @@ def _view(title: str, agreement: Agreement) -> FrameView:
             kind, np.array([one.x for one in chosen]), np.array([one.y for one in chosen]),
             [f"{one.describe()}; peak height {one.height:.2f} ± {one.height_std:.2f} (expected {one.expected:.2f})"
              for one in chosen],
-            colour, np.array([_radius(one.species or one.seen) for one in chosen]), shown=True,
+            colour, np.array([_radius(one.species or one.image_shows) for one in chosen]), shown=True,
             key={str(len(chosen)): colour},
         )
         for kind, colour in COLOURS.items()
@@ -157,7 +157,7 @@ def _table(title: str, agreement: Agreement) -> Table:
     )  # fmt: skip
     rows = [
         [
-            " ".join(map(str, one.atoms)), one.species, one.kind, one.seen, f"{one.x:.3f}", f"{one.y:.3f}",
+            " ".join(map(str, one.atoms)), one.species, one.kind, one.image_shows, f"{one.x:.3f}", f"{one.y:.3f}",
             f"{one.dx:z.3f}", f"{one.dy:z.3f}", f"{one.std:.3f}" if one.std is not None else "",
             f"{one.height:z.2f}", f"{one.height_std:.2f}", f"{one.expected:.2f}", f"{one.residual:.2f}",
         ]

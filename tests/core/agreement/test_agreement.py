@@ -221,7 +221,7 @@ def test_a_species_that_nobody_named_is_not_explained(seen: tuple[Image, Segment
     atoms.symbols[atoms.symbols.indices()["Si"]] = "C"
     (doubt,) = agreement(image, table, atoms).unexplained()
     assert doubt.kind == "wrong species"
-    assert doubt.seen == BRIGHTER
+    assert doubt.image_shows == BRIGHTER
     assert doubt.height > 3
 
 
