@@ -109,7 +109,7 @@ def test_a_set_is_checked_pair_by_pair(tmp_path: Path, monkeypatch: pytest.Monke
         slater_koster.check(tmp_path, ["C", "Si"])
     assert slater_koster.highest_shell(tmp_path, "C") == "p"
     monkeypatch.delenv(slater_koster.VARIABLE, raising=False)
-    with pytest.raises(BadInput, match="set STEM2SIM_SLAKO to its folder"):
+    with pytest.raises(BadInput, match="or STEM2SIM_SLAKO to its folder"):
         slater_koster.folder_of(None)
     monkeypatch.setenv(slater_koster.VARIABLE, str(tmp_path))
     assert slater_koster.folder_of(None) == tmp_path

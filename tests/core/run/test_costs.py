@@ -186,7 +186,7 @@ def test_a_ladder_is_one_table(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert caplog.text.count("rings 1 of 6; bonds broken 0, formed 0") == 2
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<h2>Comparison of the simulations</h2>" in page
-    assert "C-C [Å]" in page
+    assert "C–C [Å]" in page
     done = stem2sim("compare", tmp_path / "run", tmp_path / "run", "--json")
     assert done.returncode == 0, done.stderr
     assert [one["label"] for one in json.loads(done.stdout)] == ["300K", "600K"] * 2

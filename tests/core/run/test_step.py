@@ -198,8 +198,9 @@ def test_a_run_knows_what_its_steps_leave(built: Path, tmp_path: Path) -> None:
     (folder / "run.toml").write_text(config.replace('task = "relax"', 'task = "single-point"'))
     again = Run(folder)
     again.contents = now.contents  # has read the result as it was
+    again.contents.forget([folder / "run.toml"])
     step_of(again, "01-xtb").execute()
-    assert again.results["01-xtb"].energy > energy
+    assert again.results["01-xtb"].energy > energy + 0.01
 
 
 def test_results_of_two_simulators_stand_side_by_side(built: Path, tmp_path: Path) -> None:
