@@ -96,7 +96,7 @@ def load(found: Iterable[EntryPoint] | None = None) -> Registry:
     """Load every plugin and call every hook, each by itself, so that one broken plugin costs only its own offers.
 
     Args:
-        found: entry points to load; those of the group `stem2sim` when left out.
+        found: entry points to load; default: those of the group `stem2sim`.
     """
     registry = Registry()
     points = entry_points(group=GROUP) if found is None else found

@@ -10,7 +10,7 @@ from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from stem2sim.errors import BadInput, damaged
 from stem2sim.files import write_atomically
@@ -207,7 +207,7 @@ class Segmentation(BaseModel):
     information: NDArray[np.float32] | None = Field(
         None, description="(rows, columns) mutual information: disagreement of the networks [nat]", repr=False
     )
-    doubts: tuple[Ambiguity, ...] = Field(
+    ambiguities: tuple[Ambiguity, ...] = Field(
         (), description="places with two plausible readings, the most uncertain first"
     )
     pixel_size: float | None = Field(None, description="pixel size of the maps [Å]")
@@ -264,7 +264,7 @@ class _Rest(BaseModel):
     """The fields of a segmentation that are not arrays."""
 
     class_names: tuple[str, ...]
-    doubts: tuple[Ambiguity, ...] = ()
+    ambiguities: tuple[Ambiguity, ...] = Field((), validation_alias=AliasChoices("ambiguities", "doubts"))  # before 0.2
     pixel_size: float | None
     lattice: Lattice | None
     out_of_distribution: float | None

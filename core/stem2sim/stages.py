@@ -99,7 +99,7 @@ class Stage(BaseModel, ABC):
         """Return a hash of whatever is read besides input and options; '' for nothing.
 
         That is the content of every file that an option names, and what stages among the options read. A stage that is
-        given a folder knows which of its files it reads, and says so here.
+        given a folder knows which of its files it reads, and hashes them here.
         """
         hashes = list(_read_by(self))
         return hashes[0] if len(hashes) == 1 else fingerprint(*hashes) if hashes else ""

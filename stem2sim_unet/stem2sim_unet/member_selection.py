@@ -153,7 +153,7 @@ def select_members(
         fits, among_best = score.total >= keep * best, k in ranked[:LEAST_KEPT]
         if fits or among_best:
             kept.append(member)
-        decision = "kept" if fits else f"kept as one of the best {LEAST_KEPT}" if among_best else "dropped"
+        decision = "kept" if fits else f"kept as one of the best {LEAST_KEPT}" if among_best else "discarded"
         reason = f"score {score.total:.3f}; at least {keep:g} of the best score, {best:.3f}, is needed"
         decisions[member.name] = {**score.summary(), "decision": f"{decision}: {reason}"}
     return kept, decisions

@@ -75,7 +75,7 @@ def segmentation(
         mean=inference.grid.maps_on_image(maps.mean, image.shape),
         spread=inference.grid.maps_on_image(maps.spread, image.shape),
         information=inference.grid.maps_on_image(maps.information[None], image.shape)[0],
-        doubts=_ambiguous(inference, image, card),
+        ambiguities=_ambiguous(inference, image, card),
         pixel_size=image.pixel_size,
     )
 

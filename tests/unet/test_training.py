@@ -466,7 +466,7 @@ def test_adapting_drops_what_is_spoilt_and_says_why(trained: Path, tmp_path: Pat
     folder = spoilt(trained, tmp_path / "spoilt", 1)
     card = Adaptation(steps=0, calibration_frames=20).adapt(folder, new_frames(), EASY, tmp_path / "out")
     (decisions,) = card.trained["adapted"]["rounds"]
-    assert [one["decision"].split(":")[0] for one in decisions.values()] == ["kept", "dropped", "kept", "kept"]
+    assert [one["decision"].split(":")[0] for one in decisions.values()] == ["kept", "discarded", "kept", "kept"]
     assert decisions["member-01"]["score"] < 0.5 < decisions["member-00"]["score"]
     assert "best" in decisions["member-01"]["decision"]
     kept = [file.read_bytes() for file in sorted((tmp_path / "out").glob("member-*"))]
@@ -487,7 +487,7 @@ def test_two_members_are_always_kept(trained: Path, tmp_path: Path, monkeypatch:
     card = Adaptation(keep=1.0, steps=0, calibration_frames=20).adapt(trained, new_frames(1), EASY, tmp_path / "out")
     (decisions,) = card.trained["adapted"]["rounds"]
     assert sorted(one["decision"].split(":")[0] for one in decisions.values()) == [
-        "dropped", "dropped", "kept", "kept as one of the best 2",
+        "discarded", "discarded", "kept", "kept as one of the best 2",
     ]  # fmt: skip
 
 

@@ -357,17 +357,17 @@ def test_doubtful_places_have_two_readings() -> None:
     """At few counts: what is there or not, and which species, with both probabilities; the most doubtful first."""
     image, _, _ = defective(40, 0.1)
     found = Unet(force=True).segment(image)
-    assert found.doubts
-    best = [doubt.readings[0][1] for doubt in found.doubts]
+    assert found.ambiguities
+    best = [doubt.readings[0][1] for doubt in found.ambiguities]
     assert best == sorted(best)
-    for doubt in found.doubts:
+    for doubt in found.ambiguities:
         (first, p), (second, q) = doubt.readings
         assert first != second
         assert 0.9 > p >= q >= 0
         assert p + q <= 1 + 1e-9
         assert {first, second} <= {"C", "Si", "Cr", "nothing"}
     sure, _, _ = defective(3000, 0.1)
-    assert len(Unet().segment(sure).doubts) < len(found.doubts)
+    assert len(Unet().segment(sure).ambiguities) < len(found.ambiguities)
 
 
 def test_flags_say_what_to_mind() -> None:

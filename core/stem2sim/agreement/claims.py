@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 def claimed_empty(scene: Scene, registration: Registration, places: Floats) -> NDArray[np.bool_]:
     """Return (n,) at which places (n, 2) [Å], none of them a site, the structure claims that there is no atom.
 
-    Where it was cut out of the sheet, hydrogen stands for what goes on, and where it repeats, its own images do; one
+    Where it was cut out of the sheet, hydrogen stands for what continues, and where it repeats, its own images do; one
     without any hydrogen claims nothing of what is outside.
     """
     sites = registration.sites

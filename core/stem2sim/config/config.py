@@ -157,7 +157,7 @@ def parse(tree: dict[str, Any] | None, changes: Changes | None = None) -> Config
 
 
 def _forced(config: Config) -> Config:
-    """Turn on the segmenter's option `force`; where there is none, a warning says so and the run goes on."""
+    """Turn on the segmenter's option `force`; where there is none, log a warning."""
     segmenter = config.segment
     if segmenter is None:
         log.warning("--force has no effect: the config starts from a structure, and nothing is segmented")

@@ -49,7 +49,7 @@ def segmentation(run: Run) -> Iterator[Section]:
             yield Section("Image", [FrameView(figures.extent(pixels, size), [raster], title=run.title)])
         return
     blocks: list[Block] = [frame(run, run.segmentation), Facts(facts(run, run.segmentation))]
-    if run.segmentation.doubts:
+    if run.segmentation.ambiguities:
         blocks.append(_readings(run.segmentation))
     yield Section("Detected atoms", blocks)
 
@@ -86,13 +86,14 @@ def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
     colours = {species: figures.colour(species) for species in atoms.counts()}
     species = [str(one) for one in atoms.species]
     radius = np.array([sizes[one] for one in species])
-    if len(segmentation.doubts):
+    if len(segmentation.ambiguities):
         yield Points(
             "ambiguous positions",
-            np.array([one.x for one in segmentation.doubts]), np.array([one.y for one in segmentation.doubts]),
+            np.array([one.x for one in segmentation.ambiguities]),
+            np.array([one.y for one in segmentation.ambiguities]),
             [
                 f"x = {one.x:.2f}, y = {one.y:.2f} Å: {' or '.join(f'{name} ({p:.2f})' for name, p in one.readings)}"
-                for one in segmentation.doubts
+                for one in segmentation.ambiguities
             ],
             DOUBTFUL, 1.1, key={"": DOUBTFUL},
         )  # fmt: skip
@@ -194,7 +195,7 @@ def sheet_defects(segmentation: Segmentation) -> list[str]:
 def _readings(segmentation: Segmentation) -> Table:
     columns = ("x [Å]", "y [Å]", "most likely", "probability", "alternative", "its probability", "information [nat]")
     rows = []
-    for one in segmentation.doubts:
+    for one in segmentation.ambiguities:
         (first, p), (second, q) = one.readings
         numbers = (f"{one.x:.2f}", f"{one.y:.2f}")
         rows.append([*numbers, first, f"{p:.2f}", second, f"{q:.2f}", f"{one.information:.3f}"])

@@ -76,7 +76,7 @@ def run(
 
 
 def collect(out: Path, write_report: WriteReport) -> Outcome:
-    """Read what external simulations of a run folder have left so far, finished or not, and write its report.
+    """Read partial or final results of the external simulations of a run folder, and write its report.
 
     Nothing is run, and no image is needed.
 

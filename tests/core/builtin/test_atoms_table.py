@@ -102,7 +102,7 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
         mean=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         spread=rng.uniform(0, 1, (3, 5, 6)).astype(np.float32),
         information=rng.uniform(0, 1, (5, 6)).astype(np.float32),
-        doubts=(Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
+        ambiguities=(Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("Si", 0.6), ("nothing", 0.3))),),
         pixel_size=0.1,
         lattice=lattice,
         out_of_distribution=0.4,
@@ -117,7 +117,7 @@ def test_a_saved_segmentation_reads_back_whole(tmp_path: Path) -> None:
     assert np.allclose(read.mean, whole.mean, atol=1e-3)
     assert read.information is not None
     assert read.information.shape == (5, 6)
-    assert read.doubts == whole.doubts
+    assert read.ambiguities == whole.ambiguities
     assert read.atoms.flags.tolist() == whole.atoms.flags.tolist()
     assert np.array_equal(read.atoms.shares["Si"], whole.atoms.shares["Si"])
     assert (read.lattice, read.warnings, read.made_by) == (lattice, ("a warning",), {"use": "unet"})

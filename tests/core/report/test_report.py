@@ -252,7 +252,7 @@ def test_an_atoms_table_is_shown_without_a_frame(tmp_path: Path) -> None:
     """The atoms, with what is doubted; the page has no picture of a frame."""
     atoms = table_of(flake(12).atoms.positions[:, :2])
     doubt = Ambiguity(x=1.0, y=2.0, information=0.3, readings=(("C", 0.6), ("nothing", 0.4)))
-    found = Segmentation(atoms=atoms, doubts=(doubt,))
+    found = Segmentation(atoms=atoms, ambiguities=(doubt,))
     page = Report(run_with(tmp_path, segmentation=found)).page().html()
     assert "<image" not in page
     assert page.count("<circle") == 3 * len(atoms) + 1
