@@ -67,8 +67,8 @@ class Verdict(BaseModel):
 THRESHOLDS = (
     f"An atom is counted as present if its peak height is at least {PRESENT:g} times that of the faintest species, as "
     f"displaced if it lies {DISPLACED:g} Å or more (about one fifth of a bond length) from its expected position, and "
-    "as another species if its height is closer to that species on a logarithmic scale, or outside the range possible "
-    "for its own species with any annular detector. An atom is classified only if the deviation exceeds "
+    "as another species if its height is closer, on a logarithmic scale, to that of the other species, or outside the "
+    "range possible for its own species with any annular detector. An atom is classified only if the deviation exceeds "
     f"{SURE:g} standard deviations of the image noise ({SURE_OF_ANYWHERE:g} for atoms missing from the structure); "
     "otherwise it is unclear."
 )

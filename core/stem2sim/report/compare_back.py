@@ -52,7 +52,7 @@ def compare_back(run: Run) -> Iterator[Section]:
         parts.append(Listed([f"{name} could not be compared with the image: {why}" for name, why in problems.items()]))
     if parts:
         how = (
-            "An image of each structure is simulated with a probe profile fitted to the experimental image, aligned "
+            "An image of each structure is simulated with a probe profile fitted to the input image, aligned "
             "with it by a small affine transformation, and compared within the area of the structure. Atoms detected "
             "outside the structure are included at their detected positions. For molecular dynamics, the structure "
             f"averaged over the second half of the trajectory is used. {THRESHOLDS} Hydrogen is too faint to be "
@@ -95,7 +95,7 @@ def _facts(agreement: Agreement) -> dict[str, str]:
         "probe, fitted to the image": f"FWHM {agreement.probe.fwhm:.2f} Å (including source size), "
         f"{100 * agreement.probe.tail_weight:.0f} % of the intensity in the tails, aspect ratio (y/x) "
         f"{agreement.probe.ellipticity:.2f}; peak heights scale as Z^{agreement.probe.scattering_exponent:.2f}",
-        f"noise per pixel ({agreement.pixel_size:.3f} Å)": f"standard deviation {agreement.noise:.2f} of the peak "
+        f"noise per pixel of {agreement.pixel_size:.3f} Å": f"standard deviation {agreement.noise:.2f} of the peak "
         "height of the most common species",
     }
 

@@ -53,7 +53,7 @@ def _comparison(run: Run) -> str:
     subject = "Images of the structures were" if len(compared) > 1 else "An image of the structure was"
     width = next(iter(compared.values())).probe.fwhm
     return (
-        f"{subject} simulated with a probe profile fitted to the experimental image (FWHM {width:.2f} Å). The "
+        f"{subject} simulated with a probe profile fitted to the input image (FWHM {width:.2f} Å). The "
         f"normalised cross-correlation with that image was {correlations}."
     )
 
@@ -70,5 +70,5 @@ def _kind(run: Run, name: str) -> str:
     if result is None:
         return "for the initial structure"
     if TIME in result.observables:
-        return "for the mean structure of the molecular dynamics simulation"
-    return "after the relaxation" if result.made_by.get("task") == "relax" else f"after {name}"
+        return "for the structure averaged over the second half of the molecular dynamics trajectory"
+    return "after relaxation" if result.made_by.get("task") == "relax" else f"after {name}"

@@ -31,7 +31,7 @@ MARGIN = 2.0
 """[Å] round atoms without a frame."""
 
 FLAGS = {
-    "fitted": "fitted to the image", "edge": "at the image edge", "short-bond": "with a short bond",
+    "fitted": "refined by fitting to the image", "edge": "at the image edge", "short-bond": "with a short bond",
     "contamination": "on contamination",
 }  # fmt: skip
 """Flags of the atoms table -> in print."""
@@ -150,7 +150,9 @@ def facts(run: Run, segmentation: Segmentation) -> dict[str, str]:
         "position uncertainty per axis, median": f"{np.median(std):.3f} Å" if len(std) else "not known",
     }
     if segmentation.out_of_distribution is not None:
-        rows["out-of-distribution score (images above 1 are rejected)"] = f"{segmentation.out_of_distribution:.2f}"
+        rows["out-of-distribution score (images scoring above 1 are rejected)"] = (
+            f"{segmentation.out_of_distribution:.2f}"
+        )
     if run.image:
         rows["pixel size used"] = pixel_size(run.image)
     if segmentation.lattice and segmentation.pixel_size:

@@ -11,6 +11,7 @@ from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.labels import label
 from stem2sim.report.structureview import MOST
+from stem2sim.run.derived import TEMPERATURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,10 +67,11 @@ def _facts(
     lengths: Sequence[tuple[str, Lengths]],
 ) -> Iterator[tuple[str, str | list[str]]]:
     yield "engine", engine_of(result)
-    yield "energy", f"{result.energy:.4f} eV"
-    yield "maximum force", f"{result.largest_force:.4f} eV/Å"
+    at = ", last frame" if TEMPERATURE in result.observables else ""
+    yield f"energy{at}", f"{result.energy:.4f} eV"
+    yield f"maximum force{at}", f"{result.largest_force:.4f} eV/Å"
     yield "outcome", ("" if result.converged else "not converged: ") + result.reason.removeprefix("not converged: ")
-    yield "defects", [f"{title}: {_defects(of)}" for title, of in bonds]
+    yield "defects (coordinates of the simulation cell)", [f"{title}: {_defects(of)}" for title, of in bonds]
     for kind in sorted(lengths[-1][1]):
         yield (
             f"{label(kind)} bonds",
@@ -81,7 +83,7 @@ def _facts(
         )
     if start and len(start.atoms) == len(result.structure.atoms):
         moved = displacement(start.atoms, result.structure.atoms)
-        yield "RMS displacement", f"{moved:.3f} Å (rigid-body motion removed)"
+        yield "RMS displacement", f"{moved:.3f} Å (all atoms, rigid-body motion removed)"
 
 
 def _defects(bonds: Bonds) -> str:

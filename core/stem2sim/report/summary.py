@@ -97,7 +97,7 @@ def _confidence(segmentation: Segmentation) -> Iterator[str]:
         f"position uncertainty per axis {np.median(std):.3f} Å (median)" if len(std) else "position uncertainty unknown"
     )
     if segmentation.out_of_distribution is not None:
-        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (images above 1 are rejected)"
+        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (images scoring above 1 are rejected)"
 
 
 def _caveats(run: Run) -> Iterator[str]:

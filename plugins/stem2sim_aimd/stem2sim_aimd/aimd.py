@@ -114,14 +114,18 @@ class Aimd(EngineSimulator):
         """Return a sentence for the methods section of a paper."""
         *first, last = (f"{t:g}" for t in self._temperatures)
         temperatures = f"{', '.join(first)} and {last}" if first else last
-        step = f"{self.time_step:g} fs" if self.time_step else "0.5 fs (1 fs without moving hydrogen atoms)"
+        step = (
+            f"{self.time_step:g} fs"
+            if self.time_step
+            else "0.5 fs (1 fs for structures in which no hydrogen atom moves)"
+        )
         chain = "martyna1992" in self.cited()
         thermostat = "Nosé–Hoover chain thermostat" if chain else THERMOSTATS[self.thermostat]
         ensemble = (
             f"in the microcanonical (NVE) ensemble, starting at {temperatures} K,"
             if self.ensemble == "nve"
-            else f"in the canonical (NVT) ensemble at {temperatures} K, controlled with a {thermostat} "
-            f"[{', '.join(self.cited())}],"
+            else f"in the canonical (NVT) ensemble at {temperatures} K, with the temperature controlled by a "
+            f"{thermostat} [{', '.join(self.cited())}],"
         )
         replicas = f"; {self.replicas} trajectories were run at each temperature" if self.replicas > 1 else ""
         return (

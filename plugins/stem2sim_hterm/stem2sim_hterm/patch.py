@@ -48,7 +48,7 @@ class Patch(Region, Builder):
     name: ClassVar[str] = "patch"
 
     size: int | None = Field(
-        None, ge=6, description=f"maximum number of atoms in a patch; default: {USUAL}, or all atoms of a region"
+        None, ge=6, description=f"maximum number of atoms in a patch; default: {USUAL}, or all atoms in the region"
     )
     center: Point | tuple[Point, ...] | None = Field(
         None, description="x, y of the patch centre in the image, or a list of them, one for each patch [Å]"

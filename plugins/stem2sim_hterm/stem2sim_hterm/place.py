@@ -47,8 +47,8 @@ class Place(Builder):
     def methods(self) -> str:
         """Return the sentence for the methods section."""
         scale = (
-            ", scaled and corrected for anisotropy so that the lattice constant measured in the image matched that of "
-            "the material"
+            ", scaled and corrected for anisotropy so that the lattice constant measured in the image matched the "
+            "reference value"
         )
         return (
             f"Atoms with a probability of {self.least_probability:g} or higher were placed at their measured "
@@ -93,7 +93,7 @@ class Place(Builder):
             listed += "".join(
                 f"; {count} single {name}, placed above the sheet" for name, count in sorted(lone.items())
             )
-            findings.append(f"columns of two or more atoms, with the heights of the perfect material: {listed}")
+            findings.append(f"columns of two or more atoms, with z positions of the pristine material: {listed}")
         stretch, finding = self._stretch(segmentation)
         findings += [finding] if finding else []
         rows = kept[column]
