@@ -34,15 +34,20 @@ def absolute(value: Any) -> Any:
     A model, such as a stage, is copied if a path in it changes.
     """
     if isinstance(value, Path):
-        return value.resolve()
+        return value if value.resolve() == value else value.resolve()
     if isinstance(value, BaseModel):
         now = {name: (getattr(value, name), absolute(getattr(value, name))) for name in type(value).model_fields}
-        update = {name: new for name, (old, new) in now.items() if new != old}
+        update = {name: new for name, (old, new) in now.items() if new is not old}
         return value.model_copy(update=update) if update else value
     if isinstance(value, dict):
-        return {absolute(key): absolute(one) for key, one in value.items()}
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(absolute(one) for one in value)
+        pairs = [(absolute(key), absolute(one)) for key, one in value.items()]
+        same = all(key is k and one is v for (key, one), (k, v) in zip(pairs, value.items(), strict=True))
+        return value if same else dict(pairs)
+    if isinstance(value, list | tuple | set | frozenset):
+        members = [absolute(one) for one in value]
+        if all(new is old for new, old in zip(members, value, strict=True)):
+            return value
+        return type(value)(*members) if hasattr(value, "_fields") else type(value)(members)
     return value
 
 

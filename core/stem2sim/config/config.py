@@ -142,6 +142,8 @@ def parse(tree: dict[str, Any] | None, changes: Changes | None = None) -> Config
     whole = copy.deepcopy(DEFAULTS if tree is None else tree) | copy.deepcopy(dict(changes.sections))
     whole = {section: value for section, value in whole.items() if value is not None}
     steps = whole.get("simulate")
+    if isinstance(steps, list):
+        steps = whole["simulate"] = [{"use": step} if isinstance(step, str) else step for step in steps]
     for step in steps if changes.engine is not None and isinstance(steps, list) else []:
         # what is wrong with a step that names no stage, read_config says
         named = isinstance(step, dict) and isinstance(step.get("use"), str)

@@ -31,6 +31,8 @@ def tree_of(text: str, file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise BadInput(f"{file.name} is not valid TOML: {problem}") from problem
+    except RecursionError as problem:
+        raise BadInput(f"{file.name} is nested too deeply") from problem
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def count_paths_from(folder: Path, tree: dict[str, Any]) -> None:
                 tree[section] = [stage_with_paths(kind, table, counted) for table in given]
             elif given is not None:
                 tree[section] = stage_with_paths(kind, given, counted)
-    except (OSError, ValueError) as problem:
+    except (OSError, RuntimeError, ValueError) as problem:  # RuntimeError: of a loop of links
         raise BadInput(f"a path in the config cannot be one: {problem}") from problem
 
 
@@ -109,7 +111,7 @@ def _inside(here: Any, step: str, place: list[str]) -> Any:
 
 
 def _index(here: list[Any], step: str, place: list[str]) -> int:
-    if not step.isdigit() or int(step) >= len(here):
+    if not step.isdecimal() or int(step) >= len(here):
         raise BadInput(f"--set {'.'.join(place)}: there are {len(here)} of these, numbered from 0")
     return int(step)
 

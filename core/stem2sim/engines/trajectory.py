@@ -49,11 +49,9 @@ class Trajectory:
     def frames(self) -> Iterator[Atoms]:
         """Yield the frames up to the first that is damaged, which is logged."""
         reader = self._open()
-        if reader is None:
-            return
-        for number in range(len(reader)):
+        for number in range(0 if reader is None else len(reader)):
             try:
-                frame = reader[number]
+                frame = self._frame(number)
                 frame.get_positions()
             except Exception:  # whatever ASE raises for a truncated file
                 self._damaged(number)
@@ -67,8 +65,7 @@ class Trajectory:
             count = 0 if reader is None else len(reader)
             first = count // 2
             for number in range(first, count, max(1, (count - first) // most)):
-                assert reader is not None
-                yield reader[number]
+                yield self._frame(number)
 
     def mean_structure(self, most: int = 200) -> Atoms | None:
         """Return the mean of about `most` frames of the second half; None without frames.
@@ -106,6 +103,12 @@ class Trajectory:
         if self._file is not None:
             self._file.close()
         self._file, self._reader, self._opened = None, None, False
+
+    def _frame(self, number: int) -> Atoms:
+        reader = self._open()  # once more, where others were opened in between
+        assert reader is not None
+        frame: Atoms = reader[number]
+        return frame
 
     def _open(self) -> TrajectoryReader | None:
         if not self._opened and self.path.is_file():

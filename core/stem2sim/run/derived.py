@@ -88,13 +88,14 @@ def evolution_along(
     """
     if trajectory is None or TIME not in result.observables:
         return None
+    gone = not trajectory.path.is_file()
     with suppress(OSError, BadInput):  # computed again below
-        if not trajectory.path.is_file():
+        if gone or kept.stat().st_mtime_ns > trajectory.path.stat().st_mtime_ns:
             evolution = contents.evolution(kept)
-            whole = evolution.frames == -(-len(result.observables[TIME]) // evolution.stride)
-            return evolution if whole else None
-        if kept.stat().st_mtime_ns > trajectory.path.stat().st_mtime_ns:
-            return contents.evolution(kept)
+            if evolution.frames == -(-len(result.observables[TIME]) // evolution.stride):
+                return evolution
+    if gone:
+        return None
     try:
         evolution = evolution_of(result, trajectory)
     except BadInput:  # no frame of it is left to look at

@@ -147,6 +147,7 @@ def _do(outcome: Outcome, step: Step, mode: Mode) -> Work | None:
         log.info("%s: already done", name)
         return Work(step.files)
     outcome.run.session_log.begin(name)
+    outcome.run.state.forget(REPORT)  # of a partial result of these very inputs, it may be
     try:
         work = step.execute(mode)
     except NotRun as problem:

@@ -125,9 +125,9 @@ class Run:
     @property
     def title(self) -> str:
         """Name of the file that the run started from."""
-        tree = self.tree
-        start = tree.get("image", {}).get("path") or tree.get("segment", {}).get("path") or tree.get("structure", "run")
-        return Path(start).name
+        image, structure = self.tree.get("image"), self.tree.get("structure")
+        starts = (image.get("path") if isinstance(image, dict) else None, self.table(StepName("segment")).get("path"))
+        return Path(next((one for one in (*starts, structure) if isinstance(one, str)), "run")).name
 
     # what is there
 
@@ -176,11 +176,12 @@ class Run:
         given = self.tree.get(name.kind, {})
         if isinstance(given, list):
             given = given[name.number - 1] if 0 < name.number <= len(given) else {}
-        return {"use": given} if isinstance(given, str) else given
+        return given if isinstance(given, dict) else {"use": given} if isinstance(given, str) else {}
 
     def _stages(self, section: Kind) -> list[str]:
-        count = len(self.tree.get(section, []))
-        return [str(self.table(StepName(section, k + 1)).get("use", "")) for k in range(count)]
+        given = self.tree.get(section)
+        numbers = range(1, len(given) + 1) if isinstance(given, list) else ()
+        return [str(self.table(StepName(section, number)).get("use", "")) for number in numbers]
 
     @cached_property
     def structures(self) -> dict[str, Structure]:
@@ -208,7 +209,7 @@ class Run:
     def waiting(self) -> list[str]:
         """Simulations of the config that have no result yet."""
         stages = enumerate(self._stages("simulate"), start=1)
-        wanted = [StepName("simulate", number, stage).short for number, stage in stages]
+        wanted = [StepName("simulate", number, stage).short for number, stage in stages if stage]
         return [step for step in wanted if all(place.step.short != step for place in self.places.values())]
 
     # how it was made

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from stem2sim.engines.checkpoints import CLAIM
 from stem2sim.errors import BadInput
@@ -18,6 +20,13 @@ from stem2sim.run.names import INPUTS, LOCK, STATE
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
+
+
+def _inside(name: str) -> str:
+    """Refuse a path that leads out of the run folder: it may come from a stranger."""
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError("leads out of the run folder")
+    return name
 
 
 class Record(BaseModel):
@@ -30,7 +39,7 @@ class Record(BaseModel):
     after_inputs: str = ""
     partial: bool = False
     """Whether it was read while it can still go on: it is shown, and done again."""
-    files: list[str]
+    files: list[Annotated[str, AfterValidator(_inside)]] = Field(min_length=1)
     """What it left, relative to the folder."""
 
 
@@ -105,11 +114,15 @@ class State:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                wait = "wait for it or choose another --out"
-                raise BadInput(f"another run is under way in {self.folder}; {wait}") from None
+            for patience in (*[0.05] * 5, None):  # whoever only asks whether it is locked has it for a moment
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if patience is None:
+                        wait = "wait for it or choose another --out"
+                        raise BadInput(f"another run is under way in {self.folder}; {wait}") from None
+                    time.sleep(patience)
             self.__dict__.pop("_records", None)  # whoever had the lock before may have written since
             yield
 
@@ -120,7 +133,7 @@ class State:
         with (self.folder / LOCK).open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
         return False
 
@@ -152,10 +165,15 @@ class State:
 
     def is_current(self, step: str) -> bool:
         """Return whether a step is finished and built on the present outcome of the one before it."""
-        record = self.record(step)
-        if record is None:
-            return False
-        return not record.after or (record.after_inputs == self.inputs(record.after) and self.is_current(record.after))
+        seen = {step}
+        while (record := self.record(step)) is not None:
+            if not record.after:
+                return True
+            if record.after in seen or record.after_inputs != self.inputs(record.after):
+                return False
+            step = record.after
+            seen.add(step)
+        return False
 
     def _save(self) -> None:
         write_text(self.folder / STATE, _RECORDS.dump_json(self._records, indent=1).decode())

@@ -180,6 +180,11 @@ def test_allow_wins_over_an_assignment() -> None:
     assert config.allow == ("close",)
 
 
+def test_engine_flag_reaches_a_simulator_given_by_its_name_alone() -> None:
+    config = parse({**IMAGE, "segment": "peaks", "simulate": ["aimd"]}, Changes(engine="xtb"))
+    assert config.simulate[0].engine.name == "xtb"  # type: ignore[attr-defined]
+
+
 def test_engine_flag_reaches_the_simulators_that_take_one() -> None:
     flags = {**IMAGE, "simulate": [{"use": "xtb"}, {"use": "aimd"}]}
     config = parse(None, Changes(flags, engine="xtb"))

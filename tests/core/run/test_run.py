@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,41 @@ def test_results_have_the_names_of_their_steps(folder: Path) -> None:
     assert run.waiting == []
     assert run.failure == ""
     assert repr(run) == f"Run({str(folder)!r})"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "simulate = 3", "build = true", "simulate = [3]", 'image = "x"', "segment = 3", "structure = 3",
+        'segment = "peaks"', 'simulate = "xtb"', "image = { path = 3 }", "[simulate]\na = 1", "x = " + "[" * 3000,
+    ],
+)  # fmt: skip
+def test_a_config_of_wrong_types_breaks_nothing(tmp_path: Path, text: str) -> None:
+    """It may come from anyone: what can be said is said, and else it is one line."""
+    (tmp_path / "run.toml").write_text(text + "\n")
+    (tmp_path / "state.json").write_text('{"01-xtb": {"inputs": "x", "files": ["run.toml"]}}')
+    run = Run(tmp_path)
+    with suppress(BadInput):  # for the command line to print
+        assert run.title
+        assert len(run.steps) == 1
+        assert run.waiting == []
+        assert run.results == {}
+
+
+@pytest.mark.parametrize("files", ['["/etc/passwd"]', '["../other/run.toml"]', "[]", "3"])
+def test_a_record_that_leads_elsewhere_is_damaged(tmp_path: Path, files: str) -> None:
+    (tmp_path / "run.toml").write_text("")
+    (tmp_path / "state.json").write_text(f'{{"structure": {{"inputs": "x", "files": {files}}}}}')
+    with pytest.raises(BadInput, match="is damaged"):
+        _ = Run(tmp_path).steps
+
+
+def test_steps_that_follow_themselves_are_not_done(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("")
+    pairs = (("01-a", "02-b"), ("02-b", "01-a"))
+    records = {k: {"inputs": "x", "after": after, "after_inputs": "x", "files": ["run.toml"]} for k, after in pairs}
+    (tmp_path / "state.json").write_text(json.dumps(records))
+    assert Run(tmp_path).steps == {}
 
 
 def test_a_folder_without_a_config_is_no_run(tmp_path: Path) -> None:

@@ -234,3 +234,28 @@ def test_relative_paths_of_a_config_made_in_python_are_recorded_as_absolute(
     monkeypatch.chdir(tmp_path)
     assert Run(tmp_path / "run").config.structure == built.parent / "benzene.extxyz"
     assert step_of(Run(tmp_path / "run"), "structure").condition == "done"
+
+
+def test_a_step_that_cannot_start_loses_nothing(built: Path, tmp_path: Path) -> None:
+    """The file that the run started from is gone; what was made of it stays."""
+    folder = shutil.copytree(built, tmp_path / "run")
+    text = (folder / "run.toml").read_text().replace("benzene.extxyz", "gone.extxyz")
+    (folder / "run.toml").write_text(text)
+    refused = stem2sim("step", folder, "structure")
+    assert refused.returncode == 2
+    assert "there is no such file" in refused.stderr
+    assert step_of(Run(folder), "01-xtb").condition == "waiting"
+    assert stem2sim("step", folder, "01-xtb").returncode == 0
+
+
+def test_a_report_follows_what_was_done_again(built: Path, tmp_path: Path) -> None:
+    """Even with the very same inputs."""
+    folder = shutil.copytree(built, tmp_path / "run")
+    assert stem2sim("run", folder).returncode == 0
+    state = json.loads((folder / "state.json").read_text())
+    state["01-xtb"]["partial"] = True
+    (folder / "state.json").write_text(json.dumps(state))
+    again = json.loads(stem2sim("run", folder, "--json").stdout)
+    assert again["steps"] == {
+        "structure": "already done", "01-xtb": "done", "02-aimd": "already done", REPORT: "done",
+    }  # fmt: skip
