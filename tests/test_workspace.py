@@ -32,7 +32,7 @@ INSTALLED = {package: folder for package, folder in FOLDERS.items() if importlib
 
 
 def test_every_distribution_is_where_tools_look_for_it() -> None:
-    """Whoever adds one is told where its name must stand; all other places read the folders."""
+    """Adding one needs its name in these places; all others read the folders."""
     names = {
         tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"] for folder in FOLDERS.values()
     }

@@ -1,6 +1,6 @@
 """Adsorption energies, by one definition, all terms of which are computed alike.
 
-The terms are told apart by `Structure.label`: `SURFACE` and `ADSORBATE` are the two references, any other label a site
+`Structure.label` distinguishes the terms: `SURFACE` and `ADSORBATE` are the two references, any other label a site
 (see `stem2sim.structure`).
 """
 

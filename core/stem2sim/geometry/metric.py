@@ -30,7 +30,7 @@ def metric_by_neighbours(positions: Floats, metric: Floats, bond_length: float) 
     in every direction: least squares would shrink the metric, as noise of v stands on both sides. Bonds that stay more
     than 12 % off (defects, edges, strays) have no say.
 
-    Bonds come first, for they are told apart from all else by their length. But where the two sites of the honeycomb
+    Bonds come first, because their length distinguishes them from all else. But where the two sites of the honeycomb
     are seen a little aside of each other, as Mo and S2 are, three bonds take that for a stretch. So the stretch is read
     from atoms that have a neighbour in common, which are one lattice vector apart, and only the scale from bonds.
     """

@@ -10,7 +10,6 @@ from stem2sim.errors import BadInput, StageFailed, nearest
 from stem2sim.files import fingerprint
 from stem2sim.run.names import StepName
 from stem2sim.run.step import Branch, Step, inputs_of, variants_of
-from stem2sim.stages import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -52,20 +51,11 @@ def step_of(run: Run, name: str) -> Step:
     for step in plan.steps("simulate"):
         known.append(str(step.name))
         if known[-1] == name:
-            _check_start(run, step)
             return replace(step, inputs=plan.inputs(step.name, step.stage, step.start))
         if step.files is None:
             waiting.append(known[-1])
     ahead = f"; more follow once {', '.join(waiting)} is done" if waiting else ""
     raise BadInput(f"no step '{name}' to run in {run.folder}; steps: {', '.join(known)}{nearest(name, known)}{ahead}")
-
-
-def _check_start(run: Run, step: Step) -> None:
-    """Refuse a step without what it starts from, before anything that is recorded of it is forgotten."""
-    if step.start.file is not None and not step.start.file.is_file():
-        raise BadInput(f"{step.name} starts from {step.start.file}, and there is no such file")
-    if isinstance(step.stage, Segmenter) and step.stage.needs_image and run.image is None:
-        raise BadInput(run.image_problem or "there is no image to segment")
 
 
 class _Plan:

@@ -109,14 +109,22 @@ class Step:
         """
         name, state = str(self.name), self.run.state
         started = time.monotonic()
-        state.forget(name)  # first of all: if it stops from here on, its files are neither the old nor the new ones
         with failures_named(name):
+            self._check_start()
+            state.forget(name)  # if it stops from here on, its files are neither the old nor the new ones
             work = self._work(mode)
         self.run.contents.forget(work.files, self.run.folder / name)
         self.run.refresh()
         state.finish(name, self.inputs, work.files, self.start.step, work.partial)
         log.debug("%s: %.1f s", name, time.monotonic() - started)
         return work
+
+    def _check_start(self) -> None:
+        """Refuse a step without what it starts from, before anything that is recorded of it is forgotten."""
+        if self.start.file is not None and not self.start.file.is_file():
+            raise BadInput(f"there is no {self.start.file} to start from")
+        if isinstance(self.stage, Segmenter) and self.stage.needs_image and self.run.image is None:
+            raise BadInput(self.run.image_problem or "there is no image to segment")
 
     def _work(self, mode: Mode) -> Work:
         if isinstance(self.stage, Simulator):
@@ -127,8 +135,6 @@ class Step:
 
     def _segment(self, segmenter: Segmenter) -> list[Path]:
         image = self.run.image if segmenter.needs_image else None
-        if segmenter.needs_image and image is None:
-            raise BadInput(self.run.image_problem or "there is no image to segment")
         segmentation = segmenter.segment(image)  # type: ignore[arg-type]  # None only where needs_image is False
         if len(segmentation.atoms) == 0:
             raise BadInput("no atoms found; check the pixel size, and that the image shows a lattice")

@@ -243,7 +243,7 @@ def test_a_step_that_cannot_start_loses_nothing(built: Path, tmp_path: Path) -> 
     (folder / "run.toml").write_text(text)
     refused = stem2sim("step", folder, "structure")
     assert refused.returncode == 2
-    assert "there is no such file" in refused.stderr
+    assert "gone.extxyz to start from" in refused.stderr
     assert step_of(Run(folder), "01-xtb").condition == "waiting"
     assert stem2sim("step", folder, "01-xtb").returncode == 0
 
