@@ -58,7 +58,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     elif run.failure and "segment" in run.tree and not run.structures:
         yield "detected atoms", "no atoms were detected"
     structures = [
-        f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atoms"
+        f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atom{'s' * (len(structure.atoms) != 1)}"
         for name, structure in run.structures.items()
     ]
     if structures:
