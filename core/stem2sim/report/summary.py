@@ -58,8 +58,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     elif run.failure and "segment" in run.tree and not run.structures:
         yield "detected atoms", "no atoms were detected"
     structures = [
-        f"{name}: {structure.atoms.get_chemical_formula('hill')}, {len(structure.atoms)} atom{'s' * (len(structure.atoms) != 1)}"
-        for name, structure in run.structures.items()
+        f"{name}: {atoms.get_chemical_formula('hill')}, {len(atoms)} atom{'s' * (len(atoms) != 1)}"
+        for name, atoms in ((name, structure.atoms) for name, structure in run.structures.items())
     ]
     if structures:
         yield "structures" if len(structures) > 1 else "structure", _first(structures)
