@@ -20,7 +20,7 @@ from ase import Atom
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
-from stem2sim.run.run import Run
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
     from ase import Atoms

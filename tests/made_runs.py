@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stem2sim.report.report import write_report
-from stem2sim.run import pipeline
-from stem2sim.run.names import SEGMENTATION, StepName
-from stem2sim.run.run import ResultPlace, Run
+from stem2sim.runs import pipeline
+from stem2sim.runs.names import SEGMENTATION, StepName
+from stem2sim.runs.run import ResultPlace, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stem2sim.config.config import Config
     from stem2sim.image import Image
-    from stem2sim.run.outcome import Outcome
+    from stem2sim.runs.outcome import Outcome
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure

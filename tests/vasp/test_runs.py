@@ -22,7 +22,7 @@ from stem2sim.analysis.comparison import row
 from stem2sim.engines.deadline import time_limit
 from stem2sim.engines.trajectory import frames
 from stem2sim.errors import BadInput, OutOfTime, StageFailed
-from stem2sim.run.run import Run
+from stem2sim.runs.run import Run
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 

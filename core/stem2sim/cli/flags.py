@@ -105,7 +105,7 @@ class Flags:
     def _tree(self) -> dict[str, Any] | None:
         """The config that the input is; None for another input."""
         from stem2sim.config.tree import read_toml
-        from stem2sim.run.run import Run
+        from stem2sim.runs.run import Run
 
         if self.input.is_dir():
             return Run(self.input).tree

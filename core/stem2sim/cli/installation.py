@@ -43,8 +43,8 @@ def doctor(
 
 def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Check]:
     from stem2sim.config.config import Changes, parse
-    from stem2sim.run.doctor import checks_of, elements_of, machine
-    from stem2sim.run.run import Run
+    from stem2sim.runs.doctor import checks_of, elements_of, machine
+    from stem2sim.runs.run import Run
     from stem2sim.stages import Check
     from stem2sim.structure import ELEMENTS
 

@@ -28,7 +28,7 @@ from stem2sim.cli.flags import (
 )
 
 if TYPE_CHECKING:
-    from stem2sim.run.outcome import Outcome
+    from stem2sim.runs.outcome import Outcome
 
 
 def run(
@@ -109,7 +109,7 @@ def simulate(
 def collect(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
     """Collect partial or final results of simulations running on another machine, and write the report."""
     from stem2sim.report.report import write_report
-    from stem2sim.run.pipeline import collect
+    from stem2sim.runs.pipeline import collect
 
     with console(verbose):
         outcome = collect(folder, write_report)
@@ -132,7 +132,7 @@ def track(
     verbose: Verbose = False,
 ) -> None:
     """Locate the atoms in every frame of a movie and track them. Finished frames are skipped."""
-    from stem2sim.run import movie
+    from stem2sim.runs import movie
 
     with console(verbose):
         flags = Flags(input, out, segmenter, assignments=assignments, force=force)
@@ -150,8 +150,8 @@ def step(
     """Run one step of a run folder; the steps it depends on must be complete."""
     from stem2sim.engines.deadline import time_limit
     from stem2sim.report.report import write_again
-    from stem2sim.run.names import REPORT
-    from stem2sim.run.pipeline import run_step
+    from stem2sim.runs.names import REPORT
+    from stem2sim.runs.pipeline import run_step
 
     with console(verbose), time_limit(wall_limit):
         files = [write_again(folder)] if name == REPORT else run_step(folder, name)
@@ -160,7 +160,7 @@ def step(
 
 def _run(flags: Flags, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
     from stem2sim.engines.deadline import time_limit
-    from stem2sim.run.pipeline import run
+    from stem2sim.runs.pipeline import run
 
     with time_limit(wall_limit):
         config, target = flags.config_in(verb)

@@ -21,7 +21,7 @@ def compare(
 ) -> None:
     """Compare the results of several runs: bonds, rings, energies, time, versions."""
     from stem2sim.analysis.comparison import compared, table
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         numbers: list[tuple[Row, SimulationResult]] = []
@@ -50,9 +50,9 @@ def estimate(
     verbose: Verbose = False,
 ) -> None:
     """Estimate the cost of each simulation: time per step and memory, measured on parts of the structure."""
-    from stem2sim.run import pipeline
-    from stem2sim.run.costs import costs
-    from stem2sim.run.run import Run
+    from stem2sim.runs import pipeline
+    from stem2sim.runs.costs import costs
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
@@ -73,7 +73,7 @@ def estimate(
 def agreement(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
     """Compare the structures of a run with its image: correlation, and the atoms that disagree with the image."""
     from stem2sim.report.compare_back import describe
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         run = Run(folder)
@@ -102,7 +102,7 @@ def export(
     """Write a structure for another program, or a run as an archive."""
     from stem2sim.records.export import export as export_structure
     from stem2sim.records.export import format_of
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.structure import Structure
 
     with console(verbose):
@@ -133,7 +133,7 @@ def export(
 def cite(folder: Folder, verbose: Verbose = False) -> None:
     """Print BibTeX entries for every method and program used."""
     from stem2sim.records.citations import cited
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         entries = cited(Run(folder))
@@ -148,7 +148,7 @@ def diff(
 ) -> None:
     """List the differences between two runs: options, versions, results."""
     from stem2sim.records.diff import differences
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         found = differences(Run(first), Run(second))

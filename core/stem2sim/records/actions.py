@@ -10,13 +10,13 @@ from stem2sim import __version__
 from stem2sim.config.tree import SECTIONS
 from stem2sim.options import recorded_paths
 from stem2sim.registry import installed
-from stem2sim.run.names import ATOMS, CONFIG, GROWING, REPORT, StepName
+from stem2sim.runs.names import ATOMS, CONFIG, GROWING, REPORT, StepName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
-    from stem2sim.run.state import Record
+    from stem2sim.runs.run import Run
+    from stem2sim.runs.state import Record
 
 
 @dataclass

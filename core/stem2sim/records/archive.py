@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from stem2sim.files import write_atomically
-from stem2sim.run.names import CRATE
+from stem2sim.runs.names import CRATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 def archive(run: Run, path: Path) -> int:

@@ -9,7 +9,7 @@ from stem2sim.analysis.evolution import TIME
 from stem2sim.packages import references
 
 if TYPE_CHECKING:
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.stages import Stage
 
 

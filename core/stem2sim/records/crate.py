@@ -16,7 +16,7 @@ from urllib.parse import quote
 from stem2sim.config.tree import settings
 from stem2sim.files import write_text
 from stem2sim.records.actions import Action, actions
-from stem2sim.run.names import (
+from stem2sim.runs.names import (
     ATOMS,
     CONFIG,
     CRATE,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rocrate.rocrate import ROCrate
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 

@@ -18,7 +18,7 @@ from stem2sim.analysis.comparison import engine_of
 from stem2sim.config.records import public_address
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically
-from stem2sim.run.names import DATABASE
+from stem2sim.runs.names import DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 IDENTITY = "run_id"

@@ -9,7 +9,7 @@ from stem2sim.analysis.comparison import row
 from stem2sim.config.tree import settings
 
 if TYPE_CHECKING:
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 SAME = 1e-9
 """Relative: numbers closer than this are the same."""

@@ -16,7 +16,7 @@ from stem2sim.stages import Builder, Segmenter, Simulator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
 
 MOST = 6

@@ -9,7 +9,7 @@ from stem2sim.records.crate import write_crate
 from stem2sim.records.database import share, write_database
 
 if TYPE_CHECKING:
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 def write_records(run: Run) -> None:

@@ -15,8 +15,8 @@ from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Picture, Poi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.derived import SimulatedImage
-    from stem2sim.run.run import Run
+    from stem2sim.runs.derived import SimulatedImage
+    from stem2sim.runs.run import Run
 
 COLOURS: dict[Kind, str] = {
     "explained": "#4cc9f0", "displaced": "#ffd166", "missing": "#ff5fa2", "extra": "#ff4d4d",

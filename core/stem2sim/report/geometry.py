@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from stem2sim.geometry.bonds import Bonds
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.structure import Structure
 
 

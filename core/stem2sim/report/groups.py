@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.report.blocks import Block
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from stem2sim.run.names import FIGURES
+from stem2sim.runs.names import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stem2sim.report.blocks import Section
 from stem2sim.report.markup import Figures, plain, text
-from stem2sim.run.names import FIGURES
+from stem2sim.runs.names import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

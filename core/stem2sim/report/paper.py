@@ -15,7 +15,7 @@ from stem2sim.report.blocks import Block, Code, Listed, Section, Text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 MOST = 3
 """Correlations that the paragraph gives."""

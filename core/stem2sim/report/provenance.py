@@ -11,7 +11,7 @@ from stem2sim.report.blocks import Code, Section, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 def provenance(run: Run) -> Iterator[Section]:

@@ -20,8 +20,8 @@ from stem2sim.report.simulations import simulations
 from stem2sim.report.structures import structures
 from stem2sim.report.summary import summary
 from stem2sim.report.trajectories import trajectories
-from stem2sim.run.names import MARKDOWN, REPORT
-from stem2sim.run.run import Run
+from stem2sim.runs.names import MARKDOWN, REPORT
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

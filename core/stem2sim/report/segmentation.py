@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.image import Image
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.segmentation import AtomsTable, Segmentation
 
 DOUBTFUL, CHOSEN, SPREAD = "#ff5fa2", "#ffd166", "#ff9f1c"

@@ -11,7 +11,7 @@ from stem2sim.geometry.defects import defects, sheet_of
 from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
 from stem2sim.report.labels import label
 from stem2sim.report.structureview import MOST
-from stem2sim.run.derived import TEMPERATURE
+from stem2sim.runs.derived import TEMPERATURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from stem2sim.engines.trajectory import Trajectory
     from stem2sim.geometry.bonds import Bonds
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
 

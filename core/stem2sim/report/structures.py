@@ -9,7 +9,7 @@ from stem2sim.report.blocks import Block, Listed, Section, StructureView
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 def structures(run: Run) -> Iterator[Section]:

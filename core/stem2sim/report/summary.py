@@ -14,7 +14,7 @@ from stem2sim.report.segmentation import pixel_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
 

@@ -18,7 +18,7 @@ from stem2sim.report.labels import label
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 DISPLACED = "mean square displacement of "
 

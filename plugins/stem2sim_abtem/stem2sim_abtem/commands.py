@@ -54,8 +54,8 @@ def multislice(
     """Simulate the dark-field image of a result by multislice, with frozen phonons from its trajectory (abTEM)."""
     from stem2sim.cli.console import console, print_json
     from stem2sim.errors import BadInput
-    from stem2sim.run.names import multislice_of
-    from stem2sim.run.run import Run
+    from stem2sim.runs.names import multislice_of
+    from stem2sim.runs.run import Run
     from stem2sim_abtem.phonons import configurations, moving
     from stem2sim_abtem.runs import chosen
 

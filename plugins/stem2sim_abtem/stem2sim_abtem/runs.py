@@ -8,7 +8,7 @@ from stem2sim.errors import BadInput
 from stem2sim_abtem.phonons import moving
 
 if TYPE_CHECKING:
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 
 def chosen(run: Run, file: str | None) -> str:

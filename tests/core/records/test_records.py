@@ -37,7 +37,7 @@ from stem2sim.records.database import share, write_database
 from stem2sim.records.diff import differences
 from stem2sim.registry import installed
 from stem2sim.report.report import write_report
-from stem2sim.run.run import Run
+from stem2sim.runs.run import Run
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 

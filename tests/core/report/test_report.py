@@ -49,8 +49,8 @@ from stem2sim.report.report import Report, write_report
 from stem2sim.report.simulations import _defects
 from stem2sim.report.structureview import MOST
 from stem2sim.report.trajectories import _plots
-from stem2sim.run.run import Run
-from stem2sim.run.sessions import Session, SessionLog
+from stem2sim.runs.run import Run
+from stem2sim.runs.sessions import Session, SessionLog
 from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from stem2sim.config.config import parse
 from stem2sim.config.tree import count_paths_from, tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
-from stem2sim.run.contents import Contents
-from stem2sim.run.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
-from stem2sim.run.listing import files_of
-from stem2sim.run.names import CONFIG, SEGMENTATION, StepName, analysis_of
-from stem2sim.run.sessions import UNDER_WAY, Session, SessionLog
-from stem2sim.run.state import State
+from stem2sim.runs.contents import Contents
+from stem2sim.runs.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
+from stem2sim.runs.listing import files_of
+from stem2sim.runs.names import CONFIG, SEGMENTATION, StepName, analysis_of
+from stem2sim.runs.sessions import UNDER_WAY, Session, SessionLog
+from stem2sim.runs.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stem2sim.config.config import Config
     from stem2sim.engines.trajectory import Trajectory
     from stem2sim.image import Image
-    from stem2sim.run.names import Kind
+    from stem2sim.runs.names import Kind
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure

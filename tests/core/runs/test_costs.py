@@ -14,9 +14,9 @@ from tests.made_runs import run
 
 from stem2sim.analysis.comparison import compared, displacement, row
 from stem2sim.config.config import Config
-from stem2sim.run import estimate as estimates
-from stem2sim.run.doctor import checks_of, elements_of
-from stem2sim.run.estimate import Measurement, duration, part
+from stem2sim.runs import estimate as estimates
+from stem2sim.runs.doctor import checks_of, elements_of
+from stem2sim.runs.estimate import Measurement, duration, part
 from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationEr
 from stem2sim.engines.checkpoints import CLAIM
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
-from stem2sim.run.names import INPUTS, LOCK, STATE
+from stem2sim.runs.names import INPUTS, LOCK, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

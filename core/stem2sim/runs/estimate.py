@@ -133,7 +133,7 @@ def measure(engine: Engine, structure: Structure) -> Measurement:
         structure.write(Path(folder) / "part.extxyz")
         options = json.dumps(engine.model_dump(mode="json"))
         done = subprocess.run(
-            [sys.executable, "-m", "stem2sim.run.estimate", folder],
+            [sys.executable, "-m", "stem2sim.runs.estimate", folder],
             input=options,
             capture_output=True,
             text=True,

@@ -22,8 +22,8 @@ from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.report.report import Report
-from stem2sim.run.run import Run
-from stem2sim.run.state import State
+from stem2sim.runs.run import Run
+from stem2sim.runs.state import State
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Builder, Segmenter, Simulator

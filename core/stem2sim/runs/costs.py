@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from stem2sim.engines.engine import Engine
 from stem2sim.errors import BadInput
-from stem2sim.run.estimate import Estimate, duration, estimate
-from stem2sim.run.names import StepName
+from stem2sim.runs.estimate import Estimate, duration, estimate
+from stem2sim.runs.names import StepName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stem2sim import __version__
 from stem2sim.files import write_text
-from stem2sim.run.names import REPORT, SESSIONS
+from stem2sim.runs.names import REPORT, SESSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from stem2sim.errors import BadInput, StageFailed, nearest
 from stem2sim.files import fingerprint
-from stem2sim.run.names import StepName
-from stem2sim.run.step import Branch, Step, inputs_of, variants_of
+from stem2sim.runs.names import StepName
+from stem2sim.runs.step import Branch, Step, inputs_of, variants_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from stem2sim.run.names import Kind
-    from stem2sim.run.run import Run
+    from stem2sim.runs.names import Kind
+    from stem2sim.runs.run import Run
     from stem2sim.stages import Stage
 
 

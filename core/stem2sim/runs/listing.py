@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stem2sim.run.names import (
+from stem2sim.runs.names import (
     CONFIG,
     CONTINUED,
     DATABASE,

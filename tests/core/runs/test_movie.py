@@ -16,7 +16,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint
 from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.imaging.readers import ImageSource
-from stem2sim.run.movie import follow
+from stem2sim.runs.movie import follow
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.testing import graphene_sheet

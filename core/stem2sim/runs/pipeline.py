@@ -11,12 +11,12 @@ from stem2sim import __version__
 from stem2sim.analysis.comparison import Row, compared
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
-from stem2sim.run.names import CONFIG, LOG, REPORT
-from stem2sim.run.outcome import Outcome, log_results, log_stage
-from stem2sim.run.plan import step_of, steps
-from stem2sim.run.run import Run
-from stem2sim.run.sessions import DONE, STOPPED
-from stem2sim.run.step import Work, failures_named
+from stem2sim.runs.names import CONFIG, LOG, REPORT
+from stem2sim.runs.outcome import Outcome, log_results, log_stage
+from stem2sim.runs.plan import step_of, steps
+from stem2sim.runs.run import Run
+from stem2sim.runs.sessions import DONE, STOPPED
+from stem2sim.runs.step import Work, failures_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from stem2sim.config.config import Config
     from stem2sim.engines.motion import Mode
-    from stem2sim.run.names import Kind
-    from stem2sim.run.step import Step
+    from stem2sim.runs.names import Kind
+    from stem2sim.runs.step import Step
 
     WriteReport = Callable[[Run], Path]
 

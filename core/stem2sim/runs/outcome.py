@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from stem2sim.run.run import Run
-    from stem2sim.run.step import Step
+    from stem2sim.runs.run import Run
+    from stem2sim.runs.step import Step
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure

@@ -16,9 +16,9 @@ from tests.made_runs import run
 
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.run.names import REPORT, StepName
-from stem2sim.run.plan import step_of, steps
-from stem2sim.run.run import Run
+from stem2sim.runs.names import REPORT, StepName
+from stem2sim.runs.plan import step_of, steps
+from stem2sim.runs.run import Run
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 from stem2sim_xtb.xtb import Xtb

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from stem2sim.analysis.validation import validate
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import fingerprint, write_text
-from stem2sim.run.names import ATOMS, LOG, SEGMENTATION, labelled
-from stem2sim.run.sessions import DONE, STOPPED, UNDER_WAY
+from stem2sim.runs.names import ATOMS, LOG, SEGMENTATION, labelled
+from stem2sim.runs.sessions import DONE, STOPPED, UNDER_WAY
 from stem2sim.segmentation import AtomsTable, Segmentation
 from stem2sim.stages import Builder, Segmenter, Simulator
 from stem2sim.structure import Structure
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim.engines.motion import Mode
-    from stem2sim.run.names import StepName
-    from stem2sim.run.run import Run
+    from stem2sim.runs.names import StepName
+    from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
     from stem2sim.stages import Stage
 

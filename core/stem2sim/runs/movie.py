@@ -19,8 +19,8 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
 from stem2sim.progress import track
-from stem2sim.run.names import CONFIG, STATE
-from stem2sim.run.state import State
+from stem2sim.runs.names import CONFIG, STATE
+from stem2sim.runs.state import State
 from stem2sim.segmentation import AtomsTable
 
 if TYPE_CHECKING:

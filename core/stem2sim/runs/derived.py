@@ -11,7 +11,7 @@ from stem2sim.agreement.compare_back import agreement
 from stem2sim.analysis.evolution import TIME, Evolution, evolution_of
 from stem2sim.errors import BadInput
 from stem2sim.progress import track
-from stem2sim.run.names import multislice_of
+from stem2sim.runs.names import multislice_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stem2sim.agreement.agreement import Agreement
     from stem2sim.engines.trajectory import Trajectory
     from stem2sim.image import Image
-    from stem2sim.run.contents import Contents
+    from stem2sim.runs.contents import Contents
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim.config.config import Config
-    from stem2sim.run.run import Run
+    from stem2sim.runs.run import Run
 
 LEAST_DISK = 2.0
 """[GB]; a trajectory of the paper's frame takes 0.5 GB for 10 ps kept every 5 fs."""

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, small_run
 
 from stem2sim.engines.trajectory import Trajectory
 from stem2sim.errors import BadInput
-from stem2sim.run.run import Run
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
