@@ -138,12 +138,13 @@ def track(
     verbose: Verbose = False,
 ) -> None:
     """Locate the atoms in every frame of a movie and track them. Finished frames are skipped."""
+    from stem2sim.report.report import write_report
     from stem2sim.runs import movie
 
     with console(verbose):
         flags = Flags(input, out, segmenter, assignments=assignments, force=force)
-        outcome = movie.follow(*flags.config_in("segment"), reach, gap)
-    print_json(outcome.summary()) if json else typer.echo(outcome.folder)
+        outcome = movie.follow(*flags.config_in("segment"), reach, gap, write_report)
+    print_json(outcome.summary()) if json else typer.echo(outcome.report)
 
 
 def step(
