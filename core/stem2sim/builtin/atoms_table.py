@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.atoms_table import AtomsTable
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.structure import Structure
 

@@ -21,7 +21,7 @@ from stem2sim.imaging.stack import Stack
 from stem2sim.progress import track
 from stem2sim.runs.names import CONFIG, STATE
 from stem2sim.runs.state import State
-from stem2sim.segmentation import AtomsTable
+from stem2sim.atoms_table import AtomsTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
