@@ -127,24 +127,23 @@ class AtomsTable(Noun):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw a circle for each atom in the colour of its species, the fainter the less probable the atom is."""
         from matplotlib.colors import to_hex, to_rgb
-        from matplotlib.lines import Line2D
 
         from stem2sim.drawing import circles, colour, labelled, new_axes
 
         ax = ax or new_axes()
-        if not ax.images:
-            ax.set_facecolor("black")
         strength = np.clip(self.probability, 0.2, 1)
         colours = [
             to_hex((*to_rgb(colour(str(s))), a), keep_alpha=True) for s, a in zip(self.species, strength, strict=True)
         ]
         if len(self):
             circles(ax, self.positions, 0.5, colours)
-        ax.autoscale_view()
-        style = {"linestyle": "", "marker": "o", "markerfacecolor": "none"}
-        keys = [Line2D([], [], color=colour(s), label=f"{count} {s}", **style) for s, count in self.counts().items()]
-        if keys:
-            ax.legend(handles=keys, loc="upper right", fontsize="small", facecolor="#444444", labelcolor="white")
+        if not ax.images:
+            ax.set_facecolor("black")
+            ax.autoscale_view()
+        for species, count in self.counts().items():
+            ax.scatter([], [], facecolors="none", edgecolors=colour(species), label=f"{count} {species}")
+        if len(self):
+            ax.legend(loc="upper right", fontsize="small", facecolor="#444444", labelcolor="white")
         return labelled(ax)
 
     def to_pandas(self) -> DataFrame:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from stem2sim.noun import Noun
 
@@ -79,6 +79,18 @@ class Image(Noun):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"pixel size must be positive, got {value} Å")
         return value
+
+    _options: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it was read: the options of `[image]` in a config; empty for one that was made in memory."""
+        return self._options
+
+    def read_by(self, options: dict[str, Any]) -> Self:
+        """Note how it was read, and return it."""
+        self._options = options
+        return self
 
     @property
     def shape(self) -> tuple[int, int]:

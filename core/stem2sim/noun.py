@@ -25,22 +25,8 @@ DOTS = 96
 """Per inch, of pictures in notebooks."""
 
 
-class Noun(BaseModel, ABC):
-    """Data of one kind, immutable: compares by content and shows itself in a notebook."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    _file: Path | None = PrivateAttr(None)
-
-    @property
-    def file(self) -> Path | None:
-        """The file it was read from; None for what was made in memory. What it holds may have changed since."""
-        return self._file
-
-    def read_from(self, file: Path) -> Self:
-        """Note the file it was read from, and return it."""
-        self._file = file
-        return self
+class Shown(ABC):
+    """Something that shows itself: in one line, as a drawing, and as a table with a picture in notebooks."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -75,7 +61,7 @@ class Noun(BaseModel, ABC):
         )
         return (
             f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{picture}'
-            f"<div><strong>{type(self).__name__}</strong><table>{rows}</table></div></div>"
+            f'<div style="flex:1 1 18em"><strong>{type(self).__name__}</strong><table>{rows}</table></div></div>'
         )
 
     def _picture(self) -> str:
@@ -90,9 +76,27 @@ class Noun(BaseModel, ABC):
         figure.savefig(buffer, format="png", dpi=DOTS)
         return base64.b64encode(buffer.getvalue()).decode()
 
+
+class Noun(Shown, BaseModel):
+    """Data of one kind, immutable, compared by content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file it was read from; None for what was made in memory. What it holds may have changed since."""
+        return self._file
+
+    def read_from(self, file: Path) -> Self:
+        """Note the file it was read from, and return it."""
+        self._file = file
+        return self
+
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
-            return NotImplemented
+            return False  # NotImplemented would hand an array its turn, which compares element by element
         return all(same(getattr(self, name), getattr(other, name)) for name in type(self).model_fields)
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays

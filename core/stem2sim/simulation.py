@@ -56,10 +56,10 @@ class SimulationResult(Noun):
         return self.structure.atoms
 
     def describe(self) -> str:
-        """Return simulator, formula, energy, and how it ended."""
+        """Return simulator, formula, energy, and whether it converged."""
         what = " ".join(filter(None, [str(self.made_by.get("use", "")), self.label]))
         formula = self.atoms.get_chemical_formula("hill")
-        ended = self.reason or ("converged" if self.converged else "not converged")
+        ended = "converged" if self.converged else "NOT CONVERGED"
         return f"{what}: {formula}, {self.energy:.4f} eV, {ended}".removeprefix(": ")
 
     def facts(self) -> dict[str, str]:
@@ -103,6 +103,19 @@ class SimulationResult(Noun):
         ax.set_xlabel(time or "step")
         ax.set_ylabel(name)
         return ax
+
+    def frames(self) -> list[Atoms]:
+        """Return the frames of its trajectory.
+
+        Raises:
+            BadInput: it has no trajectory, or the file is gone.
+        """
+        from ase.io import iread
+
+        path = self.file.parent / self.trajectory if self.file is not None and self.trajectory else None
+        if path is None or not path.is_file():
+            raise BadInput(f"there is no trajectory{f' at {path}' if path else ''}")
+        return list(iread(path, format="traj"))
 
     def to_pandas(self) -> DataFrame:
         """Return the observables as a DataFrame, one row for each recorded step.

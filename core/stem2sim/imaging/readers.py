@@ -37,7 +37,8 @@ class ImageSource(BaseModel):
         Raises:
             BadInput: no such file, unknown format, nothing in it that is a frame, no pixel size anywhere.
         """
-        return read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
+        image = read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
+        return image.read_by(self.model_dump(mode="json", exclude_none=True))
 
 
 def read_image(

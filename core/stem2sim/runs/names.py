@@ -15,6 +15,9 @@ SEGMENTATION, ATOMS = "segmentation.npz", "atoms.csv"
 REPORT, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 DATABASE, CRATE = "results.db", "ro-crate-metadata.json"
 
+START_IMAGE, START_ATOMS, START_STRUCTURE = "start-image.npz", "start-atoms.npz", "start.extxyz"
+"""What a run starts from, where that was made in memory."""
+
 INPUTS = ".inputs"
 """In the folder of a simulation: hash of the inputs that it was started with."""
 

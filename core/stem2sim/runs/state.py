@@ -88,6 +88,21 @@ class State:
         )
         self._save()
 
+    def take_over(self, step: str, other: State) -> None:
+        """Copy a finished step from another run folder, unless it was done here with the same inputs."""
+        record = other.record(step)
+        if record is None or self.finished(step, record.inputs) is not None:
+            return
+        self.forget(step)
+        if (other.folder / step).is_dir():  # a simulation: its trajectory, too
+            shutil.rmtree(self.folder / step, ignore_errors=True)
+            shutil.copytree(other.folder / step, self.folder / step)
+        for name in record.files:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other.folder / name, self.folder / name)
+        self._records[step] = record
+        self._save()
+
     def forget(self, step: str) -> None:
         """Forget that a step was done: its files are about to change."""
         if self._records.pop(step, None):
