@@ -47,6 +47,28 @@ def read_stage(kind: str, given: Any, place: str) -> Stage:
         raise mistakes_in(problem, place, cls) from problem
 
 
+def recorded_stage(kind: str, made: dict[str, Any]) -> Stage:
+    """Return the stage that made something, as `Stage.provenance` recorded it; versions and the like are left out.
+
+    Args:
+        kind: segmenter, builder or simulator.
+        made: the record; of a stage among the options too.
+
+    Raises:
+        BadInput: a stage that is not installed here, or does not take these options any more.
+    """
+    return read_stage(kind, _options_only(kind, made), "")
+
+
+def _options_only(kind: str, made: dict[str, Any]) -> dict[str, Any]:
+    fields = installed().find(kind, str(made.get("use"))).model_fields
+    return {
+        name: _options_only("simulator", value) if isinstance(value, dict) and "use" in value else value
+        for name, value in made.items()
+        if name == "use" or name in fields
+    }
+
+
 def _at(place: str, message: str) -> str:
     return f"{place}: {message}" if place else message
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
+USED = "used"
+"""Key in `SimulationResult.details` of options whose default depends on the structure, with the values that were used;
+those of an engine within a simulator are a table `engine` in it."""
+
 
 class SimulationResult(Noun):
     """The outcome of one simulation of one structure."""
@@ -44,6 +48,16 @@ class SimulationResult(Noun):
     started_from: str = Field("", description="file of the structure it started from, relative to the run folder")
     unfinished: bool = Field(False, description="whether it is a partial result of a simulation that may continue")
     label: str = Field("", description="name of the result, where a simulation has several, such as '300K'")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """`made_by`, with the values of the options that were decided while it ran (see `USED`)."""
+        return _merged(self.made_by, self.details.get(USED, {}))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything that it was made with: `options` and the other details."""
+        return {**self.options, **{key: value for key, value in self.details.items() if key != USED}}
 
     @property
     def largest_force(self) -> float:
@@ -166,6 +180,22 @@ class SimulationResult(Noun):
             raise BadInput(f"{problem} (it belongs to {path}; delete that, and its step runs again)") from problem
         except (OSError, KeyError, TypeError, ValueError) as problem:
             raise BadInput(damaged(path)) from problem
+
+
+def with_used(details: dict[str, Any], **used: Any) -> dict[str, Any]:
+    """Return the details of a simulator, from those of its engine and the values of its own options that were decided.
+
+    Args:
+        details: of the engine's calculation.
+        used: option -> value.
+    """
+    within = {"engine": details[USED]} if USED in details else {}
+    return {**details, USED: {**used, **within}} if used or within else details
+
+
+def _merged(made: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
+    within = {key: _merged(made[key], value) for key, value in used.items() if isinstance(made.get(key), dict)}
+    return {**made, **used, **within}
 
 
 def constrained(atoms: Atoms, forces: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -94,13 +94,19 @@ def simulate(
     engine: EngineFlag = None,
     assignments: Set = None,
     allow: Allow = None,
+    result: Annotated[
+        str,
+        typer.Option(
+            "--result", metavar="NAME", help="Start a new run (--out) from this result of a run folder, e.g. 01-xtb."
+        ),
+    ] = "",
     wall_limit: WallLimit = None,
     prepare_only: PrepareOnly = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """Simulate the structures of a run folder, a config or a structure file. Interrupted simulations resume."""
-    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
+    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, result=result)
     with console(verbose):
         outcome = _run(flags, "simulate", wall_limit, prepare_only)
     _print(outcome, json)

@@ -22,21 +22,22 @@ def compare(
     """Compare the results of several runs: bonds, rings, energies, time, versions."""
     from stem2sim.analysis.comparison import compared, table
     from stem2sim.runs.run import Run
+    from stem2sim.runs.staleness import rows
 
     with console(verbose):
         numbers: list[tuple[Row, SimulationResult]] = []
         names: list[str] = []
         for folder in folders:
-            numbers += Run(folder).rows()
+            numbers += rows(Run(folder))
             names += [folder.name] * (len(numbers) - len(names))
-        rows = list(zip(names, compared(numbers), strict=True))
+        named = list(zip(names, compared(numbers), strict=True))
     if json:
         print_json(
-            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in rows]
+            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in named]
         )
         return
-    columns, cells = table([row for _, row in rows])
-    print_table(("run", *columns), [(name, *line) for (name, _), line in zip(rows, cells, strict=True)], wide=True)
+    columns, cells = table([row for _, row in named])
+    print_table(("run", *columns), [(name, *line) for (name, _), line in zip(named, cells, strict=True)], wide=True)
 
 
 def estimate(
@@ -97,18 +98,29 @@ def export(
     file: Annotated[
         Path, typer.Argument(help="Output file: POSCAR, *.vasp, *.gen, *.cif or *.extxyz; *.zip for a whole run.")
     ],
+    result: Annotated[
+        str,
+        typer.Option(
+            "--result",
+            metavar="NAME",
+            help="Result of the run to write, e.g. 01-xtb; structure: as built. Default: that of the last simulation.",
+        ),
+    ] = "",
     verbose: Verbose = False,
 ) -> None:
     """Write a structure for another program, or a run as an archive."""
     from stem2sim.records.export import export as export_structure
     from stem2sim.records.export import format_of
     from stem2sim.runs.run import Run
+    from stem2sim.runs.selection import select
     from stem2sim.structure import Structure
 
     with console(verbose):
         whole = file.suffix.lower() == ".zip"
         if not whole:
             format_of(file)
+        if result and (whole or not input.is_dir()):
+            raise BadInput(f"--result {result} chooses a structure of a run folder to write; remove it")
         if file.exists():
             raise BadInput(f"{file} is there already; choose another name")
         if whole:
@@ -118,11 +130,9 @@ def export(
             typer.echo(file)
             return
         if input.is_dir():
-            structures = Run(input).structures
-            if len(structures) != 1:
-                names = ", ".join(structures) or "none"
-                raise BadInput(f"{input} has {len(structures)} structures ({names}); give the file of one of them")
-            (structure,) = structures.values()
+            selected = select(Run(input), result)
+            structure = selected.structure
+            typer.echo(f"writing {selected.describe()}", err=True)
         else:
             structure = Structure.read(input)
         for lost in export_structure(structure, file):
@@ -134,9 +144,13 @@ def cite(folder: Folder, verbose: Verbose = False) -> None:
     """Print BibTeX entries for every method and program used."""
     from stem2sim.records.citations import cited
     from stem2sim.runs.run import Run
+    from stem2sim.runs.staleness import stale
 
     with console(verbose):
-        entries = cited(Run(folder))
+        run = Run(folder)
+        entries = cited(run)
+        for name, why in stale(run).items():
+            typer.echo(f"warning: {name} is stale ({why}); its references are among these", err=True)
     typer.echo("\n\n".join(entries.values()))
 
 

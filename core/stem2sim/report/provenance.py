@@ -21,7 +21,7 @@ def provenance(run: Run) -> Iterator[Section]:
         steps.append(("segment", run.segmentation.made_by))
     for name, structure in run.structures.items():
         steps += [(f"build {name}", made) for made in structure.history]
-    steps += [(f"simulate {run.places[name].step}", {**r.made_by, **r.details}) for name, r in run.results.items()]
+    steps += [(f"simulate {run.places[name].step}", r.record) for name, r in run.results.items()]
     rows = [[where, str(made.get("use", "")), str(made.get("version", "")), _options(made)] for where, made in steps]
     yield Section(
         "Provenance",

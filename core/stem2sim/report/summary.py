@@ -8,6 +8,7 @@ from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import describe
 from stem2sim.report.segmentation import pixel_size
+from stem2sim.runs.staleness import replaced, stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ def summary(run: Run) -> Iterator[Section]:
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
-    image, segmentation = run.image, run.segmentation
+    image, segmentation, earlier = run.image, run.segmentation, stale(run)
     if image:
         (width, height), (rows, columns) = image.field_of_view, image.shape
         yield (
@@ -61,7 +62,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     elif run.failure:
         yield "structure", "no structure was built"
     results = [
-        f"{run.places[name].step}{f', {result.label}' if result.label else ''}: "
+        f"{run.places[name].step}{f', {result.label}' if result.label else ''}{' (stale)' if name in earlier else ''}: "
         f"{_outcome(result)}; energy {result.energy:.4f} eV"
         for name, result in run.results.items()
     ]
@@ -92,6 +93,9 @@ def _caveats(run: Run) -> Iterator[str]:
             yield from (f"{name}: {line}" for line in lines[:MOST_CAVEATS])
             if len(lines) > MOST_CAVEATS:
                 yield f"{name}: and {len(lines) - MOST_CAVEATS} more atoms, listed below"
+    yield from (f"{name} is stale: {why}" for name, why in stale(run).items())
+    for step in replaced(run):
+        yield f"{step} has results that are not shown: what it started from has been recomputed since"
     for step in run.waiting:
         yield f"{step} has no result yet"
     for name, result in run.results.items():

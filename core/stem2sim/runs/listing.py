@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stem2sim.runs.names import (
     CONFIG,
@@ -22,7 +22,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from stem2sim.runs.names import StepName
     from stem2sim.simulation import SimulationResult
+
+
+class ResultPlace(NamedTuple):
+    """Where a result lies."""
+
+    step: StepName
+    file: Path
+    """Its `result*.json`."""
+
+
+def places_of(steps: Mapping[StepName, Iterable[Path]]) -> dict[str, ResultPlace]:
+    """Return where each result lies, by its name: `01-xtb`, or `02-aimd 300K` where a step has several.
+
+    Args:
+        steps: the finished ones, each with its files.
+    """
+    return {
+        f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
+        for name, files in steps.items()
+        if name.kind == "simulate"
+        for file in files
+        if file.suffix == ".json"
+    }
 
 
 def files_of(folder: Path, steps: Iterable[Path], results: Mapping[Path, SimulationResult]) -> set[Path]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from stem2sim.analysis.comparison import Row, row
 from stem2sim.config.config import parse
 from stem2sim.config.tree import count_paths_from, tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.runs.contents import Contents
 from stem2sim.runs.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
-from stem2sim.runs.listing import files_of
+from stem2sim.runs.listing import ResultPlace, files_of, places_of
 from stem2sim.runs.names import CONFIG, SEGMENTATION, StepName, analysis_of
 from stem2sim.runs.sessions import UNDER_WAY, Session, SessionLog
 from stem2sim.runs.state import State
@@ -33,14 +32,6 @@ if TYPE_CHECKING:
     from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
-
-
-class ResultPlace(NamedTuple):
-    """Where a result lies."""
-
-    step: StepName
-    file: Path
-    """Its `result*.json`."""
 
 
 class Run:
@@ -192,13 +183,7 @@ class Run:
     @cached_property
     def places(self) -> dict[str, ResultPlace]:
         """Where each result lies, by its name: `01-xtb`, or `02-aimd 300K` where a step has several."""
-        return {
-            f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
-            for name, files in self.steps.items()
-            if name.kind == "simulate"
-            for file in files
-            if file.suffix == ".json"
-        }
+        return places_of(self.steps)
 
     @cached_property
     def results(self) -> dict[str, SimulationResult]:
@@ -260,13 +245,6 @@ class Run:
         return None
 
     # what follows from it
-
-    def rows(self) -> list[tuple[Row, SimulationResult]]:
-        """Return the numbers of each result, and the result."""
-        return [
-            (row(str(self.places[name].step), one, self.start(one), self.trajectory(name)), one)
-            for name, one in self.results.items()
-        ]
 
     @cached_property
     def agreements(self) -> dict[str, Agreement | str]:
