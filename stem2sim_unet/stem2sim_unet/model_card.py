@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 CARD = "ensemble.json"
 
+BEYOND_TRAINING = "beyond training: "
+"""Starts the names of the scores on images beyond the training ranges."""
+
 
 class ModelCard(BaseModel):
     """Everything about an ensemble except its weights."""
