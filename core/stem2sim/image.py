@@ -57,7 +57,7 @@ class Image(Noun):
     """One frame: origin top left, x along columns, y down rows.
 
     Raises:
-        pydantic.ValidationError: for anything but a finite, non-empty (rows, columns) array with contrast, or a pixel
+        BadInput: for anything but a finite, non-empty (rows, columns) array with contrast, or a pixel
             size that is not positive.
     """
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from stem2sim.errors import BadInput
+from stem2sim.mistakes import mistakes_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +84,22 @@ class Noun(Shown, BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     _file: Path | None = PrivateAttr(None)
+
+    def __init__(self, /, **data: Any) -> None:
+        """Take the fields.
+
+        Raises:
+            BadInput: they are no such noun; in one line, what is wrong.
+        """
+        try:
+            super().__init__(**data)
+        except ValidationError as problem:
+            own = [str(one.get("ctx", {}).get("error", "")) for one in problem.errors()]
+            if all(own):  # of validators of the noun: they say all there is to say
+                raise BadInput("; ".join(own)) from problem
+            raise mistakes_in(problem, type(self).__name__, type(self)) from problem
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # data that pydantic validates bypass it
 
     @property
     def file(self) -> Path | None:

@@ -23,8 +23,8 @@ from stem2sim.config.defaults import DEFAULTS, ENGINE
 from stem2sim.errors import BadInput, NotRun
 from stem2sim.image import Image
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.mistakes import explained
 from stem2sim.noun import Noun
-from stem2sim.options import explained
 from stem2sim.progress import shown
 from stem2sim.runs import pipeline
 from stem2sim.runs.lineage import start

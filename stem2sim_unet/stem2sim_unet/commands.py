@@ -155,7 +155,7 @@ def _validated(model: type[Options], values: dict[str, Any], source: str = "") -
     from pydantic import ValidationError
 
     from stem2sim.errors import BadInput
-    from stem2sim.options import explained
+    from stem2sim.mistakes import explained
 
     try:
         return model.model_validate(values)

@@ -25,6 +25,7 @@ from stem2sim.simulation import SimulationResult
 from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -151,3 +152,19 @@ def test_tables_become_data_frames() -> None:
     pandas.testing.assert_frame_equal(found.to_pandas(), table.to_pandas())
     assert list(table.to_pandas()[["x", "species"]].iloc[1]) == [1.5, "C"]
     assert result.to_pandas()["temperature [K]"].mean() == 305
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Image(pixels=np.eye(20), pixel_size=-1), r"^pixel size must be positive, got -1.0 Å$"),
+        (lambda: Image(pixels=np.eye(20), pixel_sise=0.1), r"unknown option.*did you mean 'pixel_size'"),
+        (lambda: Structure(atoms=3), r"^Structure.atoms: "),
+    ],
+)
+def test_data_that_are_no_such_noun_are_refused_in_one_line(make: Callable[[], Noun], message: str) -> None:
+    """The error is BadInput, and has none of pydantic's text."""
+    with pytest.raises(BadInput, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)

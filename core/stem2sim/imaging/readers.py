@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, not_a_frame
@@ -76,8 +76,8 @@ def read_image(
             warnings=warnings,
             metadata=contents.metadata,
         )
-    except ValidationError as problem:
-        raise BadInput(f"{path.name}: {problem.errors()[0]['ctx']['error']}") from problem
+    except BadInput as problem:
+        raise BadInput(f"{path.name}: {problem}") from problem
 
 
 def _check_number(shape: tuple[int, ...], frame: int) -> None:

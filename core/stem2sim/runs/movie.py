@@ -15,13 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from stem2sim import __version__
 from stem2sim.analysis.linking import GAP, REACH, link
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
 from stem2sim.progress import track
 from stem2sim.runs.names import CONFIG, STATE
 from stem2sim.runs.state import State
-from stem2sim.atoms_table import AtomsTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

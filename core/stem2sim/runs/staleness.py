@@ -41,7 +41,9 @@ def stale(run: Run) -> dict[str, str]:
 def replaced(run: Run) -> list[str]:
     """Return the finished simulations of a run that count no more: what they started from has been made again."""
     recorded = {text: run.step_name(text) for text in run.state.recorded()}
-    return [text for text, name in recorded.items() if name and name.kind == "simulate" and not run.state.is_current(text)]
+    return [
+        text for text, name in recorded.items() if name and name.kind == "simulate" and not run.state.is_current(text)
+    ]
 
 
 def rows(run: Run) -> list[tuple[Row, SimulationResult]]:

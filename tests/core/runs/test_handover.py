@@ -66,7 +66,9 @@ def test_export_writes_the_last_result_and_says_which(whole: Path, tmp_path: Pat
 
 
 def test_a_name_that_is_unknown_or_not_needed_is_one_line(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"no result '01-xbt'; results: structure, 01-xtb, 02-aimd; did you mean '01-xtb'"):
+    with pytest.raises(
+        BadInput, match=r"no result '01-xbt'; results: structure, 01-xtb, 02-aimd; did you mean '01-xtb'"
+    ):
         select(Run(whole), "01-xbt")
     for target, message in (("x.zip", "chooses a structure of a run folder"), ("x.vasp", "has no result '03-x'")):
         done = stem2sim("export", whole, tmp_path / target, "--result", "03-x")

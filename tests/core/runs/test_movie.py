@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint
 from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.runs.movie import follow
-from stem2sim.atoms_table import AtomsTable
 from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.testing import graphene_sheet
