@@ -56,10 +56,11 @@ class Shown(ABC):
             f'<td style="text-align:left">{escape(text)}</td></tr>'
             for name, text in self.facts().items()
         )
-        picture = (
-            f'<img src="data:image/png;base64,{self._picture()}" alt="{escape(self.describe(), quote=True)}" '
-            f'style="max-width:22em"/>'
-        )
+        try:
+            source = f"data:image/png;base64,{self._picture()}"
+            picture = f'<img src="{source}" alt="{escape(self.describe(), quote=True)}" style="max-width:22em"/>'
+        except BadInput:  # there is nothing to draw
+            picture = ""
         return (
             f'<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">{picture}'
             f'<div style="flex:1 1 18em"><strong>{type(self).__name__}</strong><table>{rows}</table></div></div>'
