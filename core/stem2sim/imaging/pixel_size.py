@@ -66,8 +66,8 @@ def settle_pixel_size(
         return in_file, "file", tuple(warnings)
     if lattice_constant is None:
         raise BadInput(
-            f"{name} does not state its pixel size; give it with --pixel-size 0.1 (in Å; in a config: image.pixel_size), or let "
-            "it be measured from the lattice: --set image.lattice_constant=2.46 (graphene) [Å]"
+            f"{name} does not state its pixel size; give it with --pixel-size 0.1 (in Å; in a config: "
+            "image.pixel_size), or let it be measured from the lattice: --set image.lattice_constant=2.46 (graphene)"
         )
     from stem2sim.imaging.lattice import measured_pixel_size
 

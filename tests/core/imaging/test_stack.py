@@ -213,7 +213,7 @@ def test_without_any_pixel_size_both_ways_out_are_named(tmp_path: Path, monkeypa
     with pytest.raises(BadInput, match=ways):
         ImageSource(path=tmp_path / "a.npy").read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: None)
-    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å was found in it; give .*--set image\.pixel_size="):
+    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å was found in it; give .*--pixel-size 0"):
         ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: 0.105)
     image = ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()
