@@ -11,6 +11,7 @@ from stem2sim import __version__
 from stem2sim.analysis.comparison import Row, compared
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
+from stem2sim.imaging.readers import described
 from stem2sim.runs.names import CONFIG, LOG, REPORT
 from stem2sim.runs.outcome import Outcome, log_results, log_stage
 from stem2sim.runs.plan import step_of, steps
@@ -69,6 +70,8 @@ def run(
     check_requirements(now, _last(until), "prepare" if prepare_only else "run", _elements_of_start(now))
     with now.state.locked(), _logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
+        if image is not None:
+            log.info("image %s", described(image))
         write_text(out / CONFIG, now.config_text)
         outcome = Outcome(now)
         with _session(outcome), _failure_reported(outcome, write_report):
