@@ -21,14 +21,16 @@ from stem2sim.progress import track
 from stem2sim_unet.calibration import calibrate_folder
 from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.model_card import ModelCard
-from stem2sim_unet.training import RECORD_EVERY, Training, train_starts
 from stem2sim_unet.training_files import claim_folder, finished_card, member_file, record_loss, training_seconds
+from stem2sim_unet.training_loop import RECORD_EVERY, train_starts
 from stem2sim_unet.validation import save_if_learnt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from stem2sim_unet.training import Training
 
 CONFIG = "training.json"
 

@@ -141,7 +141,7 @@ def test_paths_in_a_training_config_count_from_its_folder(tmp_path: Path) -> Non
 
 
 def test_the_card_is_printed() -> None:
-    card = json.loads(stem2sim("unet", "card").stdout)
+    card = json.loads(stem2sim("unet", "card", "--json").stdout)
     assert card["classes"] == ["C", "Si", "Cr", "background"]
     assert card["limits"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stem2sim.cli import completion
 from stem2sim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,17 +21,34 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.1.steps=800; repeat for several."),
 ]
-SegmenterFlag = Annotated[str | None, typer.Option("--segmenter", help="Segmenter to use.")]
+SegmenterFlag = Annotated[
+    str | None, typer.Option("--segmenter", help="Segmenter to use.", autocompletion=completion.segmenters)
+]
 BuilderFlag = Annotated[
-    list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain of builders.")
+    list[str] | None,
+    typer.Option(
+        "--builder", help="Builder to use; repeat for a chain of builders.", autocompletion=completion.builders
+    ),
 ]
 SimulatorFlag = Annotated[
-    list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat for a sequence.")
+    list[str] | None,
+    typer.Option("--simulator", help="Simulator to use; repeat for a sequence.", autocompletion=completion.simulators),
 ]
-EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for simulators that require one.")]
+EngineFlag = Annotated[
+    str | None,
+    typer.Option("--engine", help="Engine for simulators that require one.", autocompletion=completion.engines),
+]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Pixel size of the image (in Å); default: the value in the file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 Allow = Annotated[
-    list[str] | None, typer.Option("--allow", help="Structure check to skip, e.g. close; repeat for several.")
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        help="Structure check to skip, e.g. close; repeat for several.",
+        autocompletion=completion.checks,
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Segment an image even if it is out of distribution.")]
 WallLimit = Annotated[
@@ -61,6 +79,7 @@ class Flags:
     force: bool = False
     result: str = ""
     """Name of the result of a run folder to start from."""
+    pixel_size: float | None = None
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -104,7 +123,27 @@ class Flags:
             raise BadInput(f"no file or folder at {self.input}")
         tree = self._tree()
         sections = {**self._start(tree, verb), **self.sections}
-        return parse(tree, Changes(sections, self.engine, self.assignments or (), self.allow, self.force))
+        assignments = [*self._pixel_size(tree, verb), *(self.assignments or ())]
+        return parse(tree, Changes(sections, self.engine, assignments, self.allow, self.force))
+
+    def _pixel_size(self, tree: dict[str, Any] | None, verb: Verb) -> list[str]:
+        """The assignment that --pixel-size stands for.
+
+        Raises:
+            BadInput: there is no image.
+        """
+        if self.pixel_size is None:
+            return []
+        if "image" not in (self._start(tree, verb) if tree is None else tree):
+            raise BadInput(f"--pixel-size is for images, and {self.input.name} starts from atoms with positions in Å")
+        return [f"image.pixel_size={self.pixel_size!r}"]
+
+    @property
+    def start_verb(self) -> Verb:
+        """The command that takes this input through the whole pipeline: `run` for an image, else `simulate`."""
+        from stem2sim.imaging.formats import READABLE
+
+        return "run" if self.input.is_file() and self.input.suffix.lower() in READABLE else "simulate"
 
     def _tree(self) -> dict[str, Any] | None:
         """The config that the input is; None for another input."""

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stem2sim.cli.console import console, print_json, print_table
-from stem2sim.cli.flags import BuilderFlag, EngineFlag, Flags, Json, SegmenterFlag, Set, SimulatorFlag, Verbose
+from stem2sim.cli import completion
+from stem2sim.cli.console import console, print_json, print_options, print_table
+from stem2sim.cli.flags import (
+    BuilderFlag,
+    EngineFlag,
+    Flags,
+    Json,
+    PixelSize,
+    SegmenterFlag,
+    Set,
+    SimulatorFlag,
+    Verbose,
+)
 from stem2sim.errors import FAILED, BadInput
 
 if TYPE_CHECKING:
@@ -18,8 +29,11 @@ if TYPE_CHECKING:
 def doctor(
     input: Annotated[
         Path | None,
-        typer.Argument(help="A config, a run folder or a structure; without input, the default config is checked."),
+        typer.Argument(
+            help="An image, a config, a run folder or a structure; without input, the default config is checked."
+        ),
     ] = None,
+    pixel_size: PixelSize = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
@@ -27,9 +41,18 @@ def doctor(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check what a config requires: what is installed, what is missing, and the command that fixes it."""
+    """Check what a config requires: what is installed, what is missing, and the command that fixes it.
+
+    Example: stem2sim doctor run.toml
+    """
     with console(verbose):
-        flags = Flags(input or Path("image.npy"), simulators=simulator, engine=engine, assignments=assignments)
+        flags = Flags(
+            input or Path("image.npy"),
+            simulators=simulator,
+            engine=engine,
+            assignments=assignments,
+            pixel_size=pixel_size,
+        )
         checks = _checks(flags, input, elements)
     if json:
         print_json([vars(one) for one in checks])
@@ -43,7 +66,7 @@ def doctor(
 
 def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Check]:
     from stem2sim.config.config import Changes, parse
-    from stem2sim.runs.doctor import checks_of, elements_of, machine
+    from stem2sim.runs.doctor import checks_of, elements_of, image_check, machine
     from stem2sim.runs.run import Run
     from stem2sim.stages import Check
     from stem2sim.structure import ELEMENTS
@@ -56,7 +79,7 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
             sections = {"image": {"path": "image.npy"}, **flags.sections}
             config = parse(None, Changes(sections, flags.engine, flags.assignments or ()))
         else:
-            config = flags.config("simulate")
+            config = flags.config(flags.start_verb)
     except BadInput as problem:
         return [*machine(Path("runs")), Check("config", "missing", str(problem))]
     run = Run(folder) if folder is not None else None
@@ -64,11 +87,17 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
     unknown = [name for name in names if name not in ELEMENTS]
     if unknown:
         raise BadInput(f"no element '{unknown[0]}'; write symbols, such as C,H,Si")
-    return list(checks_of(config, names, folder or Path("runs")))
+    checks = list(checks_of(config, names, folder or Path("runs")))
+    if input is not None and config.image is not None:
+        checks.append(image_check(config.image, needed=run is None))
+    return checks
 
 
 def plugins(json: Json = False) -> None:
-    """List the installed stages and their distributions, and plugins that failed to load, with the reason."""
+    """List the installed stages and their distributions, and plugins that failed to load, with the reason.
+
+    Example: stem2sim plugins
+    """
     from stem2sim.registry import installed
 
     registry = installed()
@@ -93,8 +122,13 @@ def plugins(json: Json = False) -> None:
         Console().print(f"broken: {one}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json: Json = False) -> None:
-    """Describe the options of a stage: type, default and unit."""
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of a stage.", autocompletion=completion.stages)], json: Json = False
+) -> None:
+    """Describe the options of a stage: type, default and unit.
+
+    Example: stem2sim explain patch
+    """
     from stem2sim.config.explain import options
     from stem2sim.errors import nearest
     from stem2sim.registry import installed
@@ -110,17 +144,10 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
              for o in offers]
         )  # fmt: skip
         return
-    from rich.console import Console
-
     for offer in offers:
-        title = f"{name}: {offer.kind} of {offer.distribution} {offer.version}"
-        Console().print(title, style="bold", highlight=False)
-        Console().print(offer.summary, highlight=False)
-        rows = [(o.name, o.type, o.default, o.unit, o.description) for o in options(offer.stage)]
-        if rows:
-            print_table(("option", "type", "default", "unit", "description"), rows)
-        else:
-            typer.echo("no options")
+        print_options(
+            f"{name}: {offer.kind} of {offer.distribution} {offer.version}", offer.summary, options(offer.stage)
+        )
 
 
 def init(
@@ -131,7 +158,10 @@ def init(
     image: Annotated[str, typer.Option(help="Image path to write into the config.")] = "image.npy",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
-    """Write a commented config for the chosen plugins."""
+    """Write a commented config for the chosen plugins.
+
+    Example: stem2sim init --simulator xtb --out run.toml
+    """
     from stem2sim.config.explain import commented_toml
 
     text = commented_toml(image, segmenter, builder, simulator, engine)
@@ -147,7 +177,10 @@ def init(
 
 
 def schema() -> None:
-    """Print the JSON Schema of configs for the installed plugins."""
+    """Print the JSON Schema of configs for the installed plugins.
+
+    Example: stem2sim schema > stem2sim.schema.json
+    """
     from stem2sim.config.schema import schema as config_schema
 
     print_json(config_schema())

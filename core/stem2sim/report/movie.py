@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim import drawing
 from stem2sim.errors import BadInput
-from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Plot, Points, Raster, Section, Series, Table, Text, Warnings
 from stem2sim.report.segmentation import radii
 from stem2sim.runs.movie_folder import Movie, movie_of
@@ -121,7 +121,7 @@ def _view(movie: Movie, number: int, image: Image | None) -> FrameView:
         for k in rows
     ]
     counts = Counter(species)
-    colours = {name: figures.colour(name) for name in counts}
+    colours = {name: drawing.colour(name) for name in counts}
     sizes = radii(counts)
     atoms = Points(
         "detected atoms", tracks.x[rows], tracks.y[rows], words, [colours[name] for name in species],
@@ -132,7 +132,7 @@ def _view(movie: Movie, number: int, image: Image | None) -> FrameView:
     rasters = [Raster.grey("image", image.pixels, image.pixel_size)] if image is not None else []
     rows_, columns = movie.about["shape"]
     size = movie.about["pixel_size [Å]"]
-    extent = figures.extent(np.empty((rows_, columns)), size)
+    extent = drawing.extent(np.empty((rows_, columns)), size)
     return FrameView(extent, rasters, [atoms, *happened], title=f"Frame {number} of {movie.run.title}")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import describe
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.runs.run import Run
-    from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
 
 MOST_LINES = 6
@@ -51,11 +48,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
             ],
         )
     if segmentation:
-        counts = (
-            " and ".join(f"{count} {species}" for species, count in segmentation.atoms.counts().items()) or "no atoms"
-        )
+        counts = segmentation.atoms.describe()
         yield "detected atoms", counts if image else f"{counts}, in the table of atoms"
-        yield "confidence", list(_confidence(segmentation))
+        yield "confidence", segmentation.confidence()
     elif run.failure and "segment" in run.tree and not run.structures:
         yield "detected atoms", "no atoms were detected"
     structures = [
@@ -85,20 +80,6 @@ def _outcome(result: SimulationResult) -> str:
 def _first(lines: list[str]) -> list[str]:
     """The first lines; of the others how many there are."""
     return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more, below"]
-
-
-def _confidence(segmentation: Segmentation) -> Iterator[str]:
-    atoms = segmentation.atoms
-    if len(atoms):
-        less = int((atoms.probability < 0.5).sum())
-        rest = f", {less} below 0.5" if less else ""
-        yield f"median probability {np.median(atoms.probability):.3f}{rest}"
-    std = atoms.position_std[np.isfinite(atoms.position_std)]
-    yield (
-        f"position uncertainty per axis {np.median(std):.3f} Å (median)" if len(std) else "position uncertainty unknown"
-    )
-    if segmentation.out_of_distribution is not None:
-        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (images scoring above 1 are rejected)"
 
 
 def _caveats(run: Run) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from stem2sim import __version__
 from stem2sim.analysis.linking import GAP, REACH, link
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
@@ -23,7 +24,6 @@ from stem2sim.progress import track
 from stem2sim.runs.logfile import logged
 from stem2sim.runs.names import CONFIG, CRATE, DRIFT, EVENTS, FRAMES, LOG, MARKDOWN, REPORT, STATE, TRACKING, TRACKS
 from stem2sim.runs.run import Run
-from stem2sim.segmentation import AtomsTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,6 +121,7 @@ def follow(
         for name in (TRACKS, EVENTS, DRIFT, TRACKING, REPORT, MARKDOWN, CRATE):
             (out / name).unlink(missing_ok=True)
         outcome = MovieOutcome(out, len(stack), warnings=list(stack.warnings))
+        log.info("image %s", stack.describe())
         for warning in stack.warnings:
             log.warning("%s", warning)
         known = _segment(segmenter, stack, out / FRAMES, outcome)

@@ -21,6 +21,9 @@ FRAMES = "frames"
 TRACKS, EVENTS, DRIFT, TRACKING = "tracks.csv", "events.csv", "drift.csv", "tracks.json"
 """What tracking the atoms of a movie leaves; the last is the summary."""
 
+START_IMAGE, START_ATOMS, START_STRUCTURE = "start-image.npz", "start-atoms.npz", "start.extxyz"
+"""What a run starts from, where that was made in memory."""
+
 INPUTS = ".inputs"
 """In the folder of a simulation: hash of the inputs that it was started with."""
 

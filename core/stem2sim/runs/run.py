@@ -13,6 +13,7 @@ from stem2sim.config.config import parse
 from stem2sim.config.tree import count_paths_from, tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.noun import Shown
 from stem2sim.runs.contents import Contents
 from stem2sim.runs.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
 from stem2sim.runs.listing import ResultPlace, files_of, places_of
@@ -21,7 +22,9 @@ from stem2sim.runs.sessions import UNDER_WAY, Session, SessionLog
 from stem2sim.runs.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
+
+    from matplotlib.axes import Axes
 
     from stem2sim.agreement.agreement import Agreement
     from stem2sim.analysis.evolution import Evolution
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 
-class Run:
+class Run(Shown):
     """The image, segmentation, structures, results and record of one run folder, each read once, when asked for."""
 
     def __init__(self, folder: str | Path, config: Config | None = None, image: Image | None = None) -> None:
@@ -75,8 +78,29 @@ class Run:
         for name in ("steps", "structures", "places", "results", "agreements", "evolutions"):
             self.__dict__.pop(name, None)
 
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+    def describe(self) -> str:
+        """Return the folder, and the names of the structures and the results."""
+        return "; ".join(filter(None, [str(self.folder), ", ".join(self.structures), ", ".join(self.results)]))
+
+    def facts(self) -> dict[str, str]:
+        """Return the atoms, the structures, the results, and what stopped the run."""
+        found = self.segmentation.facts() if self.segmentation else {}
+        made = {name: one.describe() for name, one in {**self.structures, **self.results}.items()}
+        stopped = {"stopped by": self.failure} if self.failure else {}
+        return {"folder": str(self.folder), **found, **made, **stopped}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the atoms over their frame; of a run without them, its last result or structure.
+
+        Raises:
+            BadInput: nothing is done yet.
+        """
+        if self.segmentation is not None:
+            return self.segmentation.model_copy().found_in(self.image).plot(ax)
+        done = [*self.structures.values(), *self.results.values()]
+        if not done:
+            raise BadInput(f"there is nothing to draw in {self.folder} yet")
+        return done[-1].plot(ax)
 
     @cached_property
     def state(self) -> State:
@@ -249,10 +273,8 @@ class Run:
     @cached_property
     def agreements(self) -> dict[str, Agreement | str]:
         """Every structure and result compared with the image, or why that was not possible."""
-        return compare_with_image(self.image, self.segmentation, self.structures, self._ends())
-
-    def _ends(self) -> Mapping[str, tuple[SimulationResult, Trajectory | None, Structure | None]]:
-        return {name: (result, self.trajectory(name), self.built(result)) for name, result in self.results.items()}
+        ends = {name: (result, self.trajectory(name), self.built(result)) for name, result in self.results.items()}
+        return compare_with_image(self.image, self.segmentation, self.structures, ends)
 
     def trajectory(self, name: str) -> Trajectory | None:
         """Return the trajectory of a result; None where it has none."""

@@ -64,6 +64,10 @@ class State:
         except ValidationError:
             raise BadInput(f"{file} is damaged; delete it, and every step runs again") from None
 
+    def names(self) -> list[str]:
+        """Return the steps that are recorded, whatever became of what they built on."""
+        return list(self._records)
+
     def record(self, step: str) -> Record | None:
         """Return what is known of a step, None if it is not finished or its files are gone."""
         record = self._records.get(step)
@@ -90,6 +94,21 @@ class State:
         self._records[step] = Record(
             inputs=inputs, after=after, after_inputs=self.inputs(after), partial=partial, files=names
         )
+        self._save()
+
+    def take_over(self, step: str, other: State) -> None:
+        """Copy a finished step from another run folder, unless it was done here with the same inputs."""
+        record = other.record(step)
+        if record is None or self.finished(step, record.inputs) is not None:
+            return
+        self.forget(step)
+        if (other.folder / step).is_dir():  # a simulation: its trajectory, too
+            shutil.rmtree(self.folder / step, ignore_errors=True)
+            shutil.copytree(other.folder / step, self.folder / step)
+        for name in record.files:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other.folder / name, self.folder / name)
+        self._records[step] = record
         self._save()
 
     def forget(self, step: str) -> None:

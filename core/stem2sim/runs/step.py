@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stem2sim.analysis.validation import validate
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runs.names import ATOMS, LOG, SEGMENTATION, labelled
 from stem2sim.runs.origin import origin
 from stem2sim.runs.sessions import DONE, STOPPED, UNDER_WAY
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Builder, Segmenter, Simulator
 from stem2sim.structure import Structure
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.conftest import stem2sim
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint
@@ -24,7 +25,7 @@ from stem2sim.report.report import write_again
 from stem2sim.runs.movie import follow
 from stem2sim.runs.movie_folder import Movie, movie_of
 from stem2sim.runs.run import Run
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.testing import graphene_sheet
 
