@@ -53,7 +53,7 @@ def run(
 
     Example: stem2sim run graphene.dm3 --pixel-size 0.1
     """
-    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size)
+    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size=pixel_size)
     with console(verbose):
         outcome = _run(flags, "run", wall_limit, prepare_only)
     _print(outcome, json, "run")
@@ -164,16 +164,17 @@ def track(
 
     Example: stem2sim track movie.tif --pixel-size 0.1
     """
+    from stem2sim.report.report import write_report
     from stem2sim.runs import movie
 
     with console(verbose):
         flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
-        outcome = movie.follow(*flags.config_in("segment"), reach, gap)
+        outcome = movie.follow(*flags.config_in("segment"), reach, gap, write_report)
     if json:
         print_json(outcome.summary())
         return
     announce(outcome.folder, "stem2sim export {folder} tracks.zip packs the trajectories (tracks.csv) and all tables")
-    typer.echo(outcome.folder)
+    typer.echo(outcome.report)
 
 
 def step(

@@ -11,6 +11,8 @@ from stem2sim.config.tree import SECTIONS
 from stem2sim.options import recorded_paths
 from stem2sim.records.made_with import built_with
 from stem2sim.registry import installed
+from stem2sim.runs.listing import movie_files
+from stem2sim.runs.movie_folder import movie_of
 from stem2sim.runs.names import ATOMS, CONFIG, GROWING, REPORT, StepName
 from stem2sim.runs.origin import started_from
 from stem2sim.runs.staleness import stale
@@ -18,6 +20,7 @@ from stem2sim.runs.staleness import stale
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.runs.movie_folder import Movie
     from stem2sim.runs.run import Run
     from stem2sim.runs.state import Record
 
@@ -51,6 +54,8 @@ def actions(run: Run, listed: set[Path]) -> Iterator[Action]:
     for name in run.steps:
         if name.kind != "report" and (failed is None or failed.name != str(name)):
             yield _finished(run, name, listed)
+    if movie := movie_of(run):
+        yield _tracked(movie)
     yield _report(run, listed)
     if failed is not None:
         yield failed
@@ -110,11 +115,21 @@ def _simulated(run: Run, name: StepName, record: Record) -> Action:
     return Action(str(name), title, made, [], inputs, description="; ".join(reasons))
 
 
+def _tracked(movie: Movie) -> Action:
+    about = movie.about
+    counts = f"{about['atoms']} atoms in {about['tracks']} tracks over {movie.frames} frames"
+    made = {**movie.segmenter, **{f"linking.{key}": value for key, value in movie.linking.items()}}
+    given = [Path(movie.run.tree["image"]["path"])]
+    return Action("track", "find and follow the atoms of every frame", made, movie.files, given, description=counts)
+
+
 def _report(run: Run, listed: set[Path]) -> Action:
     steps = [(name, files) for name, files in run.steps.items() if name.kind != "report"]
     others = {run.folder / name for name in (CONFIG, *GROWING)} | {file for _, files in steps for file in files}
     others |= {file for name, _ in steps for file in (run.folder / str(name)).rglob("*")}
+    others |= set(movie_files(run.folder))
     read = [file for name, files in steps if name.kind != "build" for file in files]
+    read += movie_files(run.folder)
     written = sorted((listed - others) | ({run.folder / REPORT} & listed))
     made = {"use": "report", "version": f"stem2sim {__version__}"}
     return Action("report", "write the report", made, written, read)

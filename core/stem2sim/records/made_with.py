@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stem2sim.errors import BadInput
 from stem2sim.options import recorded_stage
+from stem2sim.runs.movie_folder import movie_of
 from stem2sim.stages import Simulator
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ def prepared(run: Run) -> list[Stage]:
         BadInput: a stage of the run is not installed here.
     """
     found: list[Stage] = []
-    segmentation = run.segmentation
-    if segmentation is not None:
-        found.append(_stage("segmenter", segmentation.made_by, run.config.segment))
+    segmentation, movie = run.segmentation, movie_of(run)
+    made = segmentation.made_by if segmentation is not None else movie.segmenter if movie is not None else None
+    if made is not None:
+        found.append(_stage("segmenter", made, run.config.segment))
     builders = {name.number: name for name in reversed(run.steps) if name.kind == "build"}
     for number, name in sorted(builders.items()):
         given = run.config.build[number - 1] if number <= len(run.config.build) else None

@@ -12,12 +12,14 @@ from stem2sim.analysis.comparison import engine_of
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.records.made_with import prepared, simulated
+from stem2sim.runs.movie_folder import movie_of
 from stem2sim.runs.origin import started_from
 from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from stem2sim.runs.movie_folder import Movie
     from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
     from stem2sim.stages import Simulator
@@ -43,7 +45,10 @@ def methods(run: Run, comparison: str = "") -> str:
             f"The image was {columns} × {rows} pixels, with a pixel size of {run.image.pixel_size:.4g} Å "
             f"({'given' if source == 'given' else f'from the {source}'})."
         )
+    movie = movie_of(run)
+    sentences += _filmed(movie) if movie is not None else []
     sentences += [one.methods() for one in prepared(run)]
+    sentences += [_followed(movie)] if movie is not None else []
     if started := _started(run):
         sentences.append(started)
     earlier, made = stale(run), simulated(run)
@@ -67,6 +72,24 @@ def methods(run: Run, comparison: str = "") -> str:
         f"{platform.python_version()}."
     )
     return " ".join(sentences)
+
+
+def _filmed(movie: Movie) -> list[str]:
+    (rows, columns), source = movie.about["shape"], movie.about["pixel_size_source"]
+    size = movie.about["pixel_size [Å]"]
+    return [
+        f"The movie had {movie.frames} frames of {columns} × {rows} pixels, with a pixel size of {size:.4g} Å "
+        f"({'given' if source == 'given' else f'from the {source}'}); each frame was analysed separately."
+    ]
+
+
+def _followed(movie: Movie) -> str:
+    reach, gap = movie.linking["reach [Å]"], movie.linking["gap"]
+    return (
+        "The drift between consecutive frames was measured and removed, and atoms were linked from frame to frame by "
+        f"the assignment with the smallest sum of squared displacements, with displacements of up to {reach:g} Å and "
+        f"missed detections in up to {gap} consecutive frames allowed."
+    )
 
 
 def _started(run: Run) -> str:

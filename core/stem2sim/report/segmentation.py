@@ -16,7 +16,7 @@ from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from stem2sim.atoms_table import AtomsTable
     from stem2sim.image import Image
@@ -84,7 +84,7 @@ def frame(run: Run, segmentation: Segmentation) -> FrameView:
 def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
     atoms = segmentation.atoms
     labels = [_describe(atoms, k) for k in range(len(atoms))]
-    sizes = {s: 0.75 * covalent_radii[atomic_numbers.get(s.rstrip("0123456789"), 0)] for s in atoms.counts()}
+    sizes = radii(atoms.counts())
     colours = {species: drawing.colour(species) for species in atoms.counts()}
     species = [str(one) for one in atoms.species]
     radius = np.array([sizes[one] for one in species])
@@ -125,6 +125,11 @@ def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
             f"in {names[0]}{more}", atoms.x[source], atoms.y[source], [labels[k] for k in source], CHOSEN,
             radius[source] + 0.12, key={str(len(source)): CHOSEN},
         )  # fmt: skip
+
+
+def radii(species: Iterable[str]) -> dict[str, float]:
+    """Return the radius of the circle round an atom of each species [Å]; of columns of several atoms too."""
+    return {one: 0.75 * float(covalent_radii[atomic_numbers.get(one.rstrip("0123456789"), 0)]) for one in species}
 
 
 def _describe(atoms: AtomsTable, k: int) -> str:

@@ -8,13 +8,18 @@ from stem2sim.runs.names import (
     CONFIG,
     CONTINUED,
     DATABASE,
+    DRIFT,
+    EVENTS,
     FIGURES,
+    FRAMES,
     LICENSED,
     LOG,
     MARKDOWN,
     REPORT,
     SESSIONS,
     STATE,
+    TRACKING,
+    TRACKS,
     analysis_of,
 )
 
@@ -68,4 +73,13 @@ def files_of(folder: Path, steps: Iterable[Path], results: Mapping[Path, Simulat
         found |= (there - other) | (there & needed)
     top = [folder / name for name in (CONFIG, LOG, STATE, SESSIONS, REPORT, MARKDOWN, DATABASE)]
     top += (folder / FIGURES).glob("*.png")
+    top += movie_files(folder)
     return found | {file for file in top if file.is_file()}
+
+
+def movie_files(folder: Path) -> list[Path]:
+    """Return the files of the movie that was tracked in a run folder, the atoms of each frame among them."""
+    if not (folder / TRACKING).is_file():
+        return []
+    names = (TRACKS, EVENTS, DRIFT, TRACKING, f"{FRAMES}/{STATE}")
+    return [*(folder / name for name in names), *sorted((folder / FRAMES).glob("atoms-*.csv"))]
