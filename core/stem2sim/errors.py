@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -14,6 +16,24 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 class BadInput(ValueError):
     """What was given cannot be used; nothing was run with it (exit code 2). The message is for people: one line."""
+
+
+class Mistakes(BadInput):
+    """All mistakes of one config, which can be corrected together; in one line, numbered if there are several."""
+
+    def __init__(self, each: Sequence[str]) -> None:
+        self.each = tuple(each)
+        several = f"{len(each)} mistakes: " + "; ".join(f"({k}) {one}" for k, one in enumerate(each, start=1))
+        super().__init__(several if len(each) > 1 else "".join(each))
+
+
+@contextmanager
+def collected(mistakes: list[str]) -> Iterator[None]:
+    """Add what is wrong inside to a list, instead of raising it."""
+    try:
+        yield
+    except BadInput as problem:
+        mistakes += problem.each if isinstance(problem, Mistakes) else [str(problem)]
 
 
 class StageFailed(RuntimeError):

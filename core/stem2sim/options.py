@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from stem2sim.errors import BadInput, nearest
+from stem2sim.errors import BadInput, Mistakes, nearest
 from stem2sim.option_paths import with_paths
 from stem2sim.registry import installed
 from stem2sim.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pydantic_core import ErrorDetails
 
     Change = Callable[[str], str]
 
@@ -27,7 +29,7 @@ def read_stage(kind: str, given: Any, place: str) -> Stage:
         place: where in the config it stands, for messages.
 
     Raises:
-        BadInput: no such stage, or an option that it does not take; the message says what would work.
+        BadInput: no such stage, or options that it does not take; the message lists all of them, and what would work.
     """
     if isinstance(given, str):
         given = {"use": given}
@@ -42,7 +44,7 @@ def read_stage(kind: str, given: Any, place: str) -> Stage:
     try:
         return cls.model_validate(options)
     except ValidationError as problem:
-        raise BadInput(explained(problem, place, cls)) from problem
+        raise mistakes_in(problem, place, cls) from problem
 
 
 def _at(place: str, message: str) -> str:
@@ -50,26 +52,35 @@ def _at(place: str, message: str) -> str:
 
 
 def explained(problem: ValidationError, place: str, model: type[BaseModel]) -> str:
-    """Return the first complaint of pydantic in one line: where, what is wrong, what is accepted."""
-    first = problem.errors()[0]
-    where = ".".join(filter(None, [place, *(str(step) for step in first["loc"])]))
+    """Return all complaints of pydantic in one line: where, what is wrong, what is accepted."""
+    return str(mistakes_in(problem, place, model))
+
+
+def mistakes_in(problem: ValidationError, place: str, model: type[BaseModel]) -> Mistakes:
+    """Return all complaints of pydantic as an error; the arguments are those of `explained`."""
+    return Mistakes([line for one in problem.errors() for line in _explained(one, place, model)])
+
+
+def _explained(mistake: ErrorDetails, place: str, model: type[BaseModel]) -> list[str]:
+    """One complaint of pydantic in one line; several where a stage within has several."""
+    where = ".".join(filter(None, [place, *(str(step) for step in mistake["loc"])]))
     who = getattr(model, "name", place)
     options = list(model.model_fields)
-    if first["type"] == "extra_forbidden":
-        wrong = str(first["loc"][-1])
-        return f"{where}: unknown option; {who} takes {', '.join(options) or 'none'}{nearest(wrong, options)}"
-    cause = first.get("ctx", {}).get("error")
-    message = str(cause) if cause is not None else first["msg"][:1].lower() + first["msg"][1:]
-    if first["type"] == "missing":
+    if mistake["type"] == "extra_forbidden":
+        wrong = str(mistake["loc"][-1])
+        return [f"{where}: unknown option; {who} takes {', '.join(options) or 'none'}{nearest(wrong, options)}"]
+    cause = mistake.get("ctx", {}).get("error")
+    message = str(cause) if cause is not None else mistake["msg"][:1].lower() + mistake["msg"][1:]
+    if mistake["type"] == "missing":
         message = "is needed"
-    elif first["type"] == "path_type":
-        message = f"input should be a path in quotes, got {first['input']!r}"
+    elif mistake["type"] == "path_type":
+        message = f"input should be a path in quotes, got {mistake['input']!r}"
     elif cause is None:
-        message += f", got {first['input']!r}"
+        message += f", got {mistake['input']!r}"
     if isinstance(cause, BadInput):  # of an engine within: it has said all there is to say
-        return f"{where}: {message}"
-    option = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-    return f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")
+        return [f"{where}: {one}" for one in (cause.each if isinstance(cause, Mistakes) else [str(cause)])]
+    option = model.model_fields.get(str(mistake["loc"][0])) if mistake["loc"] else None
+    return [f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")]
 
 
 def stage_with_paths(kind: str, table: Any, change: Change) -> Any:

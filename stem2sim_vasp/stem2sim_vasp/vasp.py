@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+import shutil
+from typing import TYPE_CHECKING, Any, Literal
 
 from stem2sim.errors import BadInput
 from stem2sim.stages import Check
@@ -134,11 +135,17 @@ class Vasp(VaspOptions):
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
         """Yield whether there is a command, a potential of each element, and custodian."""
+        needed: Literal["note", "missing"] = "note" if self.launch == "elsewhere" else "missing"
+        fix = "export VASP_COMMAND='mpirun -n 16 vasp_std', or --prepare-only and collect"
         try:
-            yield Check("vasp", "ok", f"runs as: {shlex.join(self._launch().command_line())}")
+            command = self._launch().command_line()
         except BadInput:
-            fix = "export VASP_COMMAND='mpirun -n 16 vasp_std', or --prepare-only and collect"
-            yield Check("vasp", "note" if self.launch == "elsewhere" else "missing", "no command is configured", fix)
+            yield Check("vasp", needed, "no command that runs VASP is configured", fix)
+        else:
+            if shutil.which(command[0]) is None:
+                yield Check("vasp", needed, f"there is no program {command[0]}", fix)
+            else:
+                yield Check("vasp", "ok", f"runs as: {shlex.join(command)}")
         for element in elements:
             name = element + self.setups.get(element, "")
             try:

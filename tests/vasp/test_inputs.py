@@ -407,13 +407,14 @@ def test_bad_options_are_one_line_and_exit_2(tmp_path: Path) -> None:
     write_potential(tmp_path / "both", "C")
     write_potential(tmp_path / "both", "H")
     here = f"simulate.0.potentials={tmp_path}"
+    whole = [f"{here}/both", "simulate.0.command=/bin/true"]
     for options, message in (
-        ([f"{here}/both"], "no command that runs VASP is configured: set command"),
-        ([f"{here}/sets", "simulate.0.command=/bin/true"], "has no POTCAR: set potentials"),
-        (["simulate.0.incar.NSW=0"], "NSW = 0 moves no atom"),
-        (["simulate.0.kpoints=[0, 1, 1]"], "a mesh has at least one point"),
-        (['simulate.0.incar.ALGO="All\\nNSW = 9"'], "would end its line"),
-        ([f"{here}/both", "simulate.0.command=no-such-vasp"], "VASP cannot be run: no-such-vasp: No such file"),
+        ([f"{here}/both"], "missing: vasp: no command that runs VASP is configured (export VASP_COMMAND="),
+        ([f"{here}/sets", "simulate.0.command=/bin/true"], "missing: vasp: no potential H in "),
+        ([*whole, "simulate.0.incar.NSW=0"], "NSW = 0 moves no atom"),
+        ([*whole, "simulate.0.kpoints=[0, 1, 1]"], "a mesh has at least one point"),
+        ([*whole, 'simulate.0.incar.ALGO="All\\nNSW = 9"'], "would end its line"),
+        ([f"{here}/both", "simulate.0.command=no-such-vasp"], "missing: vasp: there is no program no-such-vasp ("),
     ):
         flags = [word for option in options for word in ("--set", option)]
         done = stem2sim("simulate", tmp_path / "start.extxyz", "--simulator", "vasp", "--out", tmp_path / "out", *flags)
@@ -428,7 +429,7 @@ def test_doctor_says_what_is_missing(tmp_path: Path) -> None:
         "doctor", "--simulator", "vasp", "--elements", "C,Cr", "--set", f"simulate.0.potentials={tmp_path / 'sets'}"
     )
     assert done.returncode == 1
-    assert "no command is configured" in done.stdout
+    assert "no command that runs VASP is configured" in done.stdout
     assert "PAW_PBE C 01Jan1970" in done.stdout
     assert "no potential Cr in" in done.stdout
 

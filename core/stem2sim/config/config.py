@@ -15,13 +15,13 @@ from stem2sim.analysis.validation import CHECKS
 from stem2sim.config.defaults import DEFAULTS
 from stem2sim.config.records import Records
 from stem2sim.config.tree import SECTIONS, count_paths_from, set_option
-from stem2sim.errors import BadInput, nearest
+from stem2sim.errors import BadInput, Mistakes, collected, nearest
 from stem2sim.files import fingerprint
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.option_paths import absolute
-from stem2sim.options import explained, read_stage, without_none
+from stem2sim.options import mistakes_in, read_stage, without_none
 from stem2sim.registry import installed
-from stem2sim.stages import Builder, Segmenter, Simulator, Stage
+from stem2sim.stages import Builder, Segmenter, Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,41 +63,57 @@ def read_config(tree: dict[str, Any]) -> Config:
     """Build the pipeline of a config tree.
 
     Raises:
-        BadInput: an unknown section, stage, option or value; the message names the place and what is accepted.
+        BadInput: unknown sections, stages, options or values; the message lists all of them, and what is accepted.
     """
+    mistakes: list[str] = []
+    parts = _parts(tree, mistakes)
+    if mistakes:
+        raise Mistakes(mistakes)
+    return Config.model_validate(parts)
+
+
+def _parts(tree: dict[str, Any], mistakes: list[str]) -> dict[str, Any]:
+    """The sections of a config with their stages built; what is wrong with them is added to the mistakes."""
     sections = ["image", "structure", *SECTIONS, "allow", "records"]
-    unknown = sorted(set(tree) - set(sections))
-    if unknown:
-        raise BadInput(
-            f"unknown section '{unknown[0]}'; sections: {', '.join(sections)}{nearest(unknown[0], sections)}"
-        )
+    mistakes += [
+        f"unknown section '{name}'; sections: {', '.join(sections)}{nearest(name, sections)}"
+        for name in sorted(set(tree) - set(sections))
+    ]
     start = tree.get("structure")
     if start is not None and (not isinstance(start, str) or "image" in tree or "segment" in tree):
-        raise BadInput(
+        mistakes.append(
             "structure is the path of a structure file, and starts the pipeline in place of image and segment"
         )
-    segment = None if start else read_stage("segmenter", tree.get("segment", DEFAULTS["segment"]), "segment")
-    lists: dict[str, list[Stage]] = {}
+    parts: dict[str, Any] = {"structure": start, "segment": None}
+    if start is None:
+        with collected(mistakes):
+            parts["segment"] = read_stage("segmenter", tree.get("segment", DEFAULTS["segment"]), "segment")
     for section in ("build", "simulate"):
         given = tree.get(section, [])
         if not isinstance(given, list):
-            raise BadInput(f"{section} must be a list: write [[{section}]], once per step")
-        lists[section] = [read_stage(SECTIONS[section], one, f"{section}.{k}") for k, one in enumerate(given)]
-    image = _section(ImageSource, tree, "image")
-    if isinstance(segment, Segmenter) and segment.needs_image and image is None:
-        raise BadInput(f"segmenter '{segment.name}' needs an image: give [image] path = \"...\", or an image file")
-    records = _section(Records, tree, "records")
-    given = {"image": image, "structure": start, "segment": segment, **lists, "records": records}
-    return Config.model_validate({**given, "allow": _allowed(tree.get("allow", []))})
+            mistakes.append(f"{section} must be a list: write [[{section}]], once per step")
+            continue
+        parts[section] = []
+        for number, one in enumerate(given):
+            with collected(mistakes):
+                parts[section].append(read_stage(SECTIONS[section], one, f"{section}.{number}"))
+    for name, model in (("image", ImageSource), ("records", Records)):
+        if name in tree:
+            with collected(mistakes):
+                parts[name] = _section(model, tree[name], name)
+    segment = parts["segment"]
+    if isinstance(segment, Segmenter) and segment.needs_image and "image" not in tree:
+        mistakes.append(f"segmenter '{segment.name}' needs an image: give [image] path = \"...\", or an image file")
+    with collected(mistakes):
+        parts["allow"] = _allowed(tree.get("allow", []))
+    return parts
 
 
-def _section(model: type[Section], tree: dict[str, Any], name: str) -> Section | None:
-    if name not in tree:
-        return None
+def _section(model: type[Section], given: Any, name: str) -> Section:
     try:
-        return model.model_validate(tree[name])
+        return model.model_validate(given)
     except ValidationError as problem:
-        raise BadInput(explained(problem, name, model)) from problem
+        raise mistakes_in(problem, name, model) from problem
 
 
 def _allowed(given: Any) -> list[str]:
@@ -106,9 +122,8 @@ def _allowed(given: Any) -> list[str]:
         raise BadInput(f'allow is a list of checks, such as ["close"], got {given!r}')
     unknown = [name for name in names if name not in CHECKS]
     if unknown:
-        raise BadInput(
-            f"allow: no check named '{unknown[0]}'; checks: {', '.join(CHECKS)}{nearest(unknown[0], CHECKS)}"
-        )
+        checks = ", ".join(CHECKS)
+        raise Mistakes([f"allow: no check named '{one}'; checks: {checks}{nearest(one, CHECKS)}" for one in unknown])
     return names
 
 
@@ -147,14 +162,20 @@ def parse(tree: dict[str, Any] | None, changes: Changes | None = None) -> Config
     for step in steps if changes.engine is not None and isinstance(steps, list) else []:
         # what is wrong with a step that names no stage, read_config says
         named = isinstance(step, dict) and isinstance(step.get("use"), str)
-        if named and "engine" in installed().find("simulator", step["use"]).model_fields:
-            step["engine"] = {"use": changes.engine}
+        with collected([]):
+            if named and "engine" in installed().find("simulator", step["use"]).model_fields:
+                step["engine"] = {"use": changes.engine}
+    mistakes: list[str] = []
     for assignment in changes.assignments:
-        set_option(whole, assignment)
+        with collected(mistakes):
+            set_option(whole, assignment)
     if changes.allow:
         whole["allow"] = list(changes.allow)
     count_paths_from(Path.cwd(), whole)
-    config = read_config(whole)
+    with collected(mistakes):
+        config = read_config(whole)
+    if mistakes:
+        raise Mistakes(mistakes)
     return _forced(config) if changes.force else config
 
 

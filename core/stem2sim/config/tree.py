@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.errors import BadInput
+from stem2sim.errors import BadInput, nearest
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.options import stage_with_paths, table_with_paths
 
@@ -80,8 +80,10 @@ def count_paths_from(folder: Path, tree: dict[str, Any]) -> None:
 def set_option(tree: dict[str, Any], assignment: str) -> None:
     """Apply one `dotted.key=value` to a config tree; the value is TOML, or text where it is not.
 
+    A stage in a list is addressed by its number from 0, or by its name where only one stage of the list has it.
+
     Raises:
-        BadInput: no '=', or a list index that is not there.
+        BadInput: no '=', or a stage that is not there; the message lists those that are.
     """
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
@@ -104,16 +106,30 @@ def set_option(tree: dict[str, Any], assignment: str) -> None:
 
 def _inside(here: Any, step: str, place: list[str]) -> Any:
     if isinstance(here, list):
-        return here[_index(here, step, place)]
+        number = _index(here, step, place)
+        if isinstance(here[number], str) and place[0] in SECTIONS:  # a stage given by its name alone
+            here[number] = {"use": here[number]}
+        return here[number]
     if isinstance(here, dict):
         return here.setdefault(step, {})
     raise BadInput(f"--set {'.'.join(place)}: '{'.'.join(place[:-1])}' is a value, not a section")
 
 
 def _index(here: list[Any], step: str, place: list[str]) -> int:
-    if not step.isdecimal() or int(step) >= len(here):
-        raise BadInput(f"--set {'.'.join(place)}: there are {len(here)} of these, numbered from 0")
-    return int(step)
+    """The place of one of a list, by its number or, for stages, by a name that only one of them has."""
+    if step.isdecimal() and int(step) < len(here):
+        return int(step)
+    key = f"--set {'.'.join(place)}"
+    if len(place) != 2 or place[0] not in SECTIONS:
+        raise BadInput(f"{key}: there are {len(here)} of these, numbered from 0")
+    names = [str(one.get("use", "")) if isinstance(one, dict) else str(one) for one in here]
+    if names.count(step) == 1:
+        return names.index(step)
+    listed = ", ".join(f"{place[0]}.{number} is {name}" for number, name in enumerate(names))
+    if not listed:
+        raise BadInput(f"{key}: the config has no stage in {place[0]}")
+    which = "several stages have this name" if step in names else f"there is no {place[0]}.{step}"
+    raise BadInput(f"{key}: {which}; {listed}{'' if step in names else nearest(step, names)}")
 
 
 def settings(tree: Any, at: str = "") -> Iterator[tuple[str, Any]]:

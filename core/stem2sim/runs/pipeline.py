@@ -14,18 +14,20 @@ from stem2sim.files import fingerprint, write_text
 from stem2sim.runs.names import CONFIG, LOG, REPORT
 from stem2sim.runs.outcome import Outcome, log_results, log_stage
 from stem2sim.runs.plan import step_of, steps
+from stem2sim.runs.requirements import check_requirements
 from stem2sim.runs.run import Run
 from stem2sim.runs.sessions import DONE, STOPPED
 from stem2sim.runs.step import Work, failures_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from stem2sim.config.config import Config
     from stem2sim.engines.motion import Mode
     from stem2sim.runs.names import Kind
     from stem2sim.runs.step import Step
+    from stem2sim.structure import Structure
 
     WriteReport = Callable[[Run], Path]
 
@@ -52,6 +54,7 @@ def run(
         prepare_only: whether simulations that run elsewhere are only prepared.
 
     Raises:
+        BadInput: a program, package or parameter that a step needs is missing; no step was run.
         BadInput, StageFailed: from a step, its name in front; everything finished before stays finished.
     """
     if until == "segment" and config.segment is None:
@@ -63,6 +66,7 @@ def run(
     now = Run(out, config, image)
     if config.structure is not None:
         now.contents.structure(config.structure)
+    check_requirements(now, _last(until), "prepare" if prepare_only else "run", _elements_of_start(now))
     with now.state.locked(), _logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
         write_text(out / CONFIG, now.config_text)
@@ -118,12 +122,15 @@ def run_step(out: Path, name: str) -> list[Path]:
 def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
     """Execute the steps up to a stage."""
     config = outcome.run.config
-    last: Kind = "segment" if until == "segment" else "structure" if until == "build" else "simulate"
     rows: list[Row] = []
-    plan = steps(outcome.run, last, as_recorded=mode == "collect")
+    plan = steps(outcome.run, _last(until), as_recorded=mode == "collect")
+    simulating = False
     for _, group in groupby(plan, key=lambda step: step.name.short):
         done: list[Step] = []
         for step in group:
+            if step.name.kind == "simulate" and not simulating and mode != "collect":
+                simulating = True
+                check_requirements(outcome.run, "simulate", mode, _elements(one for _, one in outcome.structures))
             if mode == "collect" and step.name.kind != "simulate" and step.files is None:
                 message = "is not done, or not with what it builds on now, so there is nothing to collect"
                 raise BadInput(f"{step.name} {message}; stem2sim run does it")
@@ -137,6 +144,21 @@ def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
         if until == "simulate" and config.simulate:
             raise BadInput("there is no structure to simulate: the config has no builders")
     outcome.rows = compared(list(zip(rows, (result for _, result in outcome.results), strict=True)))
+
+
+def _last(until: str) -> Kind:
+    """The kind of the last steps of a run up to a stage."""
+    return "segment" if until == "segment" else "structure" if until == "build" else "simulate"
+
+
+def _elements(structures: Iterable[Structure]) -> set[str]:
+    return {symbol for structure in structures for symbol in structure.atoms.get_chemical_symbols()}
+
+
+def _elements_of_start(run: Run) -> set[str]:
+    """The elements of all structures of a run, as far as they are known before it."""
+    start = run.config.structure
+    return _elements([run.contents.structure(start)]) if start is not None and not run.config.build else set()
 
 
 def _do(outcome: Outcome, step: Step, mode: Mode) -> Work | None:

@@ -64,6 +64,10 @@ class State:
         except ValidationError:
             raise BadInput(f"{file} is damaged; delete it, and every step runs again") from None
 
+    def names(self) -> list[str]:
+        """Return the steps that are recorded, whatever became of what they built on."""
+        return list(self._records)
+
     def record(self, step: str) -> Record | None:
         """Return what is known of a step, None if it is not finished or its files are gone."""
         record = self._records.get(step)

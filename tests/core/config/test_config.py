@@ -66,7 +66,11 @@ def test_set_reaches_every_option() -> None:
     ("assignment", "message"),
     [
         ("temperature", "takes dotted.key=value"),
-        ("simulate.7.temperature=1", "there are 2 of these, numbered from 0"),
+        (
+            "simulate.7.temperature=1",
+            r"--set simulate\.7: there is no simulate\.7; simulate\.0 is xtb, simulate\.1 is aimd",
+        ),
+        ("simulate.amd.steps=1", r"no simulate\.amd; simulate\.0 is xtb, simulate\.1 is aimd; did you mean 'aimd'\?"),
         ("simulate.1.temperature=-5", r"simulate\.1\.temperature: a temperature must be positive, got -5 K"),
         (
             "simulate.1.temprature=5",
@@ -94,6 +98,47 @@ def test_every_mistake_names_its_place_and_what_would_do(assignment: str, messag
     with pytest.raises(BadInput, match=message) as caught:
         configure()
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_of_a_config_come_in_one_error() -> None:
+    """In the sections, in the options of stages and of engines within them, and in what the command line sets."""
+    tree = {
+        "image": {"path": "frame.npy", "pixel_sise": 0.1, "frame": -1},
+        "segmnt": {},
+        "segment": {"use": "unnet"},
+        "build": [{"use": "place"}, {"use": "patch", "sise": 60}],
+        "simulate": [{"use": "xtb", "fmx": 1, "max_steps": 0}, {"use": "aimd", "engine": {"use": "xtb", "metod": 1}}],
+        "allow": ["clos"],
+    }
+    with pytest.raises(BadInput) as caught:
+        parse(tree, Changes(assignments=["simulate.aimd.stps=5", "simulate.vasp.encut=400"]))
+    text = str(caught.value)
+    assert text.startswith("11 mistakes: (1) --set simulate.vasp: there is no simulate.vasp; simulate.0 is xtb, ")
+    for mistake in (
+        "image.pixel_sise: unknown option",
+        "image.frame: input should be greater than or equal to 0",
+        "unknown section 'segmnt'",
+        "no segmenter named 'unnet'",
+        "build.1.sise: unknown option; patch takes",
+        "simulate.0.fmx: unknown option",
+        "simulate.0.max_steps: input should be",
+        "simulate.1.stps: unknown option",
+        "simulate.1.engine: metod: unknown option",
+        "allow: no check named 'clos'",
+    ):
+        assert mistake in text
+    assert text.count("did you mean") == 8
+    assert "\n" not in text
+
+
+def test_set_finds_a_stage_by_its_name_where_it_has_it_alone() -> None:
+    tree: dict[str, Any] = {**copy.deepcopy(DEFAULTS), "simulate": ["xtb", "aimd", "xtb"], "build": ["place", "patch"]}
+    set_option(tree, "simulate.aimd.steps=800")
+    set_option(tree, "build.patch.size=30")
+    assert tree["simulate"][1] == {"use": "aimd", "steps": 800}
+    assert tree["build"][1] == {"use": "patch", "size": 30}
+    with pytest.raises(BadInput, match=r"several stages have this name; simulate\.0 is xtb, .*, simulate\.2 is xtb$"):
+        set_option(tree, "simulate.xtb.fmax=0.1")
 
 
 def test_an_accuracy_too_loose_for_fmax_is_refused() -> None:
