@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -160,19 +160,7 @@ def _validated(model: type[Options], values: dict[str, Any], source: str = "") -
     try:
         return model.model_validate(values)
     except ValidationError as problem:
-        at = _table_at(model, problem.errors()[0]["loc"])
-        raise BadInput(f"{source}{explained(problem, '', at)}") from None
-
-
-def _table_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """Return the model of the table that an option stands in, such as [recipe]."""
-    from pydantic import BaseModel
-
-    for step in location[:-1]:
-        field = model.model_fields.get(str(step))
-        inner = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return model
+        raise BadInput(f"{source}{explained(problem, '', model)}") from None
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:

@@ -76,9 +76,7 @@ def config(tmp_path: Path, *simulators: Simulator) -> Config:
     return Config(segment=AtomsTableSegmenter(path=table), build=build, simulate=simulators)
 
 
-def test_a_missing_program_stops_a_run_before_its_first_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_program_stops_a_run_before_its_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written, and every missing thing is listed once, with its fix; notes do not count."""
     monkeypatch.setattr(Demanding, "program", False)
     chain = config(tmp_path, Demanding(), Demanding(number=1), Demanding(number=2))
