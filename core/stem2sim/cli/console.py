@@ -10,12 +10,28 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from stem2sim.config.explain import Option
+
 
 def print_json(value: Any) -> None:
     """Print a value for programs."""
     import json
 
     typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+def quiet_libraries() -> None:
+    """Send warnings and messages of libraries to our log, where they are debugging messages: `--verbose` shows them."""
+    import logging
+
+    class Messages(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name.partition(".")[0] != "stem2sim":
+                text = " ".join(record.getMessage().split())
+                logging.getLogger("stem2sim").debug("%s: %s", record.name, text)
+
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(Messages(logging.WARNING))
 
 
 @contextmanager
@@ -68,3 +84,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | tuple[str,
     table.columns[0].no_wrap, table.columns[0].overflow = True, "fold"
     console = Console()
     (Console(width=max(200, console.width)) if wide else console).print(table)
+
+
+def print_options(title: str, summary: str, options: Sequence[Option]) -> None:
+    """Print options on standard output, one block each: name, type, unit and default; the description below them."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(Text(title, "bold"))
+    console.print(Text(summary))
+    for one in options:
+        unit = f" [{one.unit}]" if one.unit else ""
+        default = {"none": "", "required": ", required"}.get(one.default, f", default: {one.default}")
+        console.print(Text.assemble("\n", (one.name, "bold"), f": {one.type}{unit}{default}"))
+        console.print(Padding(Text(one.description), (0, 0, 0, 4), expand=False))
+    if not options:
+        console.print("no options")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from stem2sim.cli import completion
 from stem2sim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,17 +21,31 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.1.steps=800; repeat for several."),
 ]
-SegmenterFlag = Annotated[str | None, typer.Option("--segmenter", help="Segmenter to use.")]
+SegmenterFlag = Annotated[
+    str | None, typer.Option("--segmenter", help="Segmenter to use.", autocompletion=completion.segmenters)
+]
 BuilderFlag = Annotated[
-    list[str] | None, typer.Option("--builder", help="Builder to use; repeat for a chain of builders.")
+    list[str] | None,
+    typer.Option(
+        "--builder", help="Builder to use; repeat for a chain of builders.", autocompletion=completion.builders
+    ),
 ]
 SimulatorFlag = Annotated[
-    list[str] | None, typer.Option("--simulator", help="Simulator to use; repeat for a sequence.")
+    list[str] | None,
+    typer.Option("--simulator", help="Simulator to use; repeat for a sequence.", autocompletion=completion.simulators),
 ]
-EngineFlag = Annotated[str | None, typer.Option("--engine", help="Engine for simulators that require one.")]
+EngineFlag = Annotated[
+    str | None,
+    typer.Option("--engine", help="Engine for simulators that require one.", autocompletion=completion.engines),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 Allow = Annotated[
-    list[str] | None, typer.Option("--allow", help="Structure check to skip, e.g. close; repeat for several.")
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        help="Structure check to skip, e.g. close; repeat for several.",
+        autocompletion=completion.checks,
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Segment an image even if it is out of distribution.")]
 WallLimit = Annotated[

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stem2sim.cli.console import console, print_json, print_table
+from stem2sim.cli import completion
+from stem2sim.cli.console import console, print_json, print_options, print_table
 from stem2sim.cli.flags import BuilderFlag, EngineFlag, Flags, Json, SegmenterFlag, Set, SimulatorFlag, Verbose
 from stem2sim.errors import FAILED, BadInput
 
@@ -93,7 +94,9 @@ def plugins(json: Json = False) -> None:
         Console().print(f"broken: {one}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json: Json = False) -> None:
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of a stage.", autocompletion=completion.stages)], json: Json = False
+) -> None:
     """Describe the options of a stage: type, default and unit."""
     from stem2sim.config.explain import options
     from stem2sim.errors import nearest
@@ -110,17 +113,10 @@ def explain(name: Annotated[str, typer.Argument(help="Name of a stage.")], json:
              for o in offers]
         )  # fmt: skip
         return
-    from rich.console import Console
-
     for offer in offers:
-        title = f"{name}: {offer.kind} of {offer.distribution} {offer.version}"
-        Console().print(title, style="bold", highlight=False)
-        Console().print(offer.summary, highlight=False)
-        rows = [(o.name, o.type, o.default, o.unit, o.description) for o in options(offer.stage)]
-        if rows:
-            print_table(("option", "type", "default", "unit", "description"), rows)
-        else:
-            typer.echo("no options")
+        print_options(
+            f"{name}: {offer.kind} of {offer.distribution} {offer.version}", offer.summary, options(offer.stage)
+        )
 
 
 def init(
