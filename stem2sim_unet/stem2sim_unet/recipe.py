@@ -80,7 +80,7 @@ class Recipe(BaseModel):
     scattering_exponent: Span = Field(
         (1.5, 2.05), description="n in Z^n; 1.6 for collection from 35 mrad, 2.0 from 86 mrad"
     )
-    dose: Span = Field((40.0, 6000.0), description="dose: counts per area at the peak of one carbon atom [1/Å²]")
+    dose: Span = Field((40.0, 6000.0), description="counts per area at the peak of one carbon atom [1/Å²]")
     contamination: Share = Field(0.35, description="fraction of images with contamination")
 
     @cached_property
