@@ -100,7 +100,7 @@ def options(model: type[BaseModel]) -> list[Option]:
         text = field.description or ""
         bracket = re.search(r"\s*\[([^\]]+)\]$", text)
         text, unit = (text[: bracket.start()], bracket[1]) if bracket else (text, "")
-        default = "required" if field.is_required() else _toml(field.get_default())
+        default = "required" if field.is_required() else toml_value(field.get_default())
         out.append(Option(name, _type(field.annotation), default, unit, text))
     return out
 
@@ -130,15 +130,16 @@ def _type(annotation: Any) -> str:
     return " or ".join(_type(one) for one in inner)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a value as TOML writes it, in one line; "none" for None."""
     if value is None or value is PydanticUndefined:
         return "none"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(one) for one in value)}]"
+        return f"[{', '.join(toml_value(one) for one in value)}]"
     if isinstance(value, BaseModel):
-        return _toml(without_none(value.model_dump(exclude_defaults=True)))
+        return toml_value(without_none(value.model_dump(exclude_defaults=True)))
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_toml(str(key))} = {_toml(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{toml_value(str(key))} = {toml_value(one)}' for key, one in value.items())}}}"
     return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
 
 
@@ -158,14 +159,14 @@ def commented_toml(
         "simulate": simulators or [step["use"] for step in DEFAULTS["simulate"]],
     }
     lines = ["# stem2sim config; `stem2sim run THIS_FILE` runs it. Options in comments are at their defaults.", ""]
-    lines += ["[image]", f"path = {_toml(image)}"]
+    lines += ["[image]", f"path = {toml_value(image)}"]
     lines += _options(ImageSource, skip=("path",))
     for section, names in chosen.items():
         for name in names:
             stage = installed().find(SECTIONS[section], name)
             summary = (inspect.getdoc(stage) or "").partition("\n")[0]
             lines += ["", f"# {summary}", f"[{section}]" if section == "segment" else f"[[{section}]]"]
-            lines += [f"use = {_toml(name)}", *_options(stage, engine=engine or ENGINE)]
+            lines += [f"use = {toml_value(name)}", *_options(stage, engine=engine or ENGINE)]
     return "\n".join(lines) + "\n"
 
 
