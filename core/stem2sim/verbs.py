@@ -7,39 +7,36 @@ done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence  # noqa: TC003  # a test and `run` read the annotations
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import finalize
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
-from stem2sim.config.config import Changes, parse
 from stem2sim.config.defaults import DEFAULTS, ENGINE
-from stem2sim.errors import BadInput, NotRun
+from stem2sim.config.explain import toml_value
+from stem2sim.config.tables import plain, stage_table
+from stem2sim.engines.deadline import time_limit
+from stem2sim.errors import BadInput, NotRun, nearest
 from stem2sim.image import Image
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.mistakes import explained
 from stem2sim.noun import Noun
 from stem2sim.progress import shown
+from stem2sim.report.report import write_report
 from stem2sim.runs import pipeline
 from stem2sim.runs.lineage import start
-from stem2sim.simulation import SimulationResult
-from stem2sim.stages import Stage
+from stem2sim.runs.place import Place
+from stem2sim.runs.request import Request
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ase import Atoms
 
     from stem2sim.atoms_table import AtomsTable
-    from stem2sim.runs.lineage import Tree
-    from stem2sim.runs.outcome import Outcome
     from stem2sim.segmentation import Segmentation
+    from stem2sim.simulation import SimulationResult
     from stem2sim.stages import Builder, Segmenter, Simulator
     from stem2sim.structure import Structure
 
@@ -56,7 +53,7 @@ def read(
     """Return one frame of an image file.
 
     Args:
-        path: of the file; see `stem2sim explain image` for the formats.
+        path: of the file: .npy, .npz, TIFF, PNG, HDF5, .ndata1; vendor formats with the extra `vendor`.
         pixel_size: [Å]; default: the value in the file.
         frame: number of the frame in a stack, counted from 0.
         dataset: name of the array in an .npz or .h5 file; default: the largest.
@@ -96,13 +93,13 @@ def segment(
         BadInput: an unknown segmenter or option, an image that it cannot read, no atoms.
 
     >>> image = s2s.read("graphene_si_edge.npz")
-    >>> atoms = s2s.segment(image, least_probability=0.5)
-    >>> atoms.atoms.counts()
-    {'C': 377, 'Si': 1}
+    >>> atoms = s2s.segment(image, least_probability=0.5, out="edge")
+    >>> atoms
+    Segmentation(378 C, 1 Si; median probability 1.000)
     """
     image = image if isinstance(image, Image) else read(image)
-    table = _table(segmenter or DEFAULTS["segment"]["use"], options)
-    place = _Place(out)
+    table = stage_table(segmenter or DEFAULTS["segment"]["use"], options)
+    place = Place(out)
     outcome = place.run({**start(image, place.folder), "segment": table}, "segment")
     assert outcome.segmentation is not None  # a run up to there has one
     return place.kept({"": outcome.segmentation.found_in(image)})[""]
@@ -125,9 +122,8 @@ def build(
     Raises:
         BadInput: an unknown builder or option, a structure that cannot be built, several variants (see `build_all`).
 
-    >>> atoms = s2s.segment("graphene_si_edge.npz")
     >>> s2s.build(atoms, "place", ("patch", {"size": 12}), "hterm")
-    Structure(C18H12Si, 31 atoms)
+    Structure(C9H8Si, 18 atoms)
     """
     return _only(build_all(start_from, *builders, out=out, allow=allow), "build_all")
 
@@ -140,13 +136,12 @@ def build_all(
 ) -> dict[str, Structure]:
     """Return every variant that a chain of builders yields, by its label; as `build`.
 
-    >>> atoms = s2s.segment("graphene_si_edge.npz")
     >>> list(s2s.build_all(atoms, "place", ("patch", {"size": 12}), ("sample", {"count": 2}), "hterm"))
     ['structure-sample-1', 'structure-sample-2']
     """
-    place = _Place(out)
+    place = Place(out)
     tree = start(start_from, place.folder)
-    chain = [_table(*one) if isinstance(one, tuple) else _table(one, {}) for one in builders]
+    chain = [stage_table(*one) if isinstance(one, tuple) else stage_table(one, {}) for one in builders]
     if "segment" in tree:  # the chain of a structure that was built goes on
         chain = [*tree.get("build", []), *chain] or DEFAULTS["build"]
     elif not chain:
@@ -179,10 +174,10 @@ def simulate(
     >>> from ase.build import molecule
     >>> relaxed = s2s.simulate(molecule("C2H4"), "xtb", fmax=0.01)
     >>> relaxed
-    SimulationResult(xtb: C2H4, -172.1054 eV, largest force 0.0071 eV/Å after 3 steps, within fmax = 0.01)
+    SimulationResult(xtb: C2H4, -172.574... eV, converged)
     >>> hot = s2s.simulate(relaxed, "aimd", engine="xtb", temperature=500, steps=20)
-    >>> len(hot.observables["temperature [K]"])
-    21
+    >>> len(hot.frames())
+    11
     """
     return _only(simulate_all(start_from, simulator, out=out, allow=allow, **options), "simulate_all")
 
@@ -198,12 +193,12 @@ def simulate_all(
     """Return every result of a simulation by its name, such as one for each temperature; as `simulate`.
 
     >>> methane = s2s.simulate(molecule("CH4"))
-    >>> list(s2s.simulate_all(methane, "aimd", temperature=[100, 200], steps=5))
+    >>> list(s2s.simulate_all(methane, "aimd", engine="xtb", temperature=[100, 200], steps=5))
     ['02-aimd 100K', '02-aimd 200K']
     """
-    place = _Place(out)
+    place = Place(out)
     tree = start(start_from, place.folder)
-    steps = [*tree.get("simulate", []), _table(simulator, options)]
+    steps = [*tree.get("simulate", []), stage_table(simulator, options)]
     outcome = place.run({**tree, "simulate": steps}, "simulate", allow)
     if outcome.waiting:
         raise NotRun("; ".join(outcome.waiting))
@@ -211,24 +206,56 @@ def simulate_all(
     return place.kept({name: run.results[name] for name, one in run.places.items() if one.step.number == len(steps)})
 
 
-def _table(stage: str | Stage, options: Mapping[str, Any]) -> Tree:
-    """The table of a stage, as a config has it."""
-    if isinstance(stage, Stage):
-        return {**stage.model_dump(mode="json"), **_plain(options)}
-    return {"use": stage, **_plain(options)}
+class RunChanges(TypedDict, total=False):
+    """What `run` may change in a config: the flags of `stem2sim run`."""
+
+    segmenter: str
+    builders: Sequence[str]
+    simulators: Sequence[str]
+    engine: str
+    pixel_size: float
+    """[Å]"""
+    allow: Sequence[str]
+    force: bool
 
 
-def _plain(value: Any) -> Any:
-    """The value of an option as a config has it."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return str(value) if isinstance(value, Path) else value
+def run(
+    path: str | Path,
+    *,
+    out: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    wall_limit: float | None = None,
+    **changes: Unpack[RunChanges],
+) -> Run:
+    """Run the whole pipeline, from image to report, and return the run. Finished steps are skipped.
+
+    Args:
+        path: of a config (.toml), an image, an atom table (.csv) or a run folder.
+        out: run folder; default: that of the command line, `runs/<input name>-<short hash>`.
+        options: by their dotted keys, as `--set` takes them: {"simulate.aimd.steps": 800}.
+        wall_limit: stop at a checkpoint before this wall-clock time has elapsed [h].
+        changes: segmenter, builders, simulators, engine, pixel_size [Å], allow and force, as the flags of that name.
+
+    Raises:
+        BadInput: no such input, or a config that cannot be used.
+        StageFailed: a step ended without its result; earlier results are kept.
+
+    >>> chain = {"builders": ["place", "patch", "hterm"], "simulators": ["xtb"]}
+    >>> run = s2s.run("edge", options={"build.patch.size": 12}, **chain)
+    >>> run
+    Run(edge; structure.extxyz; 01-xtb)
+    >>> run.results["01-xtb"].structure.atoms.get_chemical_formula()
+    'C9H8Si'
+    """
+    for name in changes:
+        if name not in (known := list(RunChanges.__annotations__)):
+            raise BadInput(f"run has no option '{name}'; options: {', '.join(known)}{nearest(name, known)}")
+    assignments = [f"{key}={toml_value(plain(value))}" for key, value in (options or {}).items()]
+    request = Request(Path(path), Path(out) if out else None, assignments=assignments, **changes)
+    with shown(Console(stderr=True)), time_limit(wall_limit):
+        config, folder = request.config_in("run")
+        pipeline.run(config, folder, "simulate", write_report)
+    return Run(folder)
 
 
 _kept_to_the_end: list[Noun] = []
@@ -247,33 +274,3 @@ def _only(found: Mapping[str, Kept], every: str) -> Kept:
         folder = f"; they are in {first.file.parent} until Python ends" if first.file else ""
         raise BadInput(f"{len(found)} variants, not one: {', '.join(found)}; {every} returns all of them{folder}")
     return first
-
-
-class _Place:
-    """The run folder of one verb; a temporary one is removed with the last object that came from it."""
-
-    def __init__(self, out: str | Path | None) -> None:
-        if out is None:
-            self.folder = Path(mkdtemp(prefix="stem2sim-"))
-            finalize(self, rmtree, self.folder, ignore_errors=True)
-        else:
-            self.folder = Path(out)
-            if not str(out) or (self.folder.exists() and not self.folder.is_dir()):
-                raise BadInput(f"out = '{out}' is not a folder; choose another name")
-
-    def run(self, tree: Tree, until: str, allow: Sequence[str] = ()) -> Outcome:
-        """Run the pipeline here, with progress on the terminal."""
-        with shown(Console(stderr=True)):
-            return pipeline.run(parse(tree, Changes(allow=allow)), self.folder, until)
-
-    def kept(self, made: dict[str, Kept]) -> dict[str, Kept]:
-        """Return objects, which now hold on to this folder."""
-        for one in made.values():
-            finalize(one, _nothing, self).atexit = False
-            if isinstance(one, SimulationResult):
-                finalize(one.structure, _nothing, self).atexit = False
-        return made
-
-
-def _nothing(place: _Place) -> None:
-    """Hold on to a folder until the object is gone."""

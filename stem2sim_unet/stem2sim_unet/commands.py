@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -46,7 +47,7 @@ def train(
         from stem2sim_unet.train import train as train_ensemble
 
         card = train_ensemble(training, out)
-    _print(card, out, json)
+    _print_new(card, out, json)
 
 
 @unet.command("import")
@@ -70,7 +71,7 @@ def import_(
         from stem2sim_unet.atomai_conversion import from_atomai
 
         card = from_atomai(model, tuple(classes.split(",")), training, out)
-    _print(card, out, json)
+    _print_new(card, out, json)
 
 
 @unet.command("export")
@@ -82,7 +83,8 @@ def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to w
     require("writing AtomAI's model files", "torch")
     from stem2sim_unet.atomai_conversion import to_atomai
 
-    to_atomai(folder, model)
+    species = to_atomai(folder, model).species
+    _announce("segment.compat=atomai", f"segment.weights={model}", f"segment.classes={list(species)}")
     typer.echo(model)
 
 
@@ -114,7 +116,7 @@ def adapt(
         adaptation = _validated(Adaptation, {"rounds": rounds, "steps": steps})
         frames = [read_image(path, pixel_size) for path in images]
         card = adaptation.adapt(weights or SHIPPED, frames, read_training(recipe).recipe, out)
-    _print(card, out, json)
+    _print_new(card, out, json)
 
 
 @unet.command("card")
@@ -160,19 +162,7 @@ def _validated(model: type[Options], values: dict[str, Any], source: str = "") -
     try:
         return model.model_validate(values)
     except ValidationError as problem:
-        at = _table_at(model, problem.errors()[0]["loc"])
-        raise BadInput(f"{source}{explained(problem, '', at)}") from None
-
-
-def _table_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """Return the model of the table that an option stands in, such as [recipe]."""
-    from pydantic import BaseModel
-
-    for step in location[:-1]:
-        field = model.model_fields.get(str(step))
-        inner = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return model
+        raise BadInput(f"{source}{explained(problem, '', model)}") from None
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
@@ -184,13 +174,26 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
             table[key] = str((folder / table[key]).resolve())
 
 
+def _print_new(card: ModelCard, folder: Path, json: bool) -> None:
+    """Print the card of an ensemble that was made, and its folder."""
+    _print(card, folder, json)
+    if not json:
+        typer.echo(folder)
+
+
 def _print(card: ModelCard, folder: Path, json: bool) -> None:
+    """Print a card; the command that uses its ensemble goes to standard error."""
+    from stem2sim_unet.card_text import card_text
+
     if json:
         typer.echo(card.model_dump_json(indent=1))
         return
-    from stem2sim_unet.card_text import card_text
-
     typer.echo(card_text(card, folder))
-    weights = "" if folder == SHIPPED else f" --set segment.weights={folder}"
-    compat = "" if card.confidence else " --set segment.compat=atomai"
-    typer.echo(f"\nnext: stem2sim segment IMAGE{weights}{compat}")
+    options = [] if folder == SHIPPED else [f"segment.weights={folder}"]
+    options += [] if card.confidence else ["segment.compat=atomai"]
+    _announce(*options)
+
+
+def _announce(*options: str) -> None:
+    """Print the command that segments an image with these options."""
+    typer.echo(shlex.join(["next:", "stem2sim", "segment", "IMAGE", *(f"--set={one}" for one in options)]), err=True)

@@ -39,7 +39,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def front_door() -> Iterator[tuple[str, FunctionType]]:
-    yield from ((name, one) for name in s2s.__all__ if isinstance(one := getattr(s2s, name), FunctionType))
+    every = (getattr(s2s, name) for name in s2s.__all__)
+    verbs = [one for one in every if isinstance(one, FunctionType)]
+    yield from ((one.__name__, one) for one in sorted(verbs, key=lambda one: one.__code__.co_firstlineno))
 
 
 def test_every_verb_has_an_example_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +55,8 @@ def test_every_verb_has_an_example_that_runs(tmp_path: Path, monkeypatch: pytest
         assert example.examples, f"{name} has no example"
         said: list[str] = []
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-        assert runner.run(example, out=said.append).failed == 0, "".join(said)
+        assert runner.run(example, out=said.append, clear_globs=False).failed == 0, "".join(said)
+        names |= example.globs  # an example goes on from those before it
 
 
 def test_importing_it_imports_nothing_heavy() -> None:

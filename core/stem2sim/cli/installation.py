@@ -12,7 +12,6 @@ from stem2sim.cli.console import console, print_json, print_options, print_table
 from stem2sim.cli.flags import (
     BuilderFlag,
     EngineFlag,
-    Flags,
     Json,
     PixelSize,
     SegmenterFlag,
@@ -23,6 +22,7 @@ from stem2sim.cli.flags import (
 from stem2sim.errors import FAILED, BadInput
 
 if TYPE_CHECKING:
+    from stem2sim.runs.request import Request
     from stem2sim.stages import Check
 
 
@@ -45,15 +45,17 @@ def doctor(
 
     Example: stem2sim doctor run.toml
     """
+    from stem2sim.runs.request import Request
+
     with console(verbose):
-        flags = Flags(
+        request = Request(
             input or Path("image.npy"),
             simulators=simulator,
             engine=engine,
             assignments=assignments,
             pixel_size=pixel_size,
         )
-        checks = _checks(flags, input, elements)
+        checks = _checks(request, input, elements)
     if json:
         print_json([vars(one) for one in checks])
     else:
@@ -64,7 +66,7 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Check]:
+def _checks(request: Request, input: Path | None, elements: str | None) -> list[Check]:
     from stem2sim.config.config import Changes, parse
     from stem2sim.runs.doctor import checks_of, elements_of, image_check, machine
     from stem2sim.runs.run import Run
@@ -76,10 +78,10 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
     folder = input if input is not None and input.is_dir() else None
     try:
         if input is None:
-            sections = {"image": {"path": "image.npy"}, **flags.sections}
-            config = parse(None, Changes(sections, flags.engine, flags.assignments or ()))
+            sections = {"image": {"path": "image.npy"}, **request.sections}
+            config = parse(None, Changes(sections, request.engine, request.assignments or ()))
         else:
-            config = flags.config(flags.start_verb)
+            config = request.config(request.start_verb)
     except BadInput as problem:
         return [*machine(Path("runs")), Check("config", "missing", str(problem))]
     run = Run(folder) if folder is not None else None
@@ -123,31 +125,28 @@ def plugins(json: Json = False) -> None:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="Name of a stage.", autocompletion=completion.stages)], json: Json = False
+    name: Annotated[
+        str, typer.Argument(help="Name of a stage, or of a command with a config.", autocompletion=completion.stages)
+    ],
+    json: Json = False,
 ) -> None:
-    """Describe the options of a stage: type, default and unit.
+    """Describe the options of a stage, or of the config of a command: type, default and unit.
 
     Example: stem2sim explain patch
     """
-    from stem2sim.config.explain import options
-    from stem2sim.errors import nearest
-    from stem2sim.registry import installed
+    from stem2sim.config.explain import option_tables
 
-    offers = [offer for offer in installed().offers if offer.stage.name == name]
-    if not offers:
-        names = sorted({offer.stage.name for offer in installed().offers})
-        broken = "".join(f"; {one}" for one in installed().broken)
-        raise BadInput(f"no stage named '{name}'; installed: {', '.join(names)}{nearest(name, names)}{broken}")
+    tables = option_tables(name)
     if json:
         print_json(
-            [{"name": name, "kind": o.kind, "summary": o.summary, "options": [vars(p) for p in options(o.stage)]}
-             for o in offers]
+            [{"name": one.name, "kind": one.kind, "summary": one.summary, "options": [vars(o) for o in one.options]}
+             for one in tables]
         )  # fmt: skip
         return
-    for offer in offers:
-        print_options(
-            f"{name}: {offer.kind} of {offer.distribution} {offer.version}", offer.summary, options(offer.stage)
-        )
+    for number, one in enumerate(tables):
+        if number:
+            typer.echo()
+        print_options(f"{one.name}: {one.kind} of {one.source}", one.summary, one.options)
 
 
 def init(

@@ -12,7 +12,6 @@ from stem2sim.cli.flags import (
     Allow,
     BuilderFlag,
     EngineFlag,
-    Flags,
     Folder,
     Force,
     Input,
@@ -23,7 +22,6 @@ from stem2sim.cli.flags import (
     SegmenterFlag,
     Set,
     SimulatorFlag,
-    Verb,
     Verbose,
     WallLimit,
 )
@@ -31,6 +29,7 @@ from stem2sim.cli.next_steps import after, announce
 
 if TYPE_CHECKING:
     from stem2sim.runs.outcome import Outcome
+    from stem2sim.runs.request import Request, Verb
 
 
 def run(
@@ -53,9 +52,13 @@ def run(
 
     Example: stem2sim run graphene.dm3 --pixel-size 0.1
     """
-    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size=pixel_size)
+    from stem2sim.runs.request import Request
+
+    request = Request(
+        input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size=pixel_size
+    )
     with console(verbose):
-        outcome = _run(flags, "run", wall_limit, prepare_only)
+        outcome = _run(request, "run", wall_limit, prepare_only)
     _print(outcome, json, "run")
 
 
@@ -73,9 +76,11 @@ def segment(
 
     Example: stem2sim segment graphene.dm3 --out runs/graphene
     """
-    flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
+    from stem2sim.runs.request import Request
+
+    request = Request(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
     with console(verbose):
-        outcome = _run(flags, "segment")
+        outcome = _run(request, "segment")
     _print(outcome, json, "segment")
 
 
@@ -95,11 +100,13 @@ def build(
 
     Example: stem2sim build runs/graphene --builder place --builder patch --builder hterm
     """
-    flags = Flags(
+    from stem2sim.runs.request import Request
+
+    request = Request(
         input, out, segmenter, builder, assignments=assignments, allow=allow, force=force, pixel_size=pixel_size
     )
     with console(verbose):
-        outcome = _run(flags, "build")
+        outcome = _run(request, "build")
     _print(outcome, json, "build")
 
 
@@ -125,9 +132,13 @@ def simulate(
 
     Example: stem2sim simulate runs/graphene --simulator xtb --simulator aimd --engine xtb
     """
-    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, result=result)
+    from stem2sim.runs.request import Request
+
+    request = Request(
+        input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, result=result
+    )
     with console(verbose):
-        outcome = _run(flags, "simulate", wall_limit, prepare_only)
+        outcome = _run(request, "simulate", wall_limit, prepare_only)
     _print(outcome, json, "simulate")
 
 
@@ -166,10 +177,11 @@ def track(
     """
     from stem2sim.report.report import write_report
     from stem2sim.runs import movie
+    from stem2sim.runs.request import Request
 
     with console(verbose):
-        flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
-        outcome = movie.follow(*flags.config_in("segment"), reach, gap, write_report)
+        request = Request(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
+        outcome = movie.follow(*request.config_in("segment"), reach, gap, write_report)
     if json:
         print_json(outcome.summary())
         return
@@ -198,12 +210,12 @@ def step(
     print_json({"step": name, "files": [str(file) for file in files]}) if json else typer.echo(files[0])
 
 
-def _run(flags: Flags, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
+def _run(request: Request, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
     from stem2sim.engines.deadline import time_limit
     from stem2sim.runs.pipeline import run
 
     with time_limit(wall_limit):
-        config, target = flags.config_in(verb)
+        config, target = request.config_in(verb)
         if verb != "run":
             return run(config, target, verb, None, prepare_only)
         from stem2sim.report.report import write_report  # draws with matplotlib: half a second to import

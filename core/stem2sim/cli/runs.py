@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stem2sim.cli.console import console, print_json, print_table
-from stem2sim.cli.flags import Allow, EngineFlag, Flags, Folder, Json, Out, PixelSize, Set, SimulatorFlag, Verbose
+from stem2sim.cli.flags import Allow, EngineFlag, Folder, Json, Out, PixelSize, Set, SimulatorFlag, Verbose
 from stem2sim.cli.next_steps import after_report, announce
 from stem2sim.errors import BadInput
 
@@ -64,13 +64,14 @@ def estimate(
     """
     from stem2sim.runs import pipeline
     from stem2sim.runs.costs import costs
+    from stem2sim.runs.request import Request
     from stem2sim.runs.run import Run
 
     with console(verbose):
-        flags = Flags(
+        request = Request(
             input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, pixel_size=pixel_size
         )
-        config, target = flags.config_in(flags.start_verb)
+        config, target = request.config_in(request.start_verb)
         if input.is_dir():  # a run is only looked at
             run = Run(input)
             structures = [(run.folder / name, structure) for name, structure in run.structures.items()]

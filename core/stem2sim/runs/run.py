@@ -86,8 +86,7 @@ class Run(Shown):
         """Return the atoms, the structures, the results, and what stopped the run."""
         found = self.segmentation.facts() if self.segmentation else {}
         made = {name: one.describe() for name, one in {**self.structures, **self.results}.items()}
-        stopped = {"stopped by": self.failure} if self.failure else {}
-        return {"folder": str(self.folder), **found, **made, **stopped}
+        return {"folder": str(self.folder), **found, **made, **({"stopped by": self.failure} if self.failure else {})}
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the atoms over their frame; of a run without them, its last result or structure.
