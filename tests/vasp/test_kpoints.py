@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.build import bulk, graphene
-from tests.vasp.runs import benzene, engine, relax
+from tests.vasp.runs import benzene, engine, move, relax
 
+from stem2sim.options import recorded_stage
 from stem2sim.structure import Structure
 from stem2sim_vasp.request import request_for
 
@@ -83,3 +84,12 @@ def test_the_mesh_that_was_used_is_in_the_result(library: Path, tmp_path: Path) 
     assert result.options["kpoints"] == [6, 6, 6]
     assert "6 × 6 × 6 k-point mesh" in engine(library, kpoints=result.options["kpoints"]).theory()
     assert "k-point spacing of at most 0.22 Å⁻¹" in engine(library).theory()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_mesh_of_dynamics_is_in_the_result_too(library: Path, tmp_path: Path) -> None:
+    """Among the options of the engine within the simulator, where the methods paragraph looks for it."""
+    result = move(bulk("Si", cubic=True), tmp_path / "01-aimd", library, 2)
+    assert result.options["engine"]["kpoints"] == [6, 6, 6]
+    assert result.options["time_step"] == 0.5
+    assert "6 × 6 × 6 k-point mesh" in recorded_stage("simulator", result.options).methods()

@@ -14,6 +14,7 @@ from stem2sim.analysis.evolution import TIME, Evolution
 from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
 from stem2sim.report.groups import alike
 from stem2sim.report.labels import label
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,8 +57,13 @@ def trajectories(run: Run) -> Iterator[Section]:
         atoms[folder] = Counter(result.structure.atoms.get_chemical_symbols())
         if result.trajectory is None or not (run.places[name].file.parent / result.trajectory).is_file():
             gone.setdefault(folder, []).append(str(result.trajectory))
+    earlier = {str(run.places[name].step) for name in stale(run)}
     parts = [
-        Section(folder, [*_gone(gone.get(folder, [])), *_blocks(folder, named, atoms[folder])], f"trajectory-{k + 1}")
+        Section(
+            f"{folder} (stale)" if folder in earlier else folder,
+            [*_gone(gone.get(folder, [])), *_blocks(folder, named, atoms[folder])],
+            f"trajectory-{k + 1}",
+        )
         for k, (folder, named) in enumerate(folders.items())
     ]
     if parts:

@@ -15,12 +15,13 @@ START = "start"
 """`use` of the record, among those of builders in `Structure.history`."""
 
 
-def origin(file: Path, sha256: str) -> dict[str, Any] | None:
-    """Return the record of a file that a run starts from; None where it does not lie in a run folder.
+def origin(file: Path, sha256: str, own: Path) -> dict[str, Any] | None:
+    """Return the record of a file that a run starts from; None where it does not lie in the folder of another run.
 
     Args:
         file: of a structure.
         sha256: hash of its content.
+        own: folder of the run.
     """
     if (file.parent / CONFIG).is_file():
         folder, name = file.parent, file.stem
@@ -28,6 +29,8 @@ def origin(file: Path, sha256: str) -> dict[str, Any] | None:
         folder = file.parent.parent
         name = f"{file.parent.name} {file.stem.removeprefix('result').removeprefix('-')}".strip()
     else:
+        return None
+    if folder.resolve() == own.resolve():
         return None
     return {"use": START, "run": str(folder.resolve()), "result": name, "sha256": sha256}
 

@@ -66,6 +66,9 @@ def run(
     image = config.image.read() if config.image is not None and needs_image else None
     now = Run(out, config, image)
     if config.structure is not None:
+        if config.structure.is_dir():
+            advice = "give the file of a structure, such as 01-xtb/result.extxyz in a run folder"
+            raise BadInput(f"structure = '{config.structure}' is a folder; {advice}")
         now.contents.structure(config.structure)
     check_requirements(now, _last(until), "prepare" if prepare_only else "run", _elements_of_start(now))
     with now.state.locked(), logged(out / LOG):

@@ -159,7 +159,7 @@ class Step:
         """Put the atoms into their cell, and check them."""
         structure = self._structure.in_a_cell()
         if not self.start.step and self.start.file is not None:
-            record = origin(self.start.file, self.run.contents.sha256(self.start.file))
+            record = origin(self.start.file, self.run.contents.sha256(self.start.file), self.run.folder)
             structure = structure.model_copy(update={"history": (*structure.history, *([record] if record else []))})
         structure.check_distances()
         structure = structure.model_copy(update={"checks": validate(structure, self._segmentation)})

@@ -17,6 +17,8 @@ from stem2sim.files import write_text
 from stem2sim.records.citations import cited
 from stem2sim.records.methods import methods
 from stem2sim.report.report import write_again
+from stem2sim.runs import pipeline
+from stem2sim.runs.origin import started_from
 from stem2sim.runs.run import Run
 from stem2sim.runs.selection import select
 from stem2sim.runs.staleness import replaced, rows, stale
@@ -109,6 +111,21 @@ def test_a_run_starts_from_a_result_of_another(whole: Path, tmp_path: Path) -> N
     assert '"start.result"' in (tmp_path / "new" / "ro-crate-metadata.json").read_text()
 
 
+def test_a_start_in_the_run_folder_itself_is_no_result_of_another_run(whole: Path, tmp_path: Path) -> None:
+    """Nor is a file that lies in no run folder; a folder in place of a file is refused in one line."""
+    start = Run(whole).structures["structure.extxyz"]
+    for file in (tmp_path / "run" / "start.extxyz", tmp_path / "elsewhere.extxyz"):
+        start.write(file)
+        chain = parse({"structure": str(file), "simulate": [{"use": "xtb", "task": "single-point"}]})
+        (tmp_path / "run").mkdir(exist_ok=True)
+        pipeline.run(chain, tmp_path / "run", "build")
+        (structure,) = Run(tmp_path / "run").structures.values()
+        assert started_from(structure) is None
+    with pytest.raises(BadInput, match=r"is a folder; give the file of a structure, such as 01-xtb/result\.extxyz"):
+        pipeline.run(parse({"structure": str(whole), "simulate": []}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_results_keep_their_methods_and_citations(changed: Path) -> None:
     """After another simulator ran in the folder: each result is described as it was made, earlier ones apart."""
     run = Run(changed)
@@ -129,7 +146,8 @@ def test_stale_results_are_marked_everywhere(changed: Path, tmp_path: Path) -> N
     assert select(run).name == "01-aimd"
     page = (changed / "report.md").read_text()
     assert f"01-xtb is stale: {why}" in page
-    assert "### 02-aimd (stale)" in page
+    assert page.count("### 02-aimd (stale)") == 2  # the simulation, and its trajectory
+    assert "### After 01-xtb (stale)" in page
     crate = json.loads((changed / "ro-crate-metadata.json").read_text())["@graph"]
     assert [one["@id"] for one in crate if str(one.get("description")).startswith("stale: ")] == ["#01-xtb", "#02-aimd"]
     assert "02-aimd (stale)" in stem2sim("compare", changed).stdout
