@@ -12,6 +12,7 @@ from stem2sim.agreement.agreement import Agreement
 from stem2sim.agreement.sites import THRESHOLDS, Kind
 from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Listed, Picture, Points, Raster, Section, Table, Text
+from stem2sim.report.labels import marked
 from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ def compare_back(run: Run) -> Iterator[Section]:
     several, earlier = len(run.structures) > 1, stale(run)
     parts: list[Block] = []
     for name, agreement in list(compared.items())[:MOST]:
-        mark = " (stale)" if name in earlier else ""
-        title = f"After {name}{mark}" if name in run.places else f"{name} as built" if several else "Structure as built"
+        title = (
+            f"After {marked(name, earlier)}"
+            if name in run.places
+            else f"{name} as built"
+            if several
+            else "Structure as built"
+        )
         blocks = [_summary(agreement), Facts(_facts(agreement)), _view(title, agreement)]
         blocks += [*_multislice(run.multislice(name), title, agreement), _table(title, agreement)]
         parts.append(Section(title, blocks, f"compare-back-{len(parts) + 1}"))

@@ -11,7 +11,8 @@ from stem2sim.errors import BadInput
 from stem2sim.geometry.angles import angles, ring_angles, ring_bond_lengths
 from stem2sim.geometry.rings import LARGEST_RING, rings
 from stem2sim.report.blocks import Block, Section, Table, Text
-from stem2sim.report.labels import label
+from stem2sim.report.labels import label, marked
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def geometry(run: Run) -> Iterator[Section]:
     """One part for each result."""
     parts: list[Section] = []
+    earlier = stale(run)
     for name, result in run.results.items():
         start = run.start(result)
         named = ([("before", start.bonds)] if start else []) + [("after", result.structure.bonds)]
@@ -31,7 +33,7 @@ def geometry(run: Run) -> Iterator[Section]:
         measured = [dict(_measures(bonds)) for _, bonds in named]
         keys = dict.fromkeys(key for one in measured for key in one)
         rows = [[key, *(one.get(key, "") for one in measured)] for key in keys]
-        title = name
+        title = marked(name, earlier)
         blocks: list[Block] = [
             Table(f"Angles, coordination and rings of {title}", columns, rows, "Mean ± standard deviation.")
         ]

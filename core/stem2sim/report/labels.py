@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 TERMS = {
     "mean square displacement": "mean-square displacement",
@@ -21,3 +25,8 @@ def label(name: str) -> str:
     for term, printed in TERMS.items():
         name = name.replace(term, printed)
     return _BOND.sub("\\1–", name)
+
+
+def marked(name: str, stale: Container[str]) -> str:
+    """Return the name of a result, or of its step, with a mark if it is among the stale ones."""
+    return f"{name} (stale)" if name in stale else name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import describe
+from stem2sim.report.labels import marked
 from stem2sim.report.segmentation import pixel_size
 from stem2sim.runs.staleness import replaced, stale
 
@@ -62,13 +63,16 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     elif run.failure:
         yield "structure", "no structure was built"
     results = [
-        f"{run.places[name].step}{f', {result.label}' if result.label else ''}{' (stale)' if name in earlier else ''}: "
-        f"{_outcome(result)}; energy {result.energy:.4f} eV"
+        f"{marked(name, earlier)}: {_outcome(result)}; energy {result.energy:.4f} eV"
         for name, result in run.results.items()
     ]
     if results:
         yield "simulations" if len(results) > 1 else "simulation", _first(results)
-    compared = [f"{name}: {describe(one)}" for name, one in run.agreements.items() if isinstance(one, Agreement)]
+    compared = [
+        f"{marked(name, earlier)}: {describe(one)}"
+        for name, one in run.agreements.items()
+        if isinstance(one, Agreement)
+    ]
     if compared:
         yield "comparison with the image", _first(compared)
 

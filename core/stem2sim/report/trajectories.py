@@ -13,7 +13,7 @@ from stem2sim.analysis.distribution import WIDTH
 from stem2sim.analysis.evolution import TIME, Evolution
 from stem2sim.report.blocks import Beside, Block, Facts, Plot, Section, Series, Table, Text
 from stem2sim.report.groups import alike
-from stem2sim.report.labels import label
+from stem2sim.report.labels import label, marked
 from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def trajectories(run: Run) -> Iterator[Section]:
     earlier = {str(run.places[name].step) for name in stale(run)}
     parts = [
         Section(
-            f"{folder} (stale)" if folder in earlier else folder,
+            marked(folder, earlier),
             [*_gone(gone.get(folder, [])), *_blocks(folder, named, atoms[folder])],
             f"trajectory-{k + 1}",
         )

@@ -146,7 +146,7 @@ def test_stale_results_are_marked_everywhere(changed: Path, tmp_path: Path) -> N
     assert select(run).name == "01-aimd"
     page = (changed / "report.md").read_text()
     assert f"01-xtb is stale: {why}" in page
-    assert page.count("### 02-aimd (stale)") == 2  # the simulation, and its trajectory
+    assert page.count("### 02-aimd (stale)") == 3  # the simulation, its geometry, its trajectory
     assert "### After 01-xtb (stale)" in page
     crate = json.loads((changed / "ro-crate-metadata.json").read_text())["@graph"]
     assert [one["@id"] for one in crate if str(one.get("description")).startswith("stale: ")] == ["#01-xtb", "#02-aimd"]
