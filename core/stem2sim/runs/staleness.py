@@ -40,10 +40,9 @@ def stale(run: Run) -> dict[str, str]:
 
 def replaced(run: Run) -> list[str]:
     """Return the finished simulations of a run that count no more: what they started from has been made again."""
-    recorded = {text: run.step_name(text) for text in run.state.recorded()}
-    return [
-        text for text, name in recorded.items() if name and name.kind == "simulate" and not run.state.is_current(text)
-    ]
+    state = run.state
+    gone = [text for text in sorted(state.names()) if state.record(text) and not state.is_current(text)]
+    return [text for text in gone if (name := run.step_name(text)) is not None and name.kind == "simulate"]
 
 
 def rows(run: Run) -> list[tuple[Row, SimulationResult]]:

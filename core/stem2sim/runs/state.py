@@ -80,10 +80,6 @@ class State:
             return None
         return [self.folder / name for name in record.files]
 
-    def recorded(self) -> list[str]:
-        """Return the names of all finished steps whose files are there, whatever has become of what they built on."""
-        return sorted(step for step in self._records if self.record(step) is not None)
-
     def inputs(self, step: str) -> str:
         """Return the hash of inputs that a finished step was done with; '' for no such step."""
         return self._records[step].inputs if step in self._records else ""
@@ -125,7 +121,7 @@ class State:
 
     def current(self) -> dict[str, list[Path]]:
         """Return the files of the steps that belong together: each built on the present outcome of the one before."""
-        names = [step for step in self.recorded() if self.is_current(step)]
+        names = sorted(step for step in self._records if self.is_current(step))
         return {step: [self.folder / name for name in self._records[step].files] for step in names}
 
     @contextmanager
