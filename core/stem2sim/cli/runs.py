@@ -64,11 +64,11 @@ def estimate(
     """
     from stem2sim.runs import pipeline
     from stem2sim.runs.costs import costs
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
     from stem2sim.runs.run import Run
 
     with console(verbose):
-        request = Request(
+        request = RunRequest(
             input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, pixel_size=pixel_size
         )
         config, target = request.config_in(request.start_verb)
