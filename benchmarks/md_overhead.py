@@ -21,9 +21,10 @@ from unittest.mock import patch
 
 import numpy as np
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.engines.calculator_session import CalculatorSession
 from stem2sim.engines.engine_simulator import read_engine
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 from stem2sim_aimd.aimd import Aimd

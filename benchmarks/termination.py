@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from ase.build import graphene_nanoribbon
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.engines.engine_simulator import read_engine
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 from stem2sim_hterm.hterm import Hterm

@@ -22,7 +22,8 @@ import torch
 
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.trainer import descend
-from stem2sim_unet.training import Training, batch_of, class_weights, generated, new_network
+from stem2sim_unet.training import Training
+from stem2sim_unet.training_loop import batch_of, class_weights, generated, new_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

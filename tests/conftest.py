@@ -14,9 +14,10 @@ import pytest
 from ase.calculators.emt import EMT
 from hypothesis import HealthCheck, settings
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.config import read_config
 from stem2sim.engines.engine import Engine
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_image, graphene_sheet
 from tests.made_runs import run

@@ -18,7 +18,7 @@ from tests.conftest import stem2sim, table_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stem2sim.segmentation import AtomsTable
+    from stem2sim.atoms_table import AtomsTable
 
 
 @pytest.mark.slow

@@ -57,11 +57,21 @@ def test_one_version_for_all() -> None:
         project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
         assert project["version"] == __version__
         own = [d for d in project["dependencies"] if d.startswith("stem2sim")]
-        own += project.get("optional-dependencies", {}).get("all", [])
+        extras = project.get("optional-dependencies", {})
+        own += [*extras.get("all", []), *(d for d in extras.get("train", []) if d.startswith("stem2sim"))]
         assert all(d.endswith(f"=={__version__}") for d in own)
         assert project["license"] == "MIT"
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_demo_installs_what_the_extra_all_names() -> None:
+    """No more: the heavy distributions and PyTorch are extras of their own, and come with `make test`."""
+    heavy = re.findall(r"^LIGHT := \$\(filter-out (.*),", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+    light = {package.replace("_", "-") for package, folder in FOLDERS.items() if str(folder) not in heavy}
+    extras = tomllib.loads((ROOT / "core" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {requirement.partition("==")[0] for requirement in extras["all"]} == light - {"stem2sim"}
+    assert extras["train"] == [f"stem2sim-unet[train]=={__version__}"]
 
 
 def test_constraints_name_no_host_and_pin_everything() -> None:
@@ -80,7 +90,6 @@ def test_the_architecture_lists_the_rooms_that_there_are() -> None:
     """In the order of the import contract; every room says in one sentence what lives there."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \| ", page.partition("## Rooms")[2].partition("## The way")[0], re.MULTILINE)
-    listed = [name for name in listed if name != "testing"]
     assert set(listed) == rooms()
     layers = [
         name for layer in WORKSPACE["tool"]["importlinter"]["contracts"][0]["layers"] for name in layer.split(" | ")
@@ -139,7 +148,7 @@ def test_the_example_in_the_docs_is_the_one_that_runs() -> None:
 
 @pytest.mark.slow
 def test_wheels_install_alone(tmp_path: Path) -> None:
-    """Core, hterm and xtb from their wheels into a fresh environment; unet without torch is listed as broken."""
+    """Core, hterm and xtb from their wheels into a fresh environment; unet brings no torch, and is broken by itself."""
     wheels = tmp_path / "wheels"
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels)]
     subprocess.run([*build, *(str(ROOT / folder) for folder in FOLDERS.values())], check=True)
@@ -175,12 +184,17 @@ def test_wheels_install_alone(tmp_path: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", unet], check=True)
     told = plugins()
     assert "xtb" in told
-    assert (
-        f"plugin 'unet' (stem2sim-unet {__version__}) failed to load (ModuleNotFoundError: No module named 'torch')"
-        in told
-    )
+    reason = "failed to load (ModuleNotFoundError: No module named 'safetensors')"
+    assert f"plugin 'unet' (stem2sim-unet {__version__}) {reason}" in told
     asked = subprocess.run(
         [fresh / "bin" / "stem2sim", "explain", "unet"], capture_output=True, text=True, env=environment, check=False
     )
     assert asked.returncode == 2
-    assert "No module named 'torch'" in asked.stderr
+    assert "No module named 'safetensors'" in asked.stderr
+    install("stem2sim_unet")
+    told = plugins()
+    assert "unet" in told
+    assert "broken" not in told
+    packages = {file.name for file in (fresh / "lib").glob("python*/site-packages/*")}
+    assert "openvino" in packages
+    assert not {"torch", "atomai"} & packages

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
+
+from stem2sim.noun import Noun
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def not_a_frame(shape: tuple[int, ...]) -> str:
@@ -47,15 +53,13 @@ def as_frame(value: Any) -> NDArray[np.float32]:
     return array
 
 
-class Image(BaseModel):
+class Image(Noun):
     """One frame: origin top left, x along columns, y down rows.
 
     Raises:
-        pydantic.ValidationError: for anything but a finite, non-empty (rows, columns) array with contrast, or a pixel
+        BadInput: for anything but a finite, non-empty (rows, columns) array with contrast, or a pixel
             size that is not positive.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     pixels: NDArray[np.float32] = Field(description="(rows, columns) intensities, any unit", repr=False)
     pixel_size: float = Field(description="[Å] per pixel")
@@ -76,6 +80,18 @@ class Image(BaseModel):
             raise ValueError(f"pixel size must be positive, got {value} Å")
         return value
 
+    _options: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it was read: the options of `[image]` in a config; empty for one that was made in memory."""
+        return self._options
+
+    def read_by(self, options: dict[str, Any]) -> Self:
+        """Note how it was read, and return it."""
+        self._options = options
+        return self
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows, columns."""
@@ -86,6 +102,32 @@ class Image(BaseModel):
     def field_of_view(self) -> tuple[float, float]:
         """Width and height [Å]."""
         return self.shape[1] * self.pixel_size, self.shape[0] * self.pixel_size
+
+    def describe(self) -> str:
+        """Return size, pixel size and file name."""
+        (rows, columns), (width, height) = self.shape, self.field_of_view
+        size = f"{columns} × {rows} pixels of {self.pixel_size:.4g} Å, {width:.1f} × {height:.1f} Å"
+        return f"{size}, {Path(self.source).name}" if self.source else size
+
+    def facts(self) -> dict[str, str]:
+        """Return sizes, the origin of the pixel size, and caveats."""
+        (rows, columns), (width, height) = self.shape, self.field_of_view
+        facts = {
+            "image": Path(self.source).name,
+            "pixels": f"{columns} × {rows}",
+            "field of view": f"{width:.1f} × {height:.1f} Å",
+            "pixel size": f"{self.pixel_size:.4g} Å ({self.pixel_size_source})",
+            "caveats": "; ".join(self.warnings),
+        }
+        return {name: text for name, text in facts.items() if text}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the frame in grey, axes in Å."""
+        from stem2sim.drawing import frame, labelled, new_axes
+
+        ax = ax or new_axes()
+        frame(ax, self.pixels, self.pixel_size)
+        return labelled(ax)
 
     def fingerprint(self) -> str:
         """Return a hash of pixels and pixel size: equal frames have equal fingerprints wherever they lie."""

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from stem2sim.errors import BadInput, Mistakes, nearest
+from stem2sim.errors import BadInput
+from stem2sim.mistakes import mistakes_in
 from stem2sim.option_paths import with_paths
 from stem2sim.registry import installed
 from stem2sim.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pydantic_core import ErrorDetails
 
     Change = Callable[[str], str]
 
@@ -47,40 +46,30 @@ def read_stage(kind: str, given: Any, place: str) -> Stage:
         raise mistakes_in(problem, place, cls) from problem
 
 
+def recorded_stage(kind: str, made: dict[str, Any]) -> Stage:
+    """Return the stage that made something, as `Stage.provenance` recorded it; versions and the like are left out.
+
+    Args:
+        kind: segmenter, builder or simulator.
+        made: the record; of a stage among the options too.
+
+    Raises:
+        BadInput: a stage that is not installed here, or does not take these options any more.
+    """
+    return read_stage(kind, _options_only(kind, made), "")
+
+
+def _options_only(kind: str, made: dict[str, Any]) -> dict[str, Any]:
+    fields = installed().find(kind, str(made.get("use"))).model_fields
+    return {
+        name: _options_only("simulator", value) if isinstance(value, dict) and "use" in value else value
+        for name, value in made.items()
+        if name == "use" or name in fields
+    }
+
+
 def _at(place: str, message: str) -> str:
     return f"{place}: {message}" if place else message
-
-
-def explained(problem: ValidationError, place: str, model: type[BaseModel]) -> str:
-    """Return all complaints of pydantic in one line: where, what is wrong, what is accepted."""
-    return str(mistakes_in(problem, place, model))
-
-
-def mistakes_in(problem: ValidationError, place: str, model: type[BaseModel]) -> Mistakes:
-    """Return all complaints of pydantic as an error; the arguments are those of `explained`."""
-    return Mistakes([line for one in problem.errors() for line in _explained(one, place, model)])
-
-
-def _explained(mistake: ErrorDetails, place: str, model: type[BaseModel]) -> list[str]:
-    """One complaint of pydantic in one line; several where a stage within has several."""
-    where = ".".join(filter(None, [place, *(str(step) for step in mistake["loc"])]))
-    who = getattr(model, "name", place)
-    options = list(model.model_fields)
-    if mistake["type"] == "extra_forbidden":
-        wrong = str(mistake["loc"][-1])
-        return [f"{where}: unknown option; {who} takes {', '.join(options) or 'none'}{nearest(wrong, options)}"]
-    cause = mistake.get("ctx", {}).get("error")
-    message = str(cause) if cause is not None else mistake["msg"][:1].lower() + mistake["msg"][1:]
-    if mistake["type"] == "missing":
-        message = "is needed"
-    elif mistake["type"] == "path_type":
-        message = f"input should be a path in quotes, got {mistake['input']!r}"
-    elif cause is None:
-        message += f", got {mistake['input']!r}"
-    if isinstance(cause, BadInput):  # of an engine within: it has said all there is to say
-        return [f"{where}: {one}" for one in (cause.each if isinstance(cause, Mistakes) else [str(cause)])]
-    option = model.model_fields.get(str(mistake["loc"][0])) if mistake["loc"] else None
-    return [f"{where}: {message}" + (f" ({option.description})" if option and option.description else "")]
 
 
 def stage_with_paths(kind: str, table: Any, change: Change) -> Any:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 GROUP = "stem2sim"
 """Entry-point group of plugins."""
 
+CONFIGS = "stem2sim.configs"
+"""Entry-point group of the configs of commands that plugins add: pydantic models, named like their commands."""
+
 BIBLIOGRAPHY = "references.bib"
 """Of each package that cites."""
 

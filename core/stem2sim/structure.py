@@ -19,10 +19,12 @@ from stem2sim.files import fingerprint, write_atomically
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.columns import ADDED
 from stem2sim.geometry.pairs import SLACK, describe_pairs, near_pairs
+from stem2sim.noun import Noun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 
@@ -66,13 +68,11 @@ class Finding(BaseModel):
     atoms: tuple[int, ...] = Field((), description="numbers of the atoms concerned")
 
 
-class Structure(BaseModel):
+class Structure(Noun):
     """Atoms in the axes of the image: x along columns, y down rows, z along the beam into the page (right-handed).
 
     Per-atom arrays: `source` (row of the atoms table, -1 for an added atom), `position_std` [Å], `probability`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     atoms: Atoms = Field(repr=False)
     charge: int = Field(0, description="total charge [e]")
@@ -80,6 +80,37 @@ class Structure(BaseModel):
     findings: tuple[str, ...] = Field((), description="what the builders did to the atoms")
     checks: tuple[Finding, ...] = Field((), description="findings of validation, the most severe first")
     label: str = Field("", description="name of a variant, where a builder yields several: e.g. the site of an adatom")
+
+    def describe(self) -> str:
+        """Return formula, number of atoms, and the label of a variant."""
+        formula = self.atoms.get_chemical_formula("hill") or "empty"
+        label = f"{self.label}: " if self.label else ""
+        charge = f", charge {self.charge:+d}" if self.charge else ""
+        return f"{label}{formula}, {len(self.atoms)} atom{'s' * (len(self.atoms) != 1)}{charge}"
+
+    def facts(self) -> dict[str, str]:
+        """Return formula, cell, builders, findings and checks."""
+        atoms = self.atoms
+        lengths = " × ".join(f"{length:.2f}" for length in atoms.cell.lengths())
+        axes = ", ".join(axis for axis, along in zip("abc", atoms.pbc, strict=True) if along)
+        periodic = f"periodic along {axes}" if axes else "not periodic"
+        facts = {
+            "structure": self.describe(),
+            "cell": f"{lengths} Å, {periodic}" if atoms.cell.rank else "none",
+            "builders": ", ".join(str(builder.get("use", "")) for builder in self.history),
+            "findings": "; ".join(self.findings),
+            "checks": "; ".join(check.text for check in self.checks),
+        }
+        return {name: text for name, text in facts.items() if text}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the atoms and bonds as seen along the beam, axes in Å."""
+        from stem2sim.drawing import balls, labelled, new_axes
+
+        ax = ax or new_axes()
+        balls(ax, self.atoms)
+        ax.autoscale_view()
+        return labelled(ax)
 
     @classmethod
     def empty(cls) -> Self:
@@ -216,7 +247,7 @@ class Structure(BaseModel):
             return cls(
                 atoms=atoms,
                 **{name: notes[name] for name in ("charge", "label", "history", "findings", "checks") if name in notes},
-            )
+            ).read_from(path)
         except (ValueError, TypeError, KeyError) as problem:
             raise BadInput(
                 f"the stem2sim record in {path.name} is damaged; remove stem2sim=... from its comment line"

@@ -18,12 +18,13 @@ from ase import Atoms
 from ase.build import graphene
 from pydantic import ValidationError
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.engines.engine import Engine
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.lattice import GRAPHENE
 from stem2sim.options import without_none
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Builder, Segmenter, Simulator, Stage
 from stem2sim.structure import CLOSEST, Structure
 

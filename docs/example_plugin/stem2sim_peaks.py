@@ -8,9 +8,10 @@ from scipy.ndimage import gaussian_filter
 from skimage.feature import peak_local_max
 
 from stem2sim import hookimpl
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 
 

@@ -74,8 +74,8 @@ def _plain(model: AtomaiModel) -> bool:
     return model.batch_norm and not model.dropout and not model.with_dilation and model.upsampling == "bilinear"
 
 
-def to_atomai(folder: Path, model: Path) -> None:
-    """Write an ensemble as AtomAI's file: one model for one member, an ensemble for more.
+def to_atomai(folder: Path, model: Path) -> ModelCard:
+    """Write an ensemble as AtomAI's file: one model for one member, an ensemble for more; return its card.
 
     Raises:
         BadInput: no ensemble in the folder.
@@ -84,3 +84,4 @@ def to_atomai(folder: Path, model: Path) -> None:
     card = ensemble.card
     members = tuple({k: torch.from_numpy(np.array(v)) for k, v in weights.items()} for weights in ensemble.members)
     write_atomai(model, AtomaiModel(len(card.classes), members, card.filters, card.depths))
+    return card

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim_unet import atomai_compat
 from stem2sim_unet.atomai_files import read_atomai
 from stem2sim_unet.ensemble import Ensemble

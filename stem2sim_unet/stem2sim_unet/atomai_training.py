@@ -16,8 +16,9 @@ from stem2sim.errors import BadInput
 from stem2sim.progress import track
 from stem2sim_unet.labelled import IGNORED
 from stem2sim_unet.network import UnetNetwork
-from stem2sim_unet.training import OF_A_START, RECORD_EVERY, generated
+from stem2sim_unet.training import OF_A_START
 from stem2sim_unet.training_files import member_file, record_loss
+from stem2sim_unet.training_loop import RECORD_EVERY, generated
 from stem2sim_unet.validation import held_out, save_if_learnt
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from stem2sim_unet.activation_ranges import write_ranges
 from stem2sim_unet.confidence import Confidence
 from stem2sim_unet.ensemble import Ensemble
 from stem2sim_unet.evaluation import Evaluation
+from stem2sim_unet.model_card import BEYOND_TRAINING
 from stem2sim_unet.out_of_distribution import MeasureLimits
 from stem2sim_unet.synthetic import TrainingFrame, training_frame
 from stem2sim_unet.torch_backend import largest_activations
@@ -65,7 +66,7 @@ def calibrated_card(ensemble: Ensemble, recipe: Recipe, frames: int = 160) -> Mo
     second = Evaluation.of(ensemble, _frames(recipe, SCORED, frames))
     outside = Evaluation.of(ensemble, _frames(_beyond(recipe), BEYOND, max(8, frames // 4)))
     scores = second.scores(confidence)
-    scores |= {f"beyond training: {name}": value for name, value in outside.scores(confidence).items()}
+    scores |= {f"{BEYOND_TRAINING}{name}": value for name, value in outside.scores(confidence).items()}
     return ensemble.card.model_copy(
         update={
             "confidence": confidence,

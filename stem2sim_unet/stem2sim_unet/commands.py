@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from stem2sim_unet import SHIPPED
+from stem2sim_unet.runtimes import require
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,13 +35,19 @@ def train(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train an ensemble on synthetic images, on your own labelled images, or on both. Resumes if interrupted."""
+    """Train an ensemble on synthetic images, on your own labelled images, or on both. Resumes if interrupted.
+
+    Example: stem2sim train recipe.toml --out ensemble
+    """
     from stem2sim.cli.console import console
-    from stem2sim_unet.train import train as train_ensemble
 
     with console(verbose):
-        card = train_ensemble(read_training(config), out)
-    _print(card, out, json)
+        training = read_training(config)
+        require("training", "torch", "atomai")
+        from stem2sim_unet.train import train as train_ensemble
+
+        card = train_ensemble(training, out)
+    _print_new(card, out, json)
 
 
 @unet.command("import")
@@ -49,21 +59,32 @@ def import_(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Convert an AtomAI model file to safetensors without executing code from the file."""
+    """Convert an AtomAI model file to safetensors without executing code from the file.
+
+    Example: stem2sim unet import model.tar --classes C,Si --recipe recipe.toml --out ensemble
+    """
     from stem2sim.cli.console import console
-    from stem2sim_unet.atomai_conversion import from_atomai
 
     with console(verbose):
-        card = from_atomai(model, tuple(classes.split(",")), read_training(recipe) if recipe else None, out)
-    _print(card, out, json)
+        training = read_training(recipe) if recipe else None
+        require("reading AtomAI's model files", "torch")
+        from stem2sim_unet.atomai_conversion import from_atomai
+
+        card = from_atomai(model, tuple(classes.split(",")), training, out)
+    _print_new(card, out, json)
 
 
 @unet.command("export")
 def export(folder: Folder, model: Annotated[Path, typer.Argument(help="File to write, e.g. model.tar.")]) -> None:
-    """Write an ensemble to a file readable by AtomAI's load_model or load_ensemble."""
+    """Write an ensemble to a file readable by AtomAI's load_model or load_ensemble.
+
+    Example: stem2sim unet export ensemble model.tar
+    """
+    require("writing AtomAI's model files", "torch")
     from stem2sim_unet.atomai_conversion import to_atomai
 
-    to_atomai(folder, model)
+    species = to_atomai(folder, model).species
+    _announce("segment.compat=atomai", f"segment.weights={model}", f"segment.classes={list(species)}")
     typer.echo(model)
 
 
@@ -82,28 +103,34 @@ def adapt(
     """Adapt an ensemble to new images.
 
     Select the best-performing members and fine-tune them on their consensus labels.
+
+    Example: stem2sim unet adapt frame1.tif frame2.tif --pixel-size 0.08 --out adapted
     """
     from stem2sim.cli.console import console
     from stem2sim.imaging.readers import read_image
-    from stem2sim_unet import SHIPPED
-    from stem2sim_unet.adapt import Adaptation
 
     with console(verbose):
+        require("adapting an ensemble", "torch")
+        from stem2sim_unet.adapt import Adaptation
+
         adaptation = _validated(Adaptation, {"rounds": rounds, "steps": steps})
         frames = [read_image(path, pixel_size) for path in images]
         card = adaptation.adapt(weights or SHIPPED, frames, read_training(recipe).recipe, out)
-    _print(card, out, json)
+    _print_new(card, out, json)
 
 
 @unet.command("card")
 def card(
     folder: Annotated[Path | None, typer.Argument(help="Folder of an ensemble; default: the bundled one.")] = None,
+    json: Json = False,
 ) -> None:
-    """Print the model card of an ensemble: training, accuracy and limits."""
-    from stem2sim_unet import SHIPPED
+    """Print the model card of an ensemble: training, accuracy and limits.
+
+    Example: stem2sim unet card ensemble
+    """
     from stem2sim_unet.model_card import ModelCard
 
-    typer.echo(ModelCard.read(folder or SHIPPED).model_dump_json(indent=1))
+    _print(ModelCard.read(folder or SHIPPED), folder or SHIPPED, json)
 
 
 def read_training(path: Path | None) -> Training:
@@ -130,24 +157,12 @@ def _validated(model: type[Options], values: dict[str, Any], source: str = "") -
     from pydantic import ValidationError
 
     from stem2sim.errors import BadInput
-    from stem2sim.options import explained
+    from stem2sim.mistakes import explained
 
     try:
         return model.model_validate(values)
     except ValidationError as problem:
-        at = _table_at(model, problem.errors()[0]["loc"])
-        raise BadInput(f"{source}{explained(problem, '', at)}") from None
-
-
-def _table_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """Return the model of the table that an option stands in, such as [recipe]."""
-    from pydantic import BaseModel
-
-    for step in location[:-1]:
-        field = model.model_fields.get(str(step))
-        inner = (field.annotation, *get_args(field.annotation)) if field else ()
-        model = next((kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return model
+        raise BadInput(f"{source}{explained(problem, '', model)}") from None
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
@@ -159,10 +174,26 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
             table[key] = str((folder / table[key]).resolve())
 
 
+def _print_new(card: ModelCard, folder: Path, json: bool) -> None:
+    """Print the card of an ensemble that was made, and its folder."""
+    _print(card, folder, json)
+    if not json:
+        typer.echo(folder)
+
+
 def _print(card: ModelCard, folder: Path, json: bool) -> None:
+    """Print a card; the command that uses its ensemble goes to standard error."""
+    from stem2sim_unet.card_text import card_text
+
     if json:
         typer.echo(card.model_dump_json(indent=1))
         return
-    for name, value in card.scores.items():
-        typer.echo(f"{name}: {value:g}")
-    typer.echo(folder)
+    typer.echo(card_text(card, folder))
+    options = [] if folder == SHIPPED else [f"segment.weights={folder}"]
+    options += [] if card.confidence else ["segment.compat=atomai"]
+    _announce(*options)
+
+
+def _announce(*options: str) -> None:
+    """Print the command that segments an image with these options."""
+    typer.echo(shlex.join(["next:", "stem2sim", "segment", "IMAGE", *(f"--set={one}" for one in options)]), err=True)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
-from shutil import which
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -20,9 +17,11 @@ from stem2sim_unet import SHIPPED
 from stem2sim_unet.activation_ranges import read_ranges, rounded_layers
 from stem2sim_unet.model_card import ModelCard
 from stem2sim_unet.prediction import Maps, Prediction, entropy
+from stem2sim_unet.runtimes import Backend, Precision, runtime_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -38,13 +37,12 @@ TILE = 1024
 OVERLAP = 96
 """Pixels by which a tile is larger than the part of it that is used: more than the receptive field of the networks."""
 
-Backend = Literal["auto", "openvino", "torch"]
-
 
 class Ensemble:
     """Members read from a folder: `member-*.safetensors` beside their card."""
 
-    def __init__(self, folder: Path = SHIPPED, backend: Backend = "auto") -> None:
+    def __init__(self, folder: Path = SHIPPED, backend: Backend = "auto", precision: Precision = "auto") -> None:
+        self.backend, self.is_single = runtime_for(backend), precision == "single"
         self.folder = folder
         self.card = ModelCard.read(folder)
         files = sorted(folder.glob("member-*.safetensors"))
@@ -52,7 +50,6 @@ class Ensemble:
             raise BadInput(f"no member-*.safetensors in {folder}")
         self.members: Sequence[Weights] = [_weights(file, self.card) for file in files]
         self.names = [file.stem for file in files]
-        self.backend = _installed_backend(backend)
         self._networks: Networks | None = None
 
     def __len__(self) -> int:
@@ -71,12 +68,12 @@ class Ensemble:
                 from stem2sim_unet.openvino_backend import OpenvinoBackend
 
                 expected = rounded_layers(self.card.depths, self.card.filters)
-                ranges = read_ranges(self.folder, self.names, expected)
-                self._networks = OpenvinoBackend(self.members, self.card.depths, ranges)
+                ranges = None if self.is_single else read_ranges(self.folder, self.names, expected)
+                self._networks = OpenvinoBackend(self.members, self.card.depths, ranges, self.is_single)
             else:
                 from stem2sim_unet.torch_backend import TorchBackend
 
-                self._networks = TorchBackend(self.members, self.card)
+                self._networks = TorchBackend(self.members, self.card, is_single=self.is_single)
         return islice(self._networks(frame), members)
 
     def predict(self, frame: Maps, members: int | None = None) -> Prediction:
@@ -139,24 +136,6 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[Any, Any, Any]]:
             yield (r[0], c[0]), (r[1], c[1]), (r[2], c[2])
 
 
-def _installed_backend(backend: Backend) -> Literal["openvino", "torch"]:
-    there = find_spec("openvino") is not None
-    if backend == "openvino" and not there:
-        raise BadInput("backend openvino is not installed: pip install 'stem2sim-unet[openvino]'")
-    if backend != "auto":
-        return backend
-    if there and _may_have_gpu():
-        import torch
-
-        there = not torch.cuda.is_available()
-    return "openvino" if there else "torch"
-
-
-def _may_have_gpu() -> bool:
-    """Without torch, which takes seconds and 300 MB to load, and is not needed where there is none."""
-    return which("nvidia-smi") is not None or Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
-
-
 def _weights(file: Path, card: ModelCard) -> dict[str, NDArray[np.float32]]:
     try:
         stored = load_file(file)
@@ -197,6 +176,6 @@ def expected_shapes(card: ModelCard) -> dict[str, tuple[int, ...]]:
 
 
 @cache
-def ensemble_of(folder: Path, backend: Backend = "auto") -> Ensemble:
+def ensemble_of(folder: Path, backend: Backend = "auto", precision: Precision = "auto") -> Ensemble:
     """Return the ensemble of a folder, read once."""
-    return Ensemble(folder, backend)
+    return Ensemble(folder, backend, precision)

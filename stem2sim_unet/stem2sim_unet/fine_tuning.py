@@ -20,8 +20,9 @@ from stem2sim_unet.member_selection import Member, consensus_of, score_member
 from stem2sim_unet.synthetic import draw_labels
 from stem2sim_unet.torch_backend import network_of
 from stem2sim_unet.trainer import descend
-from stem2sim_unet.training import OF_A_CYCLE, batch_of, class_weights, generated
+from stem2sim_unet.training import OF_A_CYCLE
 from stem2sim_unet.training_files import save_member
+from stem2sim_unet.training_loop import batch_of, class_weights, generated
 from stem2sim_unet.validation import held_out, overlap
 
 if TYPE_CHECKING:

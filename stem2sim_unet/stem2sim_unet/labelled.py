@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput
 from stem2sim.imaging.lattice import find_lattice
 from stem2sim.imaging.readers import read_image
-from stem2sim.segmentation import AtomsTable
 from stem2sim_unet.canonical_grid import Grid, normalise
 from stem2sim_unet.material import brightness
 from stem2sim_unet.synthetic import draw_labels

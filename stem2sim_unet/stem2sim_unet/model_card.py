@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.files import write_text
-from stem2sim.options import explained
+from stem2sim.mistakes import explained
 from stem2sim_unet.confidence import Confidence
 from stem2sim_unet.out_of_distribution import MeasureLimits
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CARD = "ensemble.json"
+
+BEYOND_TRAINING = "beyond training: "
+"""Starts the names of the scores on images beyond the training ranges."""
 
 
 class ModelCard(BaseModel):

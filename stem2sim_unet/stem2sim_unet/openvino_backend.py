@@ -27,15 +27,23 @@ the activations, and freeing them after each frame costs more time than half a n
 
 
 class OpenvinoBackend:
-    """Compiled once, for frames of any size: in 8-bit integers where their ranges are known, else in bfloat16."""
+    """Compiled once, for frames of any size.
+
+    On a processor with bfloat16 in 8-bit integers where their ranges are known, else in bfloat16; on others, and where
+    single precision is asked for, in 32-bit floating point.
+    """
 
     def __init__(
-        self, members: Sequence[Weights], depths: Sequence[int], ranges: Sequence[Ranges] | None = None
+        self,
+        members: Sequence[Weights],
+        depths: Sequence[int],
+        ranges: Sequence[Ranges] | None = None,
+        is_single: bool = False,
     ) -> None:
         import openvino as ov
 
         core = ov.Core()
-        fast = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        fast = not is_single and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "bf16" if fast else "f32", "NUM_STREAMS": "1"})
         if ranges is None or not fast:  # processors without bfloat16 may lack exact 8-bit dot products too
             ranges = [{}] * len(members)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def stem2sim_segmenters() -> list[type[Segmenter]]:
-    """Offer the U-Net ensemble; listing it must not cost the seconds that importing torch takes."""
-    for needed in ("torch", "safetensors", "skimage"):
+    """Offer the U-Net ensemble; listing it must not cost the time that importing what it needs takes."""
+    for needed in ("safetensors", "skimage"):
         if find_spec(needed) is None:
             raise ModuleNotFoundError(f"No module named '{needed}'")
     from stem2sim_unet.unet import Unet

@@ -21,6 +21,16 @@ def _ordered(span: tuple[float, float]) -> tuple[float, float]:
 Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+def _column(name: str) -> str:
+    column_atoms(name)
+    return name
+
+
+def _material(name: str) -> str:
+    Material.named(name)
+    return name
+
+
 class Impurity(BaseModel):
     """Impurity atoms in the sheet."""
 
@@ -28,7 +38,7 @@ class Impurity(BaseModel):
 
     name: ClassVar[str] = "impurities"
 
-    species: str = Field(description="element, or a column such as S2")
+    species: Annotated[str, AfterValidator(_column)] = Field(description="element, or a column such as S2")
     on: str | None = Field(None, description="column that it replaces; default: any column of the material")
     mean: float = Field(1.0, ge=0, description="mean number per image")
     merged: Share = Field(
@@ -47,7 +57,9 @@ class Recipe(BaseModel):
 
     name: ClassVar[str] = "recipe"
 
-    material: str = Field("graphene", description="graphene, MoS2, or a structure file readable by ASE (CIF, ...)")
+    material: Annotated[str, AfterValidator(_material)] = Field(
+        "graphene", description="graphene, MoS2, or a structure file readable by ASE (CIF, ...)"
+    )
     impurities: tuple[Impurity, ...] = Field(
         (
             Impurity(species="Si", mean=1.5, merged=0.35, clustered=0.35, adatoms=0.1),
@@ -68,7 +80,7 @@ class Recipe(BaseModel):
     scattering_exponent: Span = Field(
         (1.5, 2.05), description="n in Z^n; 1.6 for collection from 35 mrad, 2.0 from 86 mrad"
     )
-    dose: Span = Field((40.0, 6000.0), description="dose: counts per area at the peak of one carbon atom [1/Å²]")
+    dose: Span = Field((40.0, 6000.0), description="counts per area at the peak of one carbon atom [1/Å²]")
     contamination: Share = Field(0.35, description="fraction of images with contamination")
 
     @cached_property
@@ -89,11 +101,9 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         for impurity in self.impurities:
-            column_atoms(impurity.species)
             if impurity.on is not None and impurity.on not in self.sheet_of.columns:
-                raise ValueError(
-                    f"impurity {impurity.species}: '{impurity.on}' is not in {', '.join(self.sheet_of.columns)}"
-                )
+                columns = ", ".join(dict.fromkeys(self.sheet_of.columns))
+                raise ValueError(f"impurity {impurity.species}: '{impurity.on}' is not in {columns}")
         return self
 
 

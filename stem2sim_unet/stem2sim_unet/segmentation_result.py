@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
+from stem2sim.atoms_table import AtomsTable
+from stem2sim.segmentation import Ambiguity, Segmentation
 from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.synthetic import LABEL_RADIUS
 

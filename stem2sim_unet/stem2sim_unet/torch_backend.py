@@ -27,10 +27,17 @@ SMALLEST = 1e-3
 
 
 class TorchBackend:
-    """In bfloat16 where the processor has it, with channels last in memory."""
+    """In bfloat16 where the processor has it and single precision is not asked for, with channels last in memory."""
 
-    def __init__(self, members: Sequence[Mapping[str, NDArray[np.float32]]], card: ModelCard, device: str = "") -> None:
+    def __init__(
+        self,
+        members: Sequence[Mapping[str, NDArray[np.float32]]],
+        card: ModelCard,
+        device: str = "",
+        is_single: bool = False,
+    ) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.in_bfloat16 = not is_single and _has_bfloat16(self.device)
         self.networks = [network_of(weights, card).to(self.device) for weights in members]
         self._stacked: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if self.device != "cpu":
@@ -40,7 +47,7 @@ class TorchBackend:
     def __call__(self, frame: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Yield each member's class probabilities (classes, rows, columns)."""
         x = torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device)
-        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)):
+        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             if self._stacked:
                 for group in self._stacked:
                     yield from self.stacked_scores(group, x).float().softmax(2)[:, 0].cpu().numpy()

@@ -21,14 +21,16 @@ from stem2sim.progress import track
 from stem2sim_unet.calibration import calibrate_folder
 from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
 from stem2sim_unet.model_card import ModelCard
-from stem2sim_unet.training import RECORD_EVERY, Training, train_starts
 from stem2sim_unet.training_files import claim_folder, finished_card, member_file, record_loss, training_seconds
+from stem2sim_unet.training_loop import RECORD_EVERY, train_starts
 from stem2sim_unet.validation import save_if_learnt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from stem2sim_unet.training import Training
 
 CONFIG = "training.json"
 
@@ -69,7 +71,6 @@ def train(training: Training, out: Path) -> ModelCard:
 def _check_options(training: Training) -> None:
     """Check everything that can be known before the first frame is generated."""
     recipe = training.recipe
-    recipe.sheet_of  # noqa: B018  a material that cannot be read must fail first
     if training.device == "cuda" and not torch.cuda.is_available():
         raise BadInput('device = "cuda" needs a GPU, and torch finds none; use device = "cpu"')
     if training.baseline is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -12,9 +11,10 @@ from pydantic import Field
 
 from stem2sim.errors import BadInput
 from stem2sim.files import fingerprint
-from stem2sim.stages import Check, Segmenter
+from stem2sim.stages import Segmenter
 from stem2sim_unet import SHIPPED
 from stem2sim_unet.canonical_grid import CANONICAL_PIXEL_SIZE
+from stem2sim_unet.runtimes import checks, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stem2sim.image import Image
     from stem2sim.lattice import Lattice
     from stem2sim.segmentation import Segmentation
+    from stem2sim.stages import Check
     from stem2sim_unet.inference import Inference
     from stem2sim_unet.model_card import ModelCard
 
@@ -64,21 +65,20 @@ class Unet(Segmenter):
     refine: Literal["auto", "always", "never"] = Field(
         "auto", description="fit all atom positions jointly to the image; auto: if shot noise is low enough"
     )
-    backend: Literal["auto", "openvino", "torch"] = Field("auto", description="inference backend")
+    backend: Literal["auto", "openvino", "torch"] = Field(
+        "auto", description="what runs the networks; auto: torch on a GPU, else openvino, else torch"
+    )
+    precision: Literal["auto", "single"] = Field(
+        "auto",
+        description="arithmetic of the networks; auto: 8 bits or bfloat16 where the processor supports it; "
+        "single: 32 bits, the same result on every processor and backend",
+    )
     force: bool = Field(False, description="segment an image even if it is out of distribution")
 
     def diagnose(self, elements: Sequence[str]) -> Iterator[Check]:
-        """Yield whether PyTorch is installed, and what would run the networks."""
+        """Yield what runs the networks, and what is not installed."""
         del elements
-        try:
-            import torch
-        except ImportError as problem:
-            yield Check("unet", "missing", f"PyTorch cannot be imported ({problem})", "pip install stem2sim-unet")
-            return
-        gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
-        yield Check("unet", "ok", f"PyTorch {torch.__version__}, {gpu}")
-        if find_spec("openvino") is None and not torch.cuda.is_available():
-            yield Check("unet", "note", "slower on a CPU without OpenVINO", 'pip install "stem2sim-unet[openvino]"')
+        yield from checks(self.backend, self.compat)
 
     def methods(self) -> str:
         """Return it for a methods section."""
@@ -101,6 +101,7 @@ class Unet(Segmenter):
             BadInput: no atoms found, a frame outside the training data, or an ensemble that cannot be read.
         """
         if self.compat == "atomai":
+            require('compat = "atomai"', "torch")
             from stem2sim_unet.atomai_inference import segment_as_atomai
 
             return segment_as_atomai(image, self.weights or SHIPPED, self.classes)
@@ -109,7 +110,7 @@ class Unet(Segmenter):
         from stem2sim_unet.scale import ScaledInference, infer_at_lattice_scale
         from stem2sim_unet.segmentation_result import segmentation
 
-        ensemble = ensemble_of(self.weights or SHIPPED, self.backend)
+        ensemble = ensemble_of(self.weights or SHIPPED, self.backend, self.precision)
         card = ensemble.card
         if card.confidence is None or card.usual is None:
             raise BadInput(f"the ensemble in {ensemble.folder} is not calibrated; `stem2sim train` does so at its end")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from stem2sim.errors import StageFailed
-from stem2sim_unet.training import generated
 from stem2sim_unet.training_files import save_member
+from stem2sim_unet.training_loop import generated
 
 if TYPE_CHECKING:
     from pathlib import Path

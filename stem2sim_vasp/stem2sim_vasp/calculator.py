@@ -12,6 +12,7 @@ from stem2sim_vasp import folder as contract
 from stem2sim_vasp import potcar
 from stem2sim_vasp.failures import failure
 from stem2sim_vasp.growing_output import GrowingOutput
+from stem2sim_vasp.kpoints import mesh_of
 from stem2sim_vasp.outputs import STDOUT, read
 from stem2sim_vasp.request import request_for
 from stem2sim_vasp.running import launched
@@ -56,7 +57,9 @@ class StepwiseVasp(Calculator):
         """Start without a wave function; after `patience` [min] without output VASP counts as hung."""
         super().__init__()  # type: ignore[no-untyped-call]
         tags = {**options.incar, "LWAVE": True}
-        self._options = options.model_copy(update={"task": "single-point", "incar": tags})
+        # one mesh for all steps: atoms that leave the structure must not change it
+        kpoints = options.kpoints or mesh_of(structure.atoms, options.kspacing)
+        self._options = options.model_copy(update={"task": "single-point", "incar": tags, "kpoints": kpoints})
         self._structure, self._folder, self._command, self._patience = structure, folder, command, patience
 
     def calculate(

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from stem2sim.engines.electronic_engine import ElectronicEngine
 from stem2sim.structure import ELEMENTS
 from stem2sim_vasp.incar import CHEAPER, Value, parsed
+from stem2sim_vasp.kpoints import SPACING
 
 PAPER: dict[str, Any] = {"encut": 400.0, "kpoints": (2, 2, 2), "scheme": "monkhorst-pack", "fmax": 1e-3}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -57,7 +58,13 @@ class VaspOptions(ElectronicEngine):
     )
     setups: dict[str, str] = Field({}, description="suffix of the potential of each element: { Cr = '_pv' }")
     encut: float = Field(400.0, gt=0, description="plane-wave cut-off energy [eV]")
-    kpoints: tuple[int, int, int] = Field((1, 1, 1), description="k-point mesh")
+    kpoints: tuple[int, int, int] | None = Field(None, description="k-point mesh; default: chosen by kspacing")
+    kspacing: float = Field(
+        SPACING,
+        gt=0,
+        description="largest distance between k-points along periodic directions, including 2π; one point along "
+        "directions with vacuum [1/Å]",
+    )
     scheme: Literal["gamma", "monkhorst-pack"] = Field(
         "gamma", description="type of k-point mesh; an even Monkhorst–Pack mesh does not include the Γ point"
     )
@@ -102,8 +109,8 @@ class VaspOptions(ElectronicEngine):
 
     @field_validator("kpoints")
     @classmethod
-    def _positive(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
-        if min(value) < 1:
+    def _positive(cls, value: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if value is not None and min(value) < 1:
             raise ValueError(f"a mesh has at least one point along each vector, got {value}")
         return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase.io.vasp import write_vasp
@@ -15,6 +15,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically, write_text
 from stem2sim_vasp import incar, potcar
 from stem2sim_vasp.folder import INCAR, KPOINTS, POSCAR
+from stem2sim_vasp.kpoints import mesh_of, warnings_of_mesh
 from stem2sim_vasp.tags import MOMENTS, check_owned, check_task, tags_of
 
 if TYPE_CHECKING:
@@ -46,13 +47,21 @@ class Request:
     order: NDArray[np.intp]
     """The k-th atom of the POSCAR is atom `order[k]` of the structure."""
     tags: Tags
-    mesh: str
-    """KPOINTS."""
+    scheme: Literal["gamma", "monkhorst-pack"]
+    """Of the mesh."""
+    kpoints: tuple[int, int, int]
+    """Points of the mesh along each reciprocal vector."""
     names: tuple[str, ...]
     """Of the potentials, in order: Cr_pv."""
     potentials: tuple[Entry | None, ...]
     """None where this machine has none."""
     warnings: tuple[str, ...]
+
+    @property
+    def mesh(self) -> str:
+        """KPOINTS."""
+        kind = "Gamma" if self.scheme == "gamma" else "Monkhorst-Pack"
+        return f"stem2sim\n0\n{kind}\n{' '.join(map(str, self.kpoints))}\n0 0 0\n"
 
     @property
     def total(self) -> int:
@@ -174,9 +183,10 @@ def request_for(
     tags |= own
     check_task(kind, tags, atoms)
     warnings = [*incar.unknown_tags(list(own)), *_warnings(tags, set(species), potentials)]
-    text = f"stem2sim\n0\n{'Gamma' if options.scheme == 'gamma' else 'Monkhorst-Pack'}\n"
-    text += " ".join(map(str, options.kpoints)) + "\n0 0 0\n"
-    return Request(kind, atoms, order, tags, text, names, potentials, tuple(warnings))
+    cell = structure.in_a_cell().atoms
+    kpoints = options.kpoints or mesh_of(cell, options.kspacing)
+    warnings += warnings_of_mesh(cell, kpoints)
+    return Request(kind, atoms, order, tags, options.scheme, kpoints, names, potentials, tuple(warnings))
 
 
 def _electrons(charge: int, symbols: list[str], potentials: dict[str, Entry | None]) -> float:

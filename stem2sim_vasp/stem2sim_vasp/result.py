@@ -12,7 +12,7 @@ from stem2sim.engines.poscar import fixed_components
 from stem2sim.engines.trajectory import TrajectoryFile
 from stem2sim.errors import StageFailed
 from stem2sim.progress import track
-from stem2sim.simulation import constrained
+from stem2sim.simulation import USED, constrained
 from stem2sim_vasp.checks import (
     check_fixed,
     describe_unconverged,
@@ -101,6 +101,7 @@ def details_of(calculation: Calculation, reading: Reading) -> dict[str, Any]:
         "potentials": recorded["potentials"] if recorded.get("potcar") else stated,
         "tags": dict(request.tags),
         "mesh": " ".join(request.mesh.split()[2:]),
+        USED: {"kpoints": list(request.kpoints)},
     }
 
 

@@ -11,6 +11,7 @@ from stem2sim.stages import Check
 from stem2sim_vasp import potcar
 from stem2sim_vasp.calculation import Calculation
 from stem2sim_vasp.calculator import stepwise
+from stem2sim_vasp.kpoints import PERIODIC
 from stem2sim_vasp.launch import Launch
 from stem2sim_vasp.motions import motions_of
 from stem2sim_vasp.options import WHERE_AND_HOW, VaspOptions
@@ -60,6 +61,7 @@ class Vasp(VaspOptions):
         """Return the structure in a cell that repeats along all its vectors, as for plane waves, and its charge."""
         structure = super().adopt(structure).in_a_cell()
         atoms = structure.atoms.copy()
+        atoms.info.setdefault(PERIODIC, atoms.pbc.tolist())
         atoms.pbc = True
         return structure.model_copy(update={"atoms": atoms})
 
@@ -118,10 +120,14 @@ class Vasp(VaspOptions):
 
     def theory(self) -> str:
         """Return functional, potentials and basis."""
-        mesh = " × ".join(map(str, self.kpoints))
+        mesh = (
+            f"{' × '.join(map(str, self.kpoints))} k-point mesh"
+            if self.kpoints
+            else f"k-point spacing of at most {self.kspacing:g} Å⁻¹ along periodic directions"
+        )
         return (
             "density functional theory (PBE functional [perdew1996], projector augmented waves [blochl1994, "
-            f"kresse1999], plane-wave cutoff {self.encut:g} eV, {mesh} k-point mesh), as implemented in VASP "
+            f"kresse1999], plane-wave cutoff {self.encut:g} eV, {mesh}), as implemented in VASP "
             "[kresse1996]"
         )
 

@@ -20,7 +20,7 @@ from stem2sim.geometry.honeycomb import fit_honeycomb
 from stem2sim.geometry.pairs import SLACK
 from stem2sim.geometry.rings import rings
 from stem2sim.lattice import lattice_of
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 from stem2sim_hterm import hterm
@@ -33,6 +33,8 @@ from stem2sim_hterm.sample import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stem2sim.atoms_table import AtomsTable
 
 
 def place(table: AtomsTable, **options: object) -> Structure:

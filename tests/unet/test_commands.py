@@ -121,10 +121,22 @@ def test_training_configs_that_do_not_fit_say_where(tmp_path: Path) -> None:
         ('[[labelled]]\nimage = "a.npy"', "give either atoms or mask"),
         ("[recipe]\nemty = 0.1", r"t.toml: recipe.emty: unknown option; recipe takes .*; did you mean 'empty'"),
         ("[[recipe.impurities]]\nspecies = 'Si'\nmen = 1", "men: unknown option; impurities takes species, on, "),
+        (
+            '[recipe]\nmaterial = "graphen"',
+            r"t.toml: recipe.material: no material 'graphen'.*; did you mean 'graphene'",
+        ),
+        ('[[recipe.impurities]]\nspecies = "Sii"', "t.toml: recipe.impurities.0.species: 'Sii' is not a column"),
+        ('trainer = "atmoai"', r"trainer: .* got 'atmoai' \(training loop to use\); did you mean 'atomai'\?"),
+        ("[recipe]\nempty = 2", r"recipe.empty: input should be .*, got 2 \(fraction of images without atoms"),
     ):
         file.write_text(text)
         with pytest.raises(BadInput, match=message):
             read_training(file)
+    file.write_text("stepps = 10\n[[recipe.impurities]]\nspecie = 'Si'")
+    with pytest.raises(BadInput) as refused:
+        read_training(file)
+    assert str(refused.value).startswith("t.toml: 3 mistakes: (1) ")
+    assert all(f"did you mean '{name}'?" in str(refused.value) for name in ("steps", "species"))
     done = stem2sim("train", tmp_path / "none.toml")
     assert (done.returncode, done.stderr) == (2, f"error: no training config at {tmp_path / 'none.toml'}\n")
 
@@ -141,7 +153,7 @@ def test_paths_in_a_training_config_count_from_its_folder(tmp_path: Path) -> Non
 
 
 def test_the_card_is_printed() -> None:
-    card = json.loads(stem2sim("unet", "card").stdout)
+    card = json.loads(stem2sim("unet", "card", "--json").stdout)
     assert card["classes"] == ["C", "Si", "Cr", "background"]
     assert card["limits"]
 

@@ -23,7 +23,7 @@ from stem2sim_unet import adapt as adapt_module
 from stem2sim_unet import fine_tuning as fine_tuning_module
 from stem2sim_unet import train as train_module
 from stem2sim_unet import trainer as trainer_module
-from stem2sim_unet import training as training_module
+from stem2sim_unet import training_loop as training_module
 from stem2sim_unet.adapt import Adaptation
 from stem2sim_unet.canonical_grid import Grid
 from stem2sim_unet.commands import read_training
@@ -33,8 +33,9 @@ from stem2sim_unet.model_card import ModelCard
 from stem2sim_unet.recipe import Recipe
 from stem2sim_unet.synthetic import draw_labels
 from stem2sim_unet.train import train
-from stem2sim_unet.training import Training, new_network, train_starts
+from stem2sim_unet.training import Training
 from stem2sim_unet.training_files import member_file
+from stem2sim_unet.training_loop import new_network, train_starts
 from stem2sim_unet.validation import overlap
 
 if TYPE_CHECKING:

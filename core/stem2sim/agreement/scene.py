@@ -20,9 +20,10 @@ from stem2sim.geometry.superposition import moved, superposed
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from stem2sim.atoms_table import AtomsTable
     from stem2sim.geometry.affine import Affine
     from stem2sim.image import Image
-    from stem2sim.segmentation import AtomsTable, Segmentation
+    from stem2sim.segmentation import Segmentation
 
 PIXEL = 0.21
 """[Å]; finer images are binned up to here, which loses nothing of a probe that is 0.6 Å wide or wider."""

@@ -49,10 +49,13 @@ class Row:
     """Root mean square displacement [Å], rigid motion removed."""
     converged: bool
     seconds: float
+    stale: str = ""
+    """Why the present config of its run would not make it; '' where it would."""
 
     def cells(self) -> dict[str, str]:
         """Return what a table shows, by column."""
-        name = f"{self.step} {self.label}".strip() + ("" if self.converged else " (not converged)")
+        notes = ", ".join(["stale"] * bool(self.stale) + ["not converged"] * (not self.converged))
+        name = f"{self.step} {self.label}".strip() + (f" ({notes})" if notes else "")
         changed = "" if self.broken is None else f"{self.broken} / {self.formed}"
         return {
             "result": name,
@@ -84,6 +87,7 @@ class Row:
             "bonds_formed": self.formed,
             "moved_A": self.moved,
             "seconds": self.seconds,
+            "stale": self.stale,
         }
 
 

@@ -16,8 +16,8 @@ from stem2sim.imaging.drift import drift
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stem2sim.atoms_table import AtomsTable
     from stem2sim.image import Image
-    from stem2sim.segmentation import AtomsTable
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+EVENT_COLUMNS = ("frame", "track", "kind", "from", "to", "x", "y", "confirmed")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -70,7 +72,31 @@ class Tracks(BaseModel):
 
     def events_csv(self) -> str:
         """Return frame,track,kind,from,to,x,y,confirmed."""
-        return _text(["frame", "track", "kind", "from", "to", "x", "y", "confirmed"], self.events)
+        return _text(EVENT_COLUMNS, self.events)
+
+    @classmethod
+    def parse(cls, tracks: str, events: str, drift: str) -> Self:
+        """Return what `to_csv`, `events_csv` and `drift_csv` wrote.
+
+        Raises:
+            KeyError, ValueError: other text.
+        """
+        columns = _columns(tracks)
+        happened = _columns(events)
+        frames = _columns(drift)
+        return cls(
+            **{name: columns[name].astype(np.int64) for name in ("frame", "track")},
+            **{name: columns[name].astype(float) for name in columns if name not in ("frame", "track", "species")},
+            species=columns["species"],
+            events=tuple(
+                Event(int(frame), int(track), kind, before, after, float(x), float(y), confirmed == "1")
+                for frame, track, kind, before, after, x, y, confirmed in zip(
+                    *(happened[name] for name in EVENT_COLUMNS), strict=True
+                )
+            ),
+            drift=np.column_stack([frames["x"], frames["y"]]).astype(float).reshape(-1, 2),
+            drift_measured=frames["measured"] == "1",
+        )
 
     def drift_csv(self) -> str:
         """Return frame,x,y,step_x,step_y,measured: the drift since the first frame and since the one before."""
@@ -78,6 +104,12 @@ class Tracks(BaseModel):
         rows = zip(self.drift.tolist(), steps.tolist(), self.drift_measured.tolist(), strict=True)
         header = ["frame", "x", "y", "step_x", "step_y", "measured"]
         return _text(header, ((k, *total, *step, measured) for k, (total, step, measured) in enumerate(rows)))
+
+
+def _columns(text: str) -> dict[str, NDArray[np.str_]]:
+    header, *lines = csv.reader(io.StringIO(text))
+    table = np.array(lines, dtype=np.str_).reshape(len(lines), len(header))
+    return dict(zip(header, table.T, strict=True))
 
 
 def _text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from stem2sim.engines.engine_simulator import EngineSimulator
 from stem2sim.errors import BadInput, StageFailed
+from stem2sim.simulation import with_used
 from stem2sim.structure import ADSORBATE, SURFACE
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Adsorption(EngineSimulator):
 
     def _own(self, result: SimulationResult, spin: str) -> SimulationResult:
         made_by = self.provenance() | {"engine": result.made_by}
-        return result.model_copy(update={"made_by": made_by, "reason": result.reason + spin})
+        update = {"made_by": made_by, "details": with_used(result.details), "reason": result.reason + spin}
+        return result.model_copy(update=update)
 
     def _settled(self, structure: Structure, workdir: Path) -> tuple[Engine, str]:
         """The engine for this member, with the spin of lowest energy where spin counts."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.atoms_table import AtomsTable
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.structure import Structure
 
@@ -26,7 +27,7 @@ class AtomsTableSegmenter(Segmenter):
 
     path: Path = Field(
         description="CSV file with the header x,y,species and, if known, probability,position_std; or a structure file "
-        "readable by ASE (POSCAR, .xyz, .cif, ...), of which z is ignored"
+        "readable by ASE (POSCAR, .xyz, .cif, ...), of which z is ignored; or a segmentation.npz of another run"
     )
 
     def methods(self) -> str:
@@ -35,6 +36,8 @@ class AtomsTableSegmenter(Segmenter):
 
     def segment(self, image: Image | None = None) -> Segmentation:
         """Return the atoms of the table; the image, if any, is not looked at."""
+        if self.path.suffix.lower() == ".npz":
+            return Segmentation.load(self.path)
         if self.path.suffix.lower() in TABLES or not self.path.is_file():
             return Segmentation(atoms=AtomsTable.from_csv(self.path))
         return Segmentation(atoms=AtomsTable.of(Structure.read(self.path).atoms))

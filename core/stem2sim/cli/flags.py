@@ -77,6 +77,8 @@ class Flags:
     assignments: list[str] | None = None
     allow: list[str] | None = None
     force: bool = False
+    result: str = ""
+    """Name of the result of a run folder to start from."""
     pixel_size: float | None = None
 
     @property
@@ -103,6 +105,8 @@ class Flags:
         config = self.config(verb)
         folder = self.input if self.input.is_dir() else None
         target = self.out or folder or Path("runs") / f"{self.input.stem or self.input.name}-{config.fingerprint()[:8]}"
+        if self.result and (self.out is None or target.resolve() == self.input.resolve()):
+            raise BadInput(f"--result {self.result} starts a new run; add --out NEW, another folder than {self.input}")
         if target.exists() and not target.is_dir():
             raise BadInput(f"--out {target} is a file; choose a folder")
         return config, target
@@ -155,6 +159,8 @@ class Flags:
         from stem2sim.config.defaults import DEFAULTS
         from stem2sim.imaging.formats import READABLE
 
+        if self.result:
+            return self._result()
         if tree is not None:
             # `segment` leaves no builders in its folder, and `build` no simulators
             needed = {"build": ("build",), "simulate": ("build", "simulate")}.get(verb, ())
@@ -175,3 +181,13 @@ class Flags:
         # nothing may be asked of plugins that this command does not need
         unneeded = {"segment": ("build", "simulate"), "build": ("simulate",)}.get(verb, ())
         return {**start, **{name: [] for name in unneeded}}
+
+    def _result(self) -> dict[str, Any]:
+        """The sections that start a run from a result of another one."""
+        from stem2sim.runs.run import Run
+        from stem2sim.runs.selection import select
+
+        if not self.input.is_dir():
+            raise BadInput(f"--result {self.result} names a result of a run folder; {self.input} is a file")
+        file = select(Run(self.input), self.result).file.resolve()
+        return {"structure": str(file), "image": None, "segment": None, "build": []}

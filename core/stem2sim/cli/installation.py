@@ -123,31 +123,28 @@ def plugins(json: Json = False) -> None:
 
 
 def explain(
-    name: Annotated[str, typer.Argument(help="Name of a stage.", autocompletion=completion.stages)], json: Json = False
+    name: Annotated[
+        str, typer.Argument(help="Name of a stage, or of a command with a config.", autocompletion=completion.stages)
+    ],
+    json: Json = False,
 ) -> None:
-    """Describe the options of a stage: type, default and unit.
+    """Describe the options of a stage, or of the config of a command: type, default and unit.
 
     Example: stem2sim explain patch
     """
-    from stem2sim.config.explain import options
-    from stem2sim.errors import nearest
-    from stem2sim.registry import installed
+    from stem2sim.config.explain import option_tables
 
-    offers = [offer for offer in installed().offers if offer.stage.name == name]
-    if not offers:
-        names = sorted({offer.stage.name for offer in installed().offers})
-        broken = "".join(f"; {one}" for one in installed().broken)
-        raise BadInput(f"no stage named '{name}'; installed: {', '.join(names)}{nearest(name, names)}{broken}")
+    tables = option_tables(name)
     if json:
         print_json(
-            [{"name": name, "kind": o.kind, "summary": o.summary, "options": [vars(p) for p in options(o.stage)]}
-             for o in offers]
+            [{"name": one.name, "kind": one.kind, "summary": one.summary, "options": [vars(o) for o in one.options]}
+             for one in tables]
         )  # fmt: skip
         return
-    for offer in offers:
-        print_options(
-            f"{name}: {offer.kind} of {offer.distribution} {offer.version}", offer.summary, options(offer.stage)
-        )
+    for number, one in enumerate(tables):
+        if number:
+            typer.echo()
+        print_options(f"{one.name}: {one.kind} of {one.source}", one.summary, one.options)
 
 
 def init(

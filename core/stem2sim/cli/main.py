@@ -15,6 +15,7 @@ from stem2sim.cli.completion import typed_command
 from stem2sim.cli.console import print_json, quiet_libraries
 from stem2sim.engines.deadline import interrupt
 from stem2sim.errors import BAD_INPUT, FAILED, INTERRUPTED, BadInput, StageFailed
+from stem2sim.packages import CONFIGS
 
 app = typer.Typer(
     help="Turn a STEM image into an atomistic simulation of the imaged structure.",
@@ -59,8 +60,20 @@ def _with_plugins(command: str) -> typer.Typer:
     if isinstance(loaded, typer.Typer):
         app.add_typer(loaded, name=command)
     else:
-        app.command(command)(loaded)
+        app.command(command, epilog=_config_options(command))(loaded)
     return app
+
+
+def _config_options(command: str) -> str | None:
+    """The options of the config of a command, for its help; None where there is none, or nobody asks for help."""
+    from importlib.metadata import entry_points
+
+    if "--help" not in sys.argv or command not in entry_points(group=CONFIGS).names:
+        return None
+    from stem2sim.config.explain import option_tables
+
+    listed = [f"{table.name}: {', '.join(one.name for one in table.options)}" for table in option_tables(command)]
+    return "\n\n".join([f"Options of the config (described by stem2sim explain {command}):", *listed])
 
 
 def _plain(command: Any) -> None:

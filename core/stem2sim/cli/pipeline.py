@@ -27,7 +27,7 @@ from stem2sim.cli.flags import (
     Verbose,
     WallLimit,
 )
-from stem2sim.cli.next_steps import after, announce
+from stem2sim.cli.next_steps import after, after_movie, announce
 
 if TYPE_CHECKING:
     from stem2sim.runs.outcome import Outcome
@@ -53,7 +53,7 @@ def run(
 
     Example: stem2sim run graphene.dm3 --pixel-size 0.1
     """
-    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size)
+    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size=pixel_size)
     with console(verbose):
         outcome = _run(flags, "run", wall_limit, prepare_only)
     _print(outcome, json, "run")
@@ -110,6 +110,12 @@ def simulate(
     engine: EngineFlag = None,
     assignments: Set = None,
     allow: Allow = None,
+    result: Annotated[
+        str,
+        typer.Option(
+            "--result", metavar="NAME", help="Start a new run (--out) from this result of a run folder, e.g. 01-xtb."
+        ),
+    ] = "",
     wall_limit: WallLimit = None,
     prepare_only: PrepareOnly = False,
     json: Json = False,
@@ -119,7 +125,7 @@ def simulate(
 
     Example: stem2sim simulate runs/graphene --simulator xtb --simulator aimd --engine xtb
     """
-    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
+    flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, result=result)
     with console(verbose):
         outcome = _run(flags, "simulate", wall_limit, prepare_only)
     _print(outcome, json, "simulate")
@@ -158,16 +164,17 @@ def track(
 
     Example: stem2sim track movie.tif --pixel-size 0.1
     """
+    from stem2sim.report.report import write_report
     from stem2sim.runs import movie
 
     with console(verbose):
         flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
-        outcome = movie.follow(*flags.config_in("segment"), reach, gap)
+        outcome = movie.follow(*flags.config_in("segment"), reach, gap, write_report)
     if json:
         print_json(outcome.summary())
         return
-    announce(outcome.folder, "stem2sim export {folder} tracks.zip packs the trajectories (tracks.csv) and all tables")
-    typer.echo(outcome.folder)
+    announce(outcome.folder, after_movie(outcome.report))
+    typer.echo(outcome.report)
 
 
 def step(

@@ -9,7 +9,7 @@ import typer
 
 from stem2sim.cli.console import console, print_json, print_table
 from stem2sim.cli.flags import Allow, EngineFlag, Flags, Folder, Json, Out, PixelSize, Set, SimulatorFlag, Verbose
-from stem2sim.cli.next_steps import after_report, announce
+from stem2sim.cli.next_steps import after_movie, after_report, announce
 from stem2sim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,21 +26,22 @@ def compare(
     """
     from stem2sim.analysis.comparison import compared, table
     from stem2sim.runs.run import Run
+    from stem2sim.runs.staleness import rows
 
     with console(verbose):
         numbers: list[tuple[Row, SimulationResult]] = []
         names: list[str] = []
         for folder in folders:
-            numbers += Run(folder).rows()
+            numbers += rows(Run(folder))
             names += [folder.name] * (len(numbers) - len(names))
-        rows = list(zip(names, compared(numbers), strict=True))
+        named = list(zip(names, compared(numbers), strict=True))
     if json:
         print_json(
-            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in rows]
+            [{"run": name, "step": r.step, "label": r.label, "energy_eV": r.energy, **r.summary()} for name, r in named]
         )
         return
-    columns, cells = table([row for _, row in rows])
-    print_table(("run", *columns), [(name, *line) for (name, _), line in zip(rows, cells, strict=True)], wide=True)
+    columns, cells = table([row for _, row in named])
+    print_table(("run", *columns), [(name, *line) for (name, _), line in zip(named, cells, strict=True)], wide=True)
 
 
 def estimate(
@@ -115,6 +116,14 @@ def export(
     file: Annotated[
         Path, typer.Argument(help="Output file: POSCAR, *.vasp, *.gen, *.cif or *.extxyz; *.zip for a whole run.")
     ],
+    result: Annotated[
+        str,
+        typer.Option(
+            "--result",
+            metavar="NAME",
+            help="Result of the run to write, e.g. 01-xtb; structure: as built. Default: that of the last simulation.",
+        ),
+    ] = "",
     verbose: Verbose = False,
 ) -> None:
     """Write a structure for another program, or a run as an archive.
@@ -124,12 +133,15 @@ def export(
     from stem2sim.records.export import export as export_structure
     from stem2sim.records.export import format_of
     from stem2sim.runs.run import Run
+    from stem2sim.runs.selection import select
     from stem2sim.structure import Structure
 
     with console(verbose):
         whole = file.suffix.lower() == ".zip"
         if not whole:
             format_of(file)
+        if result and (whole or not input.is_dir()):
+            raise BadInput(f"--result {result} chooses a structure of a run folder to write; remove it")
         if file.exists():
             raise BadInput(f"{file} is there already; choose another name")
         if whole:
@@ -139,11 +151,9 @@ def export(
             typer.echo(file)
             return
         if input.is_dir():
-            structures = Run(input).structures
-            if len(structures) != 1:
-                names = ", ".join(structures) or "none"
-                raise BadInput(f"{input} has {len(structures)} structures ({names}); give the file of one of them")
-            (structure,) = structures.values()
+            selected = select(Run(input), result)
+            structure = selected.structure
+            typer.echo(f"writing {selected.describe()}", err=True)
         else:
             structure = Structure.read(input)
         for lost in export_structure(structure, file):
@@ -158,9 +168,13 @@ def cite(folder: Folder, verbose: Verbose = False) -> None:
     """
     from stem2sim.records.citations import cited
     from stem2sim.runs.run import Run
+    from stem2sim.runs.staleness import stale
 
     with console(verbose):
-        entries = cited(Run(folder))
+        run = Run(folder)
+        entries = cited(run)
+        for name, why in stale(run).items():
+            typer.echo(f"warning: {name} is stale ({why}); its references are among these", err=True)
     typer.echo("\n\n".join(entries.values()))
 
 
@@ -199,13 +213,15 @@ def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None
     Example: stem2sim report runs/graphene
     """
     from stem2sim.report.report import write_again
+    from stem2sim.runs.movie_folder import movie_of
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         written = write_again(folder)
     if json:
         print_json({"report": str(written)})
         return
-    announce(folder, after_report(written))
+    announce(folder, after_report(written) if movie_of(Run(folder)) is None else after_movie(written))
     typer.echo(written)
 
 

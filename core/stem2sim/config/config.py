@@ -18,8 +18,9 @@ from stem2sim.config.tree import SECTIONS, count_paths_from, set_option
 from stem2sim.errors import BadInput, Mistakes, collected, nearest
 from stem2sim.files import fingerprint
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.mistakes import mistakes_in
 from stem2sim.option_paths import absolute
-from stem2sim.options import mistakes_in, read_stage, without_none
+from stem2sim.options import read_stage, without_none
 from stem2sim.registry import installed
 from stem2sim.stages import Builder, Segmenter, Simulator
 

@@ -1,25 +1,32 @@
-"""Stages in words: their options, and configs with comments."""
+"""Stages, and configs of commands, in words: their options, and configs with comments."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import tomli_w
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from stem2sim.config.defaults import DEFAULTS, ENGINE
 from stem2sim.config.tree import SECTIONS
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.engine_simulator import read_engine
+from stem2sim.errors import BadInput, nearest
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.mistakes import table_of
+from stem2sim.options import without_none
+from stem2sim.packages import CONFIGS
 from stem2sim.registry import installed
 
 if TYPE_CHECKING:
-    from stem2sim.stages import Stage
+    from collections.abc import Iterator
 
+    from stem2sim.stages import Stage
 
 PLURALS = {"number": "numbers", "integer": "integers"}
 """Of the words for types that are countable."""
@@ -27,7 +34,7 @@ PLURALS = {"number": "numbers", "integer": "integers"}
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a stage, in words."""
+    """One option, in words."""
 
     name: str
     type: str
@@ -36,10 +43,60 @@ class Option:
     description: str
 
 
-def options(stage: type[Stage] | type[ImageSource]) -> list[Option]:
-    """Return every option of a stage; the unit is what stands in square brackets at the end of its description."""
+@dataclass(frozen=True)
+class OptionTable:
+    """The options of a stage, or in one table of the config of a command, in words."""
+
+    name: str
+    """A table within a config is named as in TOML, such as [recipe], or [[labelled]] where there may be several."""
+    kind: str
+    source: str
+    """Distribution and version."""
+    summary: str
+    options: list[Option]
+
+
+def option_tables(name: str) -> list[OptionTable]:
+    """Return the options of the stages of a name, or of the config of a command with all tables in it.
+
+    Raises:
+        BadInput: nothing of that name is installed, or it cannot be imported.
+    """
+    registry = installed()
+    tables = [
+        OptionTable(name, offer.kind, f"{offer.distribution} {offer.version}", offer.summary, options(offer.stage))
+        for offer in registry.offers
+        if offer.stage.name == name
+    ]
+    configs = {point.name: point for point in entry_points(group=CONFIGS)}
+    if (point := configs.get(name)) is not None:
+        source = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        try:
+            tables += _tables(point.load(), name, source)
+        except Exception as problem:  # foreign code
+            raise BadInput(f"config of '{name}' failed to load ({type(problem).__name__}: {problem})") from problem
+    if not tables:
+        names = sorted({*configs, *(offer.stage.name for offer in registry.offers)})
+        broken = "".join(f"; {one}" for one in registry.broken)
+        raise BadInput(f"no stage named '{name}'; installed: {', '.join(names)}{nearest(name, names)}{broken}")
+    return tables
+
+
+def _tables(model: type[BaseModel], name: str, source: str, place: str = "") -> Iterator[OptionTable]:
+    """Yield the options of a model, then those of the tables in it."""
+    kind = "table" if place else "config"
+    yield OptionTable(name, kind, source, (inspect.getdoc(model) or "").partition("\n")[0], options(model))
+    for key, option in model.model_fields.items():
+        if (inner := table_of(option)) is not None:
+            path = f"{place}{key}"
+            title = f"[{path}]" if option.annotation is inner else f"[[{path}]]"
+            yield from _tables(inner, title, source, f"{path}.")
+
+
+def options(model: type[BaseModel]) -> list[Option]:
+    """Return every option of a model; the unit is what stands in square brackets at the end of its description."""
     out = []
-    for name, field in stage.model_fields.items():
+    for name, field in model.model_fields.items():
         text = field.description or ""
         bracket = re.search(r"\s*\[([^\]]+)\]$", text)
         text, unit = (text[: bracket.start()], bracket[1]) if bracket else (text, "")
@@ -55,6 +112,8 @@ def _type(annotation: Any) -> str:
     if isinstance(annotation, type) and not choices:
         if issubclass(annotation, Engine):
             return "engine"
+        if issubclass(annotation, BaseModel):
+            return "table"
         return {"str": "text", "float": "number", "int": "integer", "bool": "true or false"}.get(
             annotation.__name__, annotation.__name__.lower()
         )
@@ -76,6 +135,8 @@ def _toml(value: Any) -> str:
         return "none"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"
+    if isinstance(value, BaseModel):
+        return _toml(without_none(value.model_dump(exclude_defaults=True)))
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_toml(str(key))} = {_toml(one)}' for key, one in value.items())}}}"
     return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from stem2sim.atoms_table import AtomsTable
     from stem2sim.image import Image
-    from stem2sim.segmentation import AtomsTable
 
     Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, not_a_frame
@@ -37,7 +37,8 @@ class ImageSource(BaseModel):
         Raises:
             BadInput: no such file, unknown format, nothing in it that is a frame, no pixel size anywhere.
         """
-        return read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
+        image = read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
+        return image.read_by(self.model_dump(mode="json", exclude_none=True))
 
 
 def described(image: Image) -> str:
@@ -83,8 +84,8 @@ def read_image(
             warnings=warnings,
             metadata=contents.metadata,
         )
-    except ValidationError as problem:
-        raise BadInput(f"{path.name}: {problem.errors()[0]['ctx']['error']}") from problem
+    except BadInput as problem:
+        raise BadInput(f"{path.name}: {problem}") from problem
 
 
 def _check_number(shape: tuple[int, ...], frame: int) -> None:

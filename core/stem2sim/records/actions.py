@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 from stem2sim import __version__
 from stem2sim.config.tree import SECTIONS
 from stem2sim.options import recorded_paths
+from stem2sim.records.made_with import built_with
 from stem2sim.registry import installed
+from stem2sim.runs.listing import movie_files
+from stem2sim.runs.movie_folder import movie_of
 from stem2sim.runs.names import ATOMS, CONFIG, GROWING, REPORT, StepName
+from stem2sim.runs.origin import started_from
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stem2sim.runs.movie_folder import Movie
     from stem2sim.runs.run import Run
     from stem2sim.runs.state import Record
 
@@ -48,6 +54,8 @@ def actions(run: Run, listed: set[Path]) -> Iterator[Action]:
     for name in run.steps:
         if name.kind != "report" and (failed is None or failed.name != str(name)):
             yield _finished(run, name, listed)
+    if movie := movie_of(run):
+        yield _tracked(movie)
     yield _report(run, listed)
     if failed is not None:
         yield failed
@@ -82,14 +90,17 @@ def _segmented(run: Run, name: StepName, record: Record) -> Action:
 
 
 def _built(run: Run, name: StepName, record: Record) -> Action:
-    structure = run.contents.structure(run.steps[name][0])
-    history = [made for made in structure.history if made.get("use") == name.stage]
-    options = history[-1] if history else {"use": name.stage}
-    return Action(str(name), f"build: {name.stage}", options, [], _before(run, name, record))
+    return Action(str(name), f"build: {name.stage}", built_with(run, name), [], _before(run, name, record))
 
 
 def _checked(run: Run, name: StepName, record: Record) -> Action:
-    options = {"use": "cell and checks", "version": f"stem2sim {__version__}", "allow": run.tree.get("allow", [])}
+    options: dict[str, Any] = {
+        "use": "cell and checks",
+        "version": f"stem2sim {__version__}",
+        "allow": run.tree.get("allow", []),
+    }
+    start = started_from(run.contents.structure(run.steps[name][0])) if "structure" in run.tree else None
+    options |= {"start": {key: value for key, value in start.items() if key != "use"}} if start else {}
     return Action(str(name), "make the structure to simulate", options, [], _before(run, name, record))
 
 
@@ -97,16 +108,28 @@ def _simulated(run: Run, name: StepName, record: Record) -> Action:
     results = [run.results[own] for own, place in run.places.items() if place.step == name]
     starts = dict.fromkeys(result.started_from for result in results)
     inputs = [run.folder / start if start else Path(run.tree["structure"]) for start in starts]
-    reasons = "; ".join(f"{result.label}: {result.reason}".removeprefix(": ") for result in results)
-    options = {**results[0].made_by, **results[0].details}
-    return Action(str(name), f"simulate: {options.get('use', name)}", options, [], inputs, description=reasons)
+    why = next((why for own, why in stale(run).items() if run.places[own].step == name), "")
+    reasons = [*([f"stale: {why}"] if why else []), *(f"{r.label}: {r.reason}".removeprefix(": ") for r in results)]
+    made = results[0].record
+    title = f"simulate: {made.get('use', name)}"
+    return Action(str(name), title, made, [], inputs, description="; ".join(reasons))
+
+
+def _tracked(movie: Movie) -> Action:
+    about = movie.about
+    counts = f"{about['atoms']} atoms in {about['tracks']} tracks over {movie.frames} frames"
+    made = {**movie.segmenter, **{f"linking.{key}": value for key, value in movie.linking.items()}}
+    given = [Path(movie.run.tree["image"]["path"])]
+    return Action("track", "find and follow the atoms of every frame", made, movie.files, given, description=counts)
 
 
 def _report(run: Run, listed: set[Path]) -> Action:
     steps = [(name, files) for name, files in run.steps.items() if name.kind != "report"]
     others = {run.folder / name for name in (CONFIG, *GROWING)} | {file for _, files in steps for file in files}
     others |= {file for name, _ in steps for file in (run.folder / str(name)).rglob("*")}
+    others |= set(movie_files(run.folder))
     read = [file for name, files in steps if name.kind != "build" for file in files]
+    read += movie_files(run.folder)
     written = sorted((listed - others) | ({run.folder / REPORT} & listed))
     made = {"use": "report", "version": f"stem2sim {__version__}"}
     return Action("report", "write the report", made, written, read)

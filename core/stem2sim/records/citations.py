@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from stem2sim.analysis.evolution import TIME
 from stem2sim.packages import references
+from stem2sim.records.made_with import prepared, simulated
 
 if TYPE_CHECKING:
     from stem2sim.runs.run import Run
-    from stem2sim.stages import Stage
 
 
 ALWAYS = ("ghosh2022", "larsen2017")
@@ -18,30 +18,17 @@ ALWAYS = ("ghosh2022", "larsen2017")
 
 
 def cited(run: Run) -> dict[str, str]:
-    """Return the BibTeX entries, by key, for everything that ran in a run folder.
+    """Return the BibTeX entries, by key, for everything that ran in a run folder, stale results among it.
 
     Raises:
         BadInput: a stage of it is not installed here.
     """
     found = references("stem2sim", ALWAYS)
-    for stage in ran(run):
+    for stage in (*prepared(run), *simulated(run).values()):
         found |= stage.citations()
     if any(TIME in result.observables for result in run.results.values()):
         found |= references("stem2sim", ("flyvbjerg1989",))  # error bars of means along a trajectory
     return found
-
-
-def ran(run: Run) -> list[Stage]:
-    """Return the stages that ran in a run folder, in turn.
-
-    Raises:
-        BadInput: a stage of it is not installed here.
-    """
-    config = run.config
-    found: list[Stage] = [config.segment] if config.segment is not None and run.segmentation is not None else []
-    numbers = {(name.kind, name.number) for name in run.steps}
-    found += [one for number, one in enumerate(config.build, start=1) if ("build", number) in numbers]
-    return found + [one for number, one in enumerate(config.simulate, start=1) if ("simulate", number) in numbers]
 
 
 def reference(entry: str) -> str:

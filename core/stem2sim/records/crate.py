@@ -21,6 +21,8 @@ from stem2sim.runs.names import (
     CONFIG,
     CRATE,
     DATABASE,
+    DRIFT,
+    EVENTS,
     GROWING,
     LICENSED,
     LOG,
@@ -28,6 +30,8 @@ from stem2sim.runs.names import (
     SEGMENTATION,
     SESSIONS,
     STATE,
+    TRACKING,
+    TRACKS,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +60,10 @@ KINDS = {
     ATOMS: "the atoms that were found: positions [Å], species, probability",
     SEGMENTATION: "the atoms, and the maps of class probabilities that they were found in",
     REPORT: "the report: one page of what was found, built and simulated",
+    TRACKS: "every atom of every frame: track, positions [Å], species, probability",
+    EVENTS: "appearance and disappearance of atoms, and changes of species",
+    DRIFT: "drift of the specimen in each frame [Å]",
+    TRACKING: "what was tracked, and with which options",
     DATABASE: "the results as a database of ASE (SQLite)",
 }
 

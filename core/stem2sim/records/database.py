@@ -19,6 +19,7 @@ from stem2sim.config.records import public_address
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_atomically
 from stem2sim.runs.names import DATABASE
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,7 @@ def share(run: Run, address: str) -> None:
 
 def _rows(run: Run) -> Iterator[tuple[Atoms, dict[str, Any], dict[str, Any]]]:
     """Yield structure with energy [eV] and forces [eV/Å], what to select rows by, and what else is known."""
+    reasons = stale(run)
     for name, result in run.results.items():
         atoms = result.structure.atoms.copy()
         held = atoms.constraints
@@ -119,6 +121,7 @@ def _rows(run: Run) -> Iterator[tuple[Atoms, dict[str, Any], dict[str, Any]]]:
             "label": result.label,
             "started_from": result.started_from,
             "warnings": list(result.warnings),
+            "stale": reasons.get(name, ""),
         }
         yield atoms, keys, data
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stem2sim import __version__
 from stem2sim.analysis.comparison import engine_of
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.engine_simulator import EngineSimulator
-from stem2sim.records.citations import ran
-from stem2sim.stages import Builder, Segmenter, Simulator
+from stem2sim.records.made_with import prepared, simulated
+from stem2sim.runs.movie_folder import movie_of
+from stem2sim.runs.origin import started_from
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from stem2sim.runs.movie_folder import Movie
     from stem2sim.runs.run import Run
     from stem2sim.simulation import SimulationResult
+    from stem2sim.stages import Simulator
 
 MOST = 6
 """Calculations listed by name: a paragraph is no table."""
@@ -40,11 +45,15 @@ def methods(run: Run, comparison: str = "") -> str:
             f"The image was {columns} × {rows} pixels, with a pixel size of {run.image.pixel_size:.4g} Å "
             f"({'given' if source == 'given' else f'from the {source}'})."
         )
-    stages = ran(run)
-    sentences += [one.methods() for one in stages if isinstance(one, Segmenter)]
-    sentences += [one.methods() for one in stages if isinstance(one, Builder)]
-    sentences += _simulated([one for one in stages if isinstance(one, Simulator)])
-    results = list(run.results.values())
+    movie = movie_of(run)
+    sentences += _filmed(movie) if movie is not None else []
+    sentences += [one.methods() for one in prepared(run)]
+    sentences += [_followed(movie)] if movie is not None else []
+    if started := _started(run):
+        sentences.append(started)
+    earlier, made = stale(run), simulated(run)
+    sentences += _simulated(run, {name: one for name, one in made.items() if name not in earlier})
+    results = [result for name, result in run.results.items() if name not in earlier]
     short = [_named(one) for one in results if not one.converged]
     if short:
         more = f"; and {len(short) - MOST} more" if len(short) > MOST else ""
@@ -53,7 +62,10 @@ def methods(run: Run, comparison: str = "") -> str:
         )
     if comparison:
         sentences.append(comparison)
-    engines = dict.fromkeys(filter(None, (engine_of(one) for one in results)))
+    if earlier:
+        words = " ".join(_simulated(run, {name: made[name] for name in earlier}))
+        sentences.append(f"Results of an earlier configuration are kept as well ({', '.join(earlier)}): {words}")
+    engines = dict.fromkeys(filter(None, (engine_of(one) for one in run.results.values())))
     software = [f"stem2sim {__version__}", *engines, f"ASE {version('ase')} [larsen2017]"]
     sentences.append(
         f"The workflow follows [ghosh2022] and was carried out with {', '.join(software)} and Python "
@@ -62,10 +74,40 @@ def methods(run: Run, comparison: str = "") -> str:
     return " ".join(sentences)
 
 
-def _simulated(stages: list[Simulator]) -> Iterator[str]:
-    """A sentence for each stage; a method that follows itself is not described again."""
+def _filmed(movie: Movie) -> list[str]:
+    (rows, columns), source = movie.about["shape"], movie.about["pixel_size_source"]
+    size = movie.about["pixel_size [Å]"]
+    return [
+        f"The movie had {movie.frames} frames of {columns} × {rows} pixels, with a pixel size of {size:.4g} Å "
+        f"({'given' if source == 'given' else f'from the {source}'}); each frame was analysed separately."
+    ]
+
+
+def _followed(movie: Movie) -> str:
+    reach, gap = movie.linking["reach [Å]"], movie.linking["gap"]
+    return (
+        "The drift between consecutive frames was measured and removed, and atoms were linked from frame to frame by "
+        f"the assignment with the smallest sum of squared displacements, with displacements of up to {reach:g} Å and "
+        f"missed detections in up to {gap} consecutive frames allowed."
+    )
+
+
+def _started(run: Run) -> str:
+    """A sentence about the result of another run that this one started from; '' where it did not."""
+    structure = next(iter(run.structures.values()), None) if "structure" in run.tree else None
+    start = started_from(structure) if structure is not None else None
+    return f"The initial structure is {start['result']} of the run {Path(start['run']).name}." if start else ""
+
+
+def _simulated(run: Run, made: Mapping[str, Simulator]) -> Iterator[str]:
+    """A sentence for each stage of each step; a method that follows itself is not described again."""
     previous = None
-    for stage in stages:
+    seen: list[tuple[int, Simulator]] = []
+    for name, stage in made.items():
+        key = (run.places[name].step.number, stage)
+        if key in seen:
+            continue
+        seen.append(key)
         engine = stage.engine if isinstance(stage, EngineSimulator) else stage
         theory = engine.theory() if isinstance(engine, Engine) else None
         words = stage.methods()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stem2sim.config.records import server_address
 from stem2sim.records.crate import write_crate
 from stem2sim.records.database import share, write_database
+from stem2sim.runs.movie_folder import movie_of
 
 if TYPE_CHECKING:
     from stem2sim.runs.run import Run
@@ -20,6 +21,9 @@ def write_records(run: Run) -> None:
     Raises:
         BadInput, StageFailed: the server cannot be written to; all that lies in the folder is written by then.
     """
+    if movie_of(run) is not None:  # which has no results for a database
+        write_crate(run, run.files())
+        return
     if not run.failure:
         write_database(run)
     write_crate(run, run.files())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
+from stem2sim import drawing
 from stem2sim.agreement.agreement import Agreement
 from stem2sim.agreement.sites import THRESHOLDS, Kind
 from stem2sim.report import figures
@@ -101,7 +102,7 @@ def _facts(agreement: Agreement) -> dict[str, str]:
 
 
 def _view(title: str, agreement: Agreement) -> FrameView:
-    left, top, right, bottom = figures.extent(agreement.frame, agreement.pixel_size)
+    left, top, right, bottom = drawing.extent(agreement.frame, agreement.pixel_size)
     x, y = agreement.origin
     extent = (left + x, top + y, right + x, bottom + y)
     opaque = np.where(agreement.counted, agreement.residual, 0.0)

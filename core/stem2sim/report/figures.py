@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import PIL.Image as PillowImage
-from ase.data import atomic_numbers, covalent_radii
-from ase.data.colors import jmol_colors
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from stem2sim.geometry.bonds import Bonds
+from stem2sim.drawing import balls, stretched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-COLOURS = {"C": "#4cc9f0", "Si": "#ff9f1c", "H": "#f1faee", "Cr": "#8ac926"}
-"""On grey frames; other species take their customary colour."""
 
 SHADES = ("#1d6fa5", "#c2570f", "#6b6b6b", "#2f7d4f", "#7a4fa3", "#a33a5e")
 """Of curves; page.js has the same."""
@@ -50,9 +45,7 @@ def _png(figure: Figure) -> bytes:
 
 def grey(pixels: NDArray[Any]) -> bytes:
     """A frame pixel by pixel in grey, stretched between its percentiles 0.5 and 99.8."""
-    low, high = np.percentile(pixels, (0.5, 99.8))
-    stretched = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
-    return _pixels(np.round(255 * stretched).astype(np.uint8))
+    return _pixels(np.round(255 * stretched(pixels)).astype(np.uint8))
 
 
 def overlay(values: NDArray[Any], high: float) -> bytes:
@@ -71,26 +64,9 @@ def _pixels(array: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def extent(pixels: NDArray[Any], pixel_size: float) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom edge of an array [Å]; the centre of its first pixel is at 0, 0."""
-    rows, columns = pixels.shape
-    return -0.5 * pixel_size, -0.5 * pixel_size, (columns - 0.5) * pixel_size, (rows - 0.5) * pixel_size
-
-
 def colours(values: Any, name: str = "viridis") -> list[str]:
     """The colours of values between 0 and 1 in a colour map."""
     return [to_hex(one) for one in colormaps[name](np.asarray(values))]
-
-
-def colour(species: str) -> str:
-    """The colour of a species over a grey frame."""
-    element = species.rstrip("0123456789")  # a column of several atoms shows in its element's colour
-    return COLOURS.get(element, to_hex(jmol_colors[atomic_numbers.get(element, 0)]))
-
-
-def solid_colour(symbol: str) -> str:
-    """The colour of an element on white."""
-    return "#3a3a3a" if symbol == "C" else colour(symbol)
 
 
 def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
@@ -99,9 +75,11 @@ def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(named), squeeze=False, height_ratios=[4, 1])
     for (title, atoms), (top, side) in zip(named, grid.T, strict=True):
-        xyz = atoms.positions - atoms.positions.mean(axis=0)
-        _draw(top, xyz[:, (0, 1)], xyz[:, 2], atoms)
-        _draw(side, xyz[:, (0, 2)], xyz[:, 1], atoms)
+        atoms = atoms.copy()
+        atoms.positions -= atoms.positions.mean(axis=0)
+        xyz = atoms.positions
+        balls(top, atoms)
+        balls(side, atoms, across=(0, 2), depth=1)
         reach = np.abs(xyz[:, :2]).max() + 1.2
         top.set(xlim=(-reach, reach), ylim=(reach, -reach))
         deep = max(1.6, np.abs(xyz[:, 2]).max() + 0.8)
@@ -114,21 +92,6 @@ def structures(named: Sequence[tuple[str, Atoms]]) -> bytes:
             axis.tick_params(labelsize=8)
             axis.set_aspect("equal")
     return _png(figure)
-
-
-def _draw(axis: Axes, flat: NDArray[np.float64], depth: NDArray[np.float64], atoms: Atoms) -> None:
-    i, j, _ = Bonds.of(atoms).once
-    inside = np.linalg.norm(atoms.positions[i] - atoms.positions[j], axis=1) < 4  # not across a periodic boundary
-    lines = [np.array([flat[a], flat[b]]) for a, b in zip(i[inside], j[inside], strict=True)]
-    axis.add_collection(LineCollection(lines, colors="#444444", linewidths=1.6, zorder=1))
-    order = np.argsort(-depth)  # z points into the page: the deepest first
-    size = 0.9 * covalent_radii[atoms.numbers[order]]
-    colours = [solid_colour(s) for s in np.array(atoms.get_chemical_symbols())[order]]
-    spheres = EllipseCollection(
-        size, size, np.zeros(len(size)), units="x", offsets=flat[order], offset_transform=axis.transData,
-        facecolors=colours, edgecolors="black", linewidths=0.5, zorder=2,
-    )  # fmt: skip
-    axis.add_collection(spheres)
 
 
 def _words(text: str) -> str:
@@ -180,22 +143,6 @@ def picture(axis: Axes, png: bytes, extent: tuple[float, float, float, float]) -
     left, top, right, bottom = extent
     pixels = np.asarray(PillowImage.open(io.BytesIO(png)))
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(left, right, bottom, top), interpolation="nearest")
-
-
-def circles(
-    axis: Axes,
-    places: NDArray[np.float64],
-    radius: float | NDArray[np.float64],
-    colour: str | Sequence[str],
-    filled: bool = False,
-) -> None:
-    """Draw circles round (n, 2) places x, y [Å], of one radius [Å] and colour or one for each."""
-    wide = 2 * np.broadcast_to(radius, len(places))
-    drawn = EllipseCollection(
-        wide, wide, np.zeros(len(wide)), units="x", offsets=places, offset_transform=axis.transData,
-        facecolors=colour if filled else "none", edgecolors=colour, linewidths=0.8,
-    )  # fmt: skip
-    axis.add_collection(drawn)
 
 
 def outlines(axis: Axes, polygons: Sequence[NDArray[np.float64]], colour: str) -> None:

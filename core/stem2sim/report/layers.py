@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stem2sim import drawing
 from stem2sim.report import figures
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Raster:
     @classmethod
     def grey(cls, name: str, pixels: NDArray[Any], pixel_size: float, shown: bool = True) -> Raster:
         """Return an array of grey values, stretched between its percentiles 0.5 and 99.8."""
-        return cls(name, figures.grey(pixels), figures.extent(pixels, pixel_size), shown)
+        return cls(name, figures.grey(pixels), drawing.extent(pixels, pixel_size), shown)
 
     @classmethod
     def of(
@@ -63,7 +64,7 @@ class Raster:
         Args:
             name: of the layer.
             values: (rows, columns).
-            extent: left, top, right, bottom [Å]; see `figures.extent`.
+            extent: left, top, right, bottom [Å]; see `drawing.extent`.
             high: value, above or below 0, whose colour hides what is under it.
             unit: of the values.
             shown: at the start.
@@ -100,7 +101,7 @@ class Points:
 
     def paint(self, axis: Axes) -> None:
         """Draw it for Markdown."""
-        figures.circles(axis, np.column_stack([self.x, self.y]), self.radius, self.colour, self.filled)
+        drawing.circles(axis, np.column_stack([self.x, self.y]), self.radius, self.colour, self.filled)
 
 
 @dataclass(frozen=True)

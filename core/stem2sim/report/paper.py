@@ -11,6 +11,7 @@ from stem2sim.errors import BadInput
 from stem2sim.records.citations import cited, reference
 from stem2sim.records.methods import methods
 from stem2sim.report.blocks import Block, Code, Listed, Section, Text
+from stem2sim.runs.staleness import stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ def paper(run: Run) -> Iterator[Section]:
 def _comparison(run: Run) -> str:
     """How well the structures agree with the image, as sentences; '' where none was compared."""
     compared = {name: one for name, one in run.agreements.items() if isinstance(one, Agreement)}
+    compared = {name: one for name, one in compared.items() if name not in stale(run)}
     if not compared:
         return ""
     titles = _titles(run, list(compared))

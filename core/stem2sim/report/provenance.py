@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stem2sim.options import without_none
 from stem2sim.report.blocks import Code, Section, Table
+from stem2sim.runs.movie_folder import movie_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +20,14 @@ def provenance(run: Run) -> Iterator[Section]:
     steps: list[tuple[str, dict[str, Any]]] = []
     if run.segmentation:
         steps.append(("segment", run.segmentation.made_by))
+    if movie := movie_of(run):
+        steps.append(("segment every frame", movie.segmenter))
+        steps.append(
+            ("link the frames", {"use": "track", "version": f"stem2sim {movie.about['version']}", **movie.linking})
+        )
     for name, structure in run.structures.items():
         steps += [(f"build {name}", made) for made in structure.history]
-    steps += [(f"simulate {run.places[name].step}", {**r.made_by, **r.details}) for name, r in run.results.items()]
+    steps += [(f"simulate {run.places[name].step}", r.record) for name, r in run.results.items()]
     rows = [[where, str(made.get("use", "")), str(made.get("version", "")), _options(made)] for where, made in steps]
     yield Section(
         "Provenance",

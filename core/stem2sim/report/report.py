@@ -12,6 +12,7 @@ from stem2sim.records.writing import write_records
 from stem2sim.report.compare_back import compare_back
 from stem2sim.report.geometry import geometry
 from stem2sim.report.groups import adsorption, samples
+from stem2sim.report.movie import movie
 from stem2sim.report.page import Page, stale
 from stem2sim.report.paper import paper
 from stem2sim.report.provenance import provenance
@@ -20,7 +21,8 @@ from stem2sim.report.simulations import simulations
 from stem2sim.report.structures import structures
 from stem2sim.report.summary import summary
 from stem2sim.report.trajectories import trajectories
-from stem2sim.runs.names import MARKDOWN, REPORT
+from stem2sim.runs.movie_folder import movie_of
+from stem2sim.runs.names import FRAMES, MARKDOWN, REPORT
 from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ SECTIONS: tuple[Callable[[Run], Iterable[Section]], ...] = (
 )
 """In the order of the page; each yields nothing where a run has nothing for it."""
 
+OF_A_MOVIE: tuple[Callable[[Run], Iterable[Section]], ...] = (movie, paper, provenance)
+"""In place of them, where the atoms of a movie were tracked."""
+
 
 class Report:
     """The page of one run: it renders what the run holds, and computes nothing of its own."""
@@ -52,16 +57,23 @@ class Report:
         """Take a run.
 
         Raises:
-            BadInput: it has no segmentation, no structure, and no failure that would say why.
+            BadInput: it has no segmentation, no structure, no movie, and no failure that would say why.
         """
-        if run.segmentation is None and not run.structures and not run.failure:
-            raise BadInput(f"nothing to report in {run.folder}: no segmentation and no structure yet")
+        folder = run.folder
+        self._sections = OF_A_MOVIE if movie_of(run) is not None else SECTIONS
+        if self._sections is SECTIONS and run.segmentation is None and not run.structures:
+            if (folder / FRAMES).is_dir():
+                raise BadInput(
+                    f"the tracking of the movie in {folder} is not complete; stem2sim track {folder} resumes"
+                )
+            if not run.failure:
+                raise BadInput(f"nothing to report in {folder}: no segmentation and no structure yet")
         self.run = run
 
     def page(self) -> Page:
         """Return the page, with the time it was made."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        sections = [one for section in SECTIONS for one in section(self.run)]
+        sections = [one for section in self._sections for one in section(self.run)]
         subtitle = f"stem2sim {__version__} · {now} · {self.run.folder.resolve().name}"
         return Page(self.run.title, subtitle, sections)
 

@@ -9,17 +9,19 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
+from stem2sim import drawing
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.defects import defects
 from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from stem2sim.atoms_table import AtomsTable
     from stem2sim.image import Image
     from stem2sim.runs.run import Run
-    from stem2sim.segmentation import AtomsTable, Segmentation
+    from stem2sim.segmentation import Segmentation
 
 DOUBTFUL, CHOSEN, SPREAD = "#ff5fa2", "#ffd166", "#ff9f1c"
 """Places with two readings, atoms that went into a structure, circles of uncertainty; all on a dark frame."""
@@ -46,7 +48,7 @@ def segmentation(run: Run) -> Iterator[Section]:
         if run.image is not None:  # nothing was found in it, but it can be looked at
             pixels, size = run.image.pixels, run.image.pixel_size
             raster = Raster.grey("image", pixels, size)
-            yield Section("Image", [FrameView(figures.extent(pixels, size), [raster], title=run.title)])
+            yield Section("Image", [FrameView(drawing.extent(pixels, size), [raster], title=run.title)])
         return
     blocks: list[Block] = [frame(run, run.segmentation), Facts(facts(run, run.segmentation))]
     if run.segmentation.ambiguities:
@@ -59,16 +61,16 @@ def frame(run: Run, segmentation: Segmentation) -> FrameView:
     atoms, image = segmentation.atoms, run.image
     rasters = [Raster.grey("image", image.pixels, image.pixel_size)] if image else []
     if segmentation.spread is not None and segmentation.pixel_size is not None:
-        covered = figures.extent(segmentation.spread[-1], segmentation.pixel_size)
+        covered = drawing.extent(segmentation.spread[-1], segmentation.pixel_size)
         rasters.append(Raster.of("uncertainty (spread between networks)", segmentation.spread[-1], covered, 0.5))
     if segmentation.information is not None and segmentation.pixel_size is not None:
-        covered = figures.extent(segmentation.information, segmentation.pixel_size)
+        covered = drawing.extent(segmentation.information, segmentation.pixel_size)
         high = max(0.05, float(np.percentile(segmentation.information, 99.9)))
         rasters.append(
             Raster.of("uncertainty (mutual information)", segmentation.information, covered, round(high, 2), "nat")
         )
     if image:
-        extent, caption = figures.extent(image.pixels, image.pixel_size), ""
+        extent, caption = drawing.extent(image.pixels, image.pixel_size), ""
     else:
         x, y = (atoms.x, atoms.y) if len(atoms) else (np.zeros(1), np.zeros(1))
         extent = (x.min() - MARGIN, y.min() - MARGIN, x.max() + MARGIN, y.max() + MARGIN)
@@ -82,8 +84,8 @@ def frame(run: Run, segmentation: Segmentation) -> FrameView:
 def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
     atoms = segmentation.atoms
     labels = [_describe(atoms, k) for k in range(len(atoms))]
-    sizes = {s: 0.75 * covalent_radii[atomic_numbers.get(s.rstrip("0123456789"), 0)] for s in atoms.counts()}
-    colours = {species: figures.colour(species) for species in atoms.counts()}
+    sizes = radii(atoms.counts())
+    colours = {species: drawing.colour(species) for species in atoms.counts()}
     species = [str(one) for one in atoms.species]
     radius = np.array([sizes[one] for one in species])
     if len(segmentation.ambiguities):
@@ -123,6 +125,11 @@ def _layers(run: Run, segmentation: Segmentation) -> Iterator[Points]:
             f"in {names[0]}{more}", atoms.x[source], atoms.y[source], [labels[k] for k in source], CHOSEN,
             radius[source] + 0.12, key={str(len(source)): CHOSEN},
         )  # fmt: skip
+
+
+def radii(species: Iterable[str]) -> dict[str, float]:
+    """Return the radius of the circle round an atom of each species [Å]; of columns of several atoms too."""
+    return {one: 0.75 * float(covalent_radii[atomic_numbers.get(one.rstrip("0123456789"), 0)]) for one in species}
 
 
 def _describe(atoms: AtomsTable, k: int) -> str:

@@ -8,10 +8,23 @@ import numpy as np
 
 from stem2sim.analysis.comparison import compared, displacement, engine_of, table
 from stem2sim.geometry.defects import defects, sheet_of
-from stem2sim.report.blocks import Beside, Block, Facts, Film, Plot, Section, Series, StructureView, Table, Text
+from stem2sim.report.blocks import (
+    Beside,
+    Block,
+    Facts,
+    Film,
+    Plot,
+    Section,
+    Series,
+    StructureView,
+    Table,
+    Text,
+    Warnings,
+)
 from stem2sim.report.labels import label
 from stem2sim.report.structureview import MOST
 from stem2sim.runs.derived import TEMPERATURE
+from stem2sim.runs.staleness import rows, stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +51,7 @@ MOST_FILMS = 8_000_000
 def simulations(run: Run) -> Iterator[Section]:
     """One part for each result."""
     parts: list[Section] = []
+    reasons = stale(run)
     most = min(MOST, MOST_FILMS // max(1, len(run.results)))
     for name, result in run.results.items():
         start = run.start(result)
@@ -48,6 +62,9 @@ def simulations(run: Run) -> Iterator[Section]:
         title = ", ".join(filter(None, (str(run.places[name].step), result.label)))
         caption = "x points right, y down and z into the page, as in the image."
         blocks: list[Block] = [Facts(dict(_facts(result, start, bonds, lengths)))]
+        if name in reasons:
+            title = f"{title} (stale)"
+            blocks.insert(0, Warnings([f"This result is stale: {reasons[name]}."]))
         if len(parts) < MOST_DRAWN:
             blocks.append(StructureView(title, named, _film(run.trajectory(name), result, most), caption))
             blocks.append(Beside([*_histograms(lengths), *_observables(result)]))
@@ -132,7 +149,7 @@ def _capitalised(words: str) -> str:
 
 
 def _side_by_side(run: Run) -> Section:
-    columns, cells = table(compared(run.rows()))
+    columns, cells = table(compared(rows(run)))
     note = (
         "Bond lengths are means; for molecular dynamics, over the second half of the trajectory. Bond changes and "
         "displacements are given relative to the initial structure of each simulation. Energies from different engines "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
+from stem2sim import drawing
 from stem2sim.geometry.bonds import BETWEEN, REACH
 from stem2sim.report import figures
 from stem2sim.report.markup import Figures, data, plain, still, text
@@ -99,7 +100,7 @@ class StructureView:
         known |= set(self.film.symbols) if self.film else set()
         elements = {
             symbol: {
-                "colour": figures.solid_colour(symbol),
+                "colour": drawing.solid_colour(symbol),
                 "radius": round(float(covalent_radii[atomic_numbers[symbol]]), 3),
             }
             for symbol in sorted(known, key=lambda one: atomic_numbers[one])

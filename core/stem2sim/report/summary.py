@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from stem2sim.agreement.agreement import Agreement
 from stem2sim.report.blocks import Block, Facts, Section, Text, Warnings
 from stem2sim.report.compare_back import describe
 from stem2sim.report.segmentation import pixel_size
+from stem2sim.runs.staleness import replaced, stale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stem2sim.runs.run import Run
-    from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
 
 MOST_LINES = 6
@@ -39,7 +37,7 @@ def summary(run: Run) -> Iterator[Section]:
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
-    image, segmentation = run.image, run.segmentation
+    image, segmentation, earlier = run.image, run.segmentation, stale(run)
     if image:
         (width, height), (rows, columns) = image.field_of_view, image.shape
         yield (
@@ -50,11 +48,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
             ],
         )
     if segmentation:
-        counts = (
-            " and ".join(f"{count} {species}" for species, count in segmentation.atoms.counts().items()) or "no atoms"
-        )
+        counts = segmentation.atoms.describe()
         yield "detected atoms", counts if image else f"{counts}, in the table of atoms"
-        yield "confidence", list(_confidence(segmentation))
+        yield "confidence", segmentation.confidence()
     elif run.failure and "segment" in run.tree and not run.structures:
         yield "detected atoms", "no atoms were detected"
     structures = [
@@ -66,7 +62,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str | list[str]]]:
     elif run.failure:
         yield "structure", "no structure was built"
     results = [
-        f"{run.places[name].step}{f', {result.label}' if result.label else ''}: "
+        f"{run.places[name].step}{f', {result.label}' if result.label else ''}{' (stale)' if name in earlier else ''}: "
         f"{_outcome(result)}; energy {result.energy:.4f} eV"
         for name, result in run.results.items()
     ]
@@ -86,20 +82,6 @@ def _first(lines: list[str]) -> list[str]:
     return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more, below"]
 
 
-def _confidence(segmentation: Segmentation) -> Iterator[str]:
-    atoms = segmentation.atoms
-    if len(atoms):
-        less = int((atoms.probability < 0.5).sum())
-        rest = f", {less} below 0.5" if less else ""
-        yield f"median probability {np.median(atoms.probability):.3f}{rest}"
-    std = atoms.position_std[np.isfinite(atoms.position_std)]
-    yield (
-        f"position uncertainty per axis {np.median(std):.3f} Å (median)" if len(std) else "position uncertainty unknown"
-    )
-    if segmentation.out_of_distribution is not None:
-        yield f"out-of-distribution score {segmentation.out_of_distribution:.2f} (images scoring above 1 are rejected)"
-
-
 def _caveats(run: Run) -> Iterator[str]:
     if run.image_problem:
         yield run.image_problem
@@ -111,6 +93,9 @@ def _caveats(run: Run) -> Iterator[str]:
             yield from (f"{name}: {line}" for line in lines[:MOST_CAVEATS])
             if len(lines) > MOST_CAVEATS:
                 yield f"{name}: and {len(lines) - MOST_CAVEATS} more atoms, listed below"
+    yield from (f"{name} is stale: {why}" for name, why in stale(run).items())
+    for step in replaced(run):
+        yield f"{step} has results that are not shown: what it started from has been recomputed since"
     for step in run.waiting:
         yield f"{step} has no result yet"
     for name, result in run.results.items():

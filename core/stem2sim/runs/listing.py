@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stem2sim.runs.names import (
     CONFIG,
     CONTINUED,
     DATABASE,
+    DRIFT,
+    EVENTS,
     FIGURES,
+    FRAMES,
     LICENSED,
     LOG,
     MARKDOWN,
     REPORT,
     SESSIONS,
     STATE,
+    TRACKING,
+    TRACKS,
     analysis_of,
 )
 
@@ -22,7 +27,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from stem2sim.runs.names import StepName
     from stem2sim.simulation import SimulationResult
+
+
+class ResultPlace(NamedTuple):
+    """Where a result lies."""
+
+    step: StepName
+    file: Path
+    """Its `result*.json`."""
+
+
+def places_of(steps: Mapping[StepName, Iterable[Path]]) -> dict[str, ResultPlace]:
+    """Return where each result lies, by its name: `01-xtb`, or `02-aimd 300K` where a step has several.
+
+    Args:
+        steps: the finished ones, each with its files.
+    """
+    return {
+        f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
+        for name, files in steps.items()
+        if name.kind == "simulate"
+        for file in files
+        if file.suffix == ".json"
+    }
 
 
 def files_of(folder: Path, steps: Iterable[Path], results: Mapping[Path, SimulationResult]) -> set[Path]:
@@ -44,4 +73,13 @@ def files_of(folder: Path, steps: Iterable[Path], results: Mapping[Path, Simulat
         found |= (there - other) | (there & needed)
     top = [folder / name for name in (CONFIG, LOG, STATE, SESSIONS, REPORT, MARKDOWN, DATABASE)]
     top += (folder / FIGURES).glob("*.png")
+    top += movie_files(folder)
     return found | {file for file in top if file.is_file()}
+
+
+def movie_files(folder: Path) -> list[Path]:
+    """Return the files of the movie that was tracked in a run folder, the atoms of each frame among them."""
+    if not (folder / TRACKING).is_file():
+        return []
+    names = (TRACKS, EVENTS, DRIFT, TRACKING, f"{FRAMES}/{STATE}")
+    return [*(folder / name for name in names), *sorted((folder / FRAMES).glob("atoms-*.csv"))]

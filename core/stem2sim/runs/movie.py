@@ -15,16 +15,18 @@ from pydantic import BaseModel, ValidationError
 
 from stem2sim import __version__
 from stem2sim.analysis.linking import GAP, REACH, link
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.stack import Stack
+from stem2sim.option_paths import absolute
 from stem2sim.progress import track
-from stem2sim.runs.names import CONFIG, STATE
-from stem2sim.runs.state import State
-from stem2sim.segmentation import AtomsTable
+from stem2sim.runs.logfile import logged
+from stem2sim.runs.names import CONFIG, CRATE, DRIFT, EVENTS, FRAMES, LOG, MARKDOWN, REPORT, STATE, TRACKING, TRACKS
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from stem2sim.analysis.tracks import Tracks
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stem2sim")
 
-FRAMES = "frames"
-TRACKS, EVENTS, DRIFT, SUMMARY = "tracks.csv", "events.csv", "drift.csv", "tracks.json"
+STEP = "track"
+"""Of the sessions of a run folder."""
 
 SAVED_EVERY = 1.0
 """[s]; an interrupted movie loses at most this, and the frame it was at."""
@@ -76,17 +78,31 @@ class MovieOutcome:
     """By kind."""
     drift_measured: int = 0
     """Frames whose drift could be measured."""
+    report: Path | None = None
 
     def summary(self) -> dict[str, Any]:
         """Return it all as a tree that JSON can say."""
-        return {**asdict(self), "folder": str(self.folder)}
+        return {**asdict(self), "folder": str(self.folder), "report": str(self.report) if self.report else None}
 
 
-def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> MovieOutcome:
+def follow(
+    config: Config,
+    out: Path,
+    reach: float = REACH,
+    gap: int = GAP,
+    write_report: Callable[[Run], Path] | None = None,
+) -> MovieOutcome:
     """Find the atoms of every frame of a movie and follow them; finished frames are skipped.
 
     Writes `frames/atoms-00000.csv` and so on, `tracks.csv`, `events.csv`, `drift.csv` and `tracks.json` to the folder
-    `out`. A frame that cannot be read, or in which no atoms are found, is a warning.
+    `out`, which is a run folder. A frame that cannot be read, or in which no atoms are found, is a warning.
+
+    Args:
+        config: with a stack of frames and a segmenter.
+        out: the run folder; made where it is not there.
+        reach: furthest that an atom moves between frames, drift apart [Å].
+        gap: frames in a row in which an atom may be missed.
+        write_report: writes the report of a run and returns its path; None for no report.
 
     Raises:
         BadInput: no stack of frames, or no atoms in any of them.
@@ -96,22 +112,28 @@ def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> M
         raise BadInput("tracking starts from a stack of frames: give an image file, or a config with [image]")
     if reach <= 0 or gap < 0:
         raise BadInput(f"reach must be positive and gap not negative, got {reach} Å and {gap} frames")
-    with Stack(config.image) as stack, State(out).locked():
-        write_text(out / CONFIG, config.to_toml())
-        for name in (TRACKS, EVENTS, DRIFT, SUMMARY):  # if it is interrupted, they must not stay beside other frames
+    source, segmenter = absolute(config.image), absolute(config.segment)
+    run = Run(out, config.model_copy(update={"image": source, "segment": segmenter}))
+    with Stack(source) as stack, run.state.locked(), logged(out / LOG), run.session_log.recorded():
+        run.session_log.begin(STEP)
+        write_text(out / CONFIG, run.config_text)
+        # if it is interrupted, they must not stay beside other frames
+        for name in (TRACKS, EVENTS, DRIFT, TRACKING, REPORT, MARKDOWN, CRATE):
             (out / name).unlink(missing_ok=True)
         outcome = MovieOutcome(out, len(stack), warnings=list(stack.warnings))
         log.info("image %s", stack.describe())
         for warning in stack.warnings:
             log.warning("%s", warning)
-        known = _segment(config.segment, stack, out / FRAMES, outcome)
+        known = _segment(segmenter, stack, out / FRAMES, outcome)
         if len(outcome.failed) == len(stack):
             first = min(outcome.failed)
             raise BadInput(f"no atoms in any of {len(stack)} frames; frame {first}: {outcome.failed[first]}")
         tables = [_table(out / FRAMES, number, known.get(number)) for number in range(len(stack))]
         with track("linking", len(stack)) as advance:
             tracks = link(tables, _pictures(stack, outcome.failed, advance), stack.field_of_view, reach, gap)
-        _write(tracks, stack, config.segment, outcome, {"reach [Å]": reach, "gap": gap})
+        _write(tracks, stack, segmenter, outcome, {"reach [Å]": reach, "gap": gap})
+        if write_report is not None:
+            outcome.report = write_report(run.under_way())
     return outcome
 
 
@@ -265,11 +287,12 @@ def _write(
     write_text(outcome.folder / EVENTS, tracks.events_csv())
     write_text(outcome.folder / DRIFT, tracks.drift_csv())
     about = {
-        **outcome.summary(),
+        **{key: value for key, value in outcome.summary().items() if key != "report"},
         "linking": options,
+        "shape": stack.shape,
         "pixel_size [Å]": stack.pixel_size,
         "pixel_size_source": stack.pixel_size_source,
         "segmenter": segmenter.provenance(),
         "version": __version__,
     }
-    write_text(outcome.folder / SUMMARY, json.dumps(about, indent=1, ensure_ascii=False))
+    write_text(outcome.folder / TRACKING, json.dumps(about, indent=1, ensure_ascii=False))

@@ -15,6 +15,15 @@ SEGMENTATION, ATOMS = "segmentation.npz", "atoms.csv"
 REPORT, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 DATABASE, CRATE = "results.db", "ro-crate-metadata.json"
 
+START_IMAGE, START_ATOMS, START_STRUCTURE = "start-image.npz", "start-atoms.npz", "start.extxyz"
+"""What a run starts from, where that was made in memory."""
+
+FRAMES = "frames"
+"""Folder of the atoms of each frame of a movie."""
+
+TRACKS, EVENTS, DRIFT, TRACKING = "tracks.csv", "events.csv", "drift.csv", "tracks.json"
+"""What tracking the atoms of a movie leaves; the last is the summary."""
+
 INPUTS = ".inputs"
 """In the folder of a simulation: hash of the inputs that it was started with."""
 

@@ -12,12 +12,12 @@ from stem2sim.analysis.comparison import Row, compared
 from stem2sim.errors import BadInput, NotRun, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.imaging.readers import described
+from stem2sim.runs.logfile import logged
 from stem2sim.runs.names import CONFIG, LOG, REPORT
 from stem2sim.runs.outcome import Outcome, log_results, log_stage
 from stem2sim.runs.plan import step_of, steps
 from stem2sim.runs.requirements import check_requirements
 from stem2sim.runs.run import Run
-from stem2sim.runs.sessions import DONE, STOPPED
 from stem2sim.runs.step import Work, failures_named
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def run(
     if config.structure is not None:
         now.contents.structure(config.structure)
     check_requirements(now, _last(until), "prepare" if prepare_only else "run")
-    with now.state.locked(), _logged(out / LOG):
+    with now.state.locked(), logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
         if image is not None:
             log.info("image %s", described(image))
         write_text(out / CONFIG, now.config_text)
         outcome = Outcome(now)
-        with _session(outcome), _failure_reported(outcome, write_report):
+        with now.session_log.recorded(), _failure_reported(outcome, write_report):
             _execute(outcome, until, "prepare" if prepare_only else "run")
             if write_report is not None:
                 now.state.keep_only([*outcome.steps, REPORT])
@@ -91,9 +91,9 @@ def collect(out: Path, write_report: WriteReport) -> Outcome:
         StageFailed: nothing is there to read.
     """
     now = Run(out)
-    with now.state.locked(), _logged(out / LOG):
+    with now.state.locked(), logged(out / LOG):
         outcome = Outcome(now)
-        with _session(outcome):
+        with now.session_log.recorded():
             _execute(outcome, "simulate", "collect")
             if not outcome.results:
                 raise StageFailed("; ".join(outcome.waiting) or "there is no simulation to collect from")
@@ -110,9 +110,9 @@ def run_step(out: Path, name: str) -> list[Path]:
         StageFailed: it failed.
     """
     now = Run(out)
-    with now.state.locked(), _logged(out / LOG):
+    with now.state.locked(), logged(out / LOG):
         outcome = Outcome(now)
-        with _session(outcome):
+        with now.session_log.recorded():
             step = step_of(now, name)
             work = _do(outcome, step, "run")
     if outcome.waiting:
@@ -196,20 +196,6 @@ def _report(outcome: Outcome, write_report: WriteReport) -> None:
 
 
 @contextmanager
-def _session(outcome: Outcome) -> Iterator[None]:
-    """Record how the work ended."""
-    try:
-        yield
-    except (BadInput, StageFailed) as problem:
-        outcome.run.session_log.end(str(problem))
-        raise
-    except BaseException:
-        outcome.run.session_log.end(STOPPED)
-        raise
-    outcome.run.session_log.end(DONE)
-
-
-@contextmanager
 def _failure_reported(outcome: Outcome, write_report: WriteReport | None) -> Iterator[None]:
     """Write the report of a run that fails: what it came to, and why it went no further."""
     try:
@@ -222,19 +208,3 @@ def _failure_reported(outcome: Outcome, write_report: WriteReport | None) -> Ite
             except Exception:  # the failure itself is what the user must see
                 log.debug("no report of the failure", exc_info=True)
         raise
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.setLevel(logging.DEBUG)
-    log.addHandler(handler)
-    before = log.level
-    log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(handler)
-        handler.close()

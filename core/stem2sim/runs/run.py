@@ -5,24 +5,26 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from stem2sim.analysis.comparison import Row, row
 from stem2sim.config.config import parse
 from stem2sim.config.tree import count_paths_from, tree_of
 from stem2sim.errors import BadInput
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.noun import Shown
 from stem2sim.runs.contents import Contents
 from stem2sim.runs.derived import SimulatedImage, compare_with_image, evolution_along, simulated_image
-from stem2sim.runs.listing import files_of
+from stem2sim.runs.listing import ResultPlace, files_of, places_of
 from stem2sim.runs.names import CONFIG, SEGMENTATION, StepName, analysis_of
 from stem2sim.runs.sessions import UNDER_WAY, Session, SessionLog
 from stem2sim.runs.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from matplotlib.axes import Axes
 
     from stem2sim.agreement.agreement import Agreement
     from stem2sim.analysis.evolution import Evolution
@@ -35,15 +37,7 @@ if TYPE_CHECKING:
     from stem2sim.structure import Structure
 
 
-class ResultPlace(NamedTuple):
-    """Where a result lies."""
-
-    step: StepName
-    file: Path
-    """Its `result*.json`."""
-
-
-class Run:
+class Run(Shown):
     """The image, segmentation, structures, results and record of one run folder, each read once, when asked for."""
 
     def __init__(self, folder: str | Path, config: Config | None = None, image: Image | None = None) -> None:
@@ -84,8 +78,29 @@ class Run:
         for name in ("steps", "structures", "places", "results", "agreements", "evolutions"):
             self.__dict__.pop(name, None)
 
-    def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+    def describe(self) -> str:
+        """Return the folder, and the names of the structures and the results."""
+        return "; ".join(filter(None, [str(self.folder), ", ".join(self.structures), ", ".join(self.results)]))
+
+    def facts(self) -> dict[str, str]:
+        """Return the atoms, the structures, the results, and what stopped the run."""
+        found = self.segmentation.facts() if self.segmentation else {}
+        made = {name: one.describe() for name, one in {**self.structures, **self.results}.items()}
+        stopped = {"stopped by": self.failure} if self.failure else {}
+        return {"folder": str(self.folder), **found, **made, **stopped}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the atoms over their frame; of a run without them, its last result or structure.
+
+        Raises:
+            BadInput: nothing is done yet.
+        """
+        if self.segmentation is not None:
+            return self.segmentation.model_copy().found_in(self.image).plot(ax)
+        done = [*self.structures.values(), *self.results.values()]
+        if not done:
+            raise BadInput(f"there is nothing to draw in {self.folder} yet")
+        return done[-1].plot(ax)
 
     @cached_property
     def state(self) -> State:
@@ -192,13 +207,7 @@ class Run:
     @cached_property
     def places(self) -> dict[str, ResultPlace]:
         """Where each result lies, by its name: `01-xtb`, or `02-aimd 300K` where a step has several."""
-        return {
-            f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
-            for name, files in self.steps.items()
-            if name.kind == "simulate"
-            for file in files
-            if file.suffix == ".json"
-        }
+        return places_of(self.steps)
 
     @cached_property
     def results(self) -> dict[str, SimulationResult]:
@@ -260,13 +269,6 @@ class Run:
         return None
 
     # what follows from it
-
-    def rows(self) -> list[tuple[Row, SimulationResult]]:
-        """Return the numbers of each result, and the result."""
-        return [
-            (row(str(self.places[name].step), one, self.start(one), self.trajectory(name)), one)
-            for name, one in self.results.items()
-        ]
 
     @cached_property
     def agreements(self) -> dict[str, Agreement | str]:

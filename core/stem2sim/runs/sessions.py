@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from stem2sim import __version__
+from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import write_text
 from stem2sim.runs.names import REPORT, SESSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 DONE, STOPPED = "done", "interrupted"
@@ -93,6 +96,19 @@ class SessionLog:
         if self._now is not None:
             self._now.ended, self._now.outcome = _now(), outcome
             self._write()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record how the work inside ended."""
+        try:
+            yield
+        except (BadInput, StageFailed) as problem:
+            self.end(str(problem))
+            raise
+        except BaseException:
+            self.end(STOPPED)
+            raise
+        self.end(DONE)
 
     def _write(self) -> None:
         write_text(self._folder / SESSIONS, _SESSIONS.dump_json(self.sessions, indent=1).decode())

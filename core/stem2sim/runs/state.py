@@ -80,6 +80,10 @@ class State:
             return None
         return [self.folder / name for name in record.files]
 
+    def recorded(self) -> list[str]:
+        """Return the names of all finished steps whose files are there, whatever has become of what they built on."""
+        return sorted(step for step in self._records if self.record(step) is not None)
+
     def inputs(self, step: str) -> str:
         """Return the hash of inputs that a finished step was done with; '' for no such step."""
         return self._records[step].inputs if step in self._records else ""
@@ -90,6 +94,21 @@ class State:
         self._records[step] = Record(
             inputs=inputs, after=after, after_inputs=self.inputs(after), partial=partial, files=names
         )
+        self._save()
+
+    def take_over(self, step: str, other: State) -> None:
+        """Copy a finished step from another run folder, unless it was done here with the same inputs."""
+        record = other.record(step)
+        if record is None or self.finished(step, record.inputs) is not None:
+            return
+        self.forget(step)
+        if (other.folder / step).is_dir():  # a simulation: its trajectory, too
+            shutil.rmtree(self.folder / step, ignore_errors=True)
+            shutil.copytree(other.folder / step, self.folder / step)
+        for name in record.files:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other.folder / name, self.folder / name)
+        self._records[step] = record
         self._save()
 
     def forget(self, step: str) -> None:
@@ -106,7 +125,7 @@ class State:
 
     def current(self) -> dict[str, list[Path]]:
         """Return the files of the steps that belong together: each built on the present outcome of the one before."""
-        names = sorted(step for step in self._records if self.is_current(step))
+        names = [step for step in self.recorded() if self.is_current(step)]
         return {step: [self.folder / name for name in self._records[step].files] for step in names}
 
     @contextmanager

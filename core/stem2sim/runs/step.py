@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stem2sim.analysis.validation import validate
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import fingerprint, write_text
 from stem2sim.runs.names import ATOMS, LOG, SEGMENTATION, labelled
+from stem2sim.runs.origin import origin
 from stem2sim.runs.sessions import DONE, STOPPED, UNDER_WAY
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Builder, Segmenter, Simulator
 from stem2sim.structure import Structure
 
@@ -156,6 +158,9 @@ class Step:
     def _finish(self) -> list[Path]:
         """Put the atoms into their cell, and check them."""
         structure = self._structure.in_a_cell()
+        if not self.start.step and self.start.file is not None:
+            record = origin(self.start.file, self.run.contents.sha256(self.start.file))
+            structure = structure.model_copy(update={"history": (*structure.history, *([record] if record else []))})
         structure.check_distances()
         structure = structure.model_copy(update={"checks": validate(structure, self._segmentation)})
         for finding in structure.checks:

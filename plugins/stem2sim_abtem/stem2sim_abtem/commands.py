@@ -84,7 +84,7 @@ def _microscope(**options: Any) -> Multislice:
     from pydantic import ValidationError
 
     from stem2sim.errors import BadInput
-    from stem2sim.options import explained
+    from stem2sim.mistakes import explained
     from stem2sim_abtem.multislice import Multislice
 
     try:

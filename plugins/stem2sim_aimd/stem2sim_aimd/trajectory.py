@@ -17,7 +17,7 @@ from stem2sim.engines.deadline import check_time
 from stem2sim.engines.trajectory import TrajectoryFile, frames
 from stem2sim.errors import BadInput, NotRun
 from stem2sim.progress import track
-from stem2sim.simulation import SimulationResult, constrained
+from stem2sim.simulation import SimulationResult, constrained, with_used
 from stem2sim_aimd.freedom import thermal_momenta
 from stem2sim_aimd.native import KeptDynamics, NativeDynamics
 from stem2sim_aimd.outcome import TIME, describe, values
@@ -203,7 +203,7 @@ class TrajectoryRun:
             trajectory=self._path.name,
             observables=series,
             made_by={**self.made_by, "engine": dynamics.made_by(self.engine.provenance())},
-            details=dynamics.details,
+            details=with_used(dynamics.details, time_step=self.bath.time_step),
             warnings=(*warnings, *dynamics.warnings),
             seconds=dynamics.seconds,
             unfinished=dynamics.unfinished,

@@ -11,13 +11,14 @@ from ase import Atom, Atoms
 
 from stem2sim.agreement.compare_back import agreement
 from stem2sim.agreement.sites import BRIGHTER
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.config import read_config
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.rings import rings
 from stem2sim.image import Image
 from stem2sim.imaging.forward import Probe, Scan
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 

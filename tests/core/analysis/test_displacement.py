@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tests.core.sheets import damaged, few, sheet
 
 from stem2sim.analysis.displacement import displacements, from_measured
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput
 from stem2sim.geometry.superposition import moved
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.structure import Structure
 from stem2sim.testing import graphene_sheet
 

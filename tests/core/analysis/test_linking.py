@@ -15,10 +15,10 @@ from scipy.optimize import linear_sum_assignment
 from tests.conftest import table_of
 
 from stem2sim.analysis.linking import assign, link
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.image import Image
 from stem2sim.imaging.drift import drift
 from stem2sim.imaging.forward import Probe, Scan
-from stem2sim.segmentation import AtomsTable
 from stem2sim.testing import graphene_sheet
 
 Floats = NDArray[np.float64]

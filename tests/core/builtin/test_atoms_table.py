@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.errors import BadInput
 from stem2sim.lattice import Lattice
-from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
+from stem2sim.segmentation import Ambiguity, Segmentation
 from stem2sim.testing import graphene_sheet
 
 if TYPE_CHECKING:

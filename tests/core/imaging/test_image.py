@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Picture
-from pydantic import ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image
@@ -185,7 +184,7 @@ def test_stack_needs_a_frame(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_a_frame_is_refused(pixels: np.ndarray, pixel_size: float, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(BadInput, match=message):
         Image(pixels=pixels, pixel_size=pixel_size)
 
 

@@ -17,12 +17,13 @@ from PIL import Image as PillowImage
 from tests.conftest import flake, small_run, table_of
 from tests.made_runs import run_with
 
+from stem2sim import drawing
 from stem2sim.analysis.evolution import evolution
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.image import Image
 from stem2sim.records.methods import methods
-from stem2sim.report import figures
 from stem2sim.report.blocks import (
     Beside,
     Code,
@@ -51,7 +52,7 @@ from stem2sim.report.structureview import MOST
 from stem2sim.report.trajectories import _plots
 from stem2sim.runs.run import Run
 from stem2sim.runs.sessions import Session, SessionLog
-from stem2sim.segmentation import Ambiguity, AtomsTable, Segmentation
+from stem2sim.segmentation import Ambiguity, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -321,7 +322,7 @@ def test_curves_with_different_points_share_an_axis() -> None:
 def test_a_map_is_stretched_and_lies_where_it_was_measured() -> None:
     """The centre of the first pixel is at 0, 0; above 0 and below have colours of their own, 0 has none."""
     values = np.array([[0.0, 1.0], [-1.0, 0.5]])
-    raster = Raster.of("m", values, figures.extent(values, 0.2), 1.0)
+    raster = Raster.of("m", values, drawing.extent(values, 0.2), 1.0)
     assert raster.extent == pytest.approx((-0.1, -0.1, 0.3, 0.3))
     assert (
         np.asarray(PillowImage.open(io.BytesIO(Raster.of("m", values * np.nan, (0, 0, 1, 1), 1.0).png)))[..., 3].max()

@@ -7,17 +7,25 @@ import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, ClassVar
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from tests.conftest import stem2sim
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.files import fingerprint
 from stem2sim.imaging.forward import Probe, Scan
 from stem2sim.imaging.readers import ImageSource
+from stem2sim.records.made_with import prepared
+from stem2sim.records.methods import methods
+from stem2sim.report.report import write_again
 from stem2sim.runs.movie import follow
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.runs.movie_folder import Movie, movie_of
+from stem2sim.runs.run import Run
+from stem2sim.segmentation import Segmentation
 from stem2sim.stages import Segmenter
 from stem2sim.testing import graphene_sheet
 
@@ -178,6 +186,63 @@ def test_bad_options_touch_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no image file"):
         follow(config(tmp_path / "gone.npy"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_movie_leaves_is_read_back(tmp_path: Path) -> None:
+    film(tmp_path / "m.npy")
+    follow(config(tmp_path / "m.npy"), tmp_path / "out")
+    movie = movie_of(Run(tmp_path / "out"))
+    assert movie is not None
+    tracks = movie.tracks
+    names = ("tracks.csv", "events.csv", "drift.csv")
+    written = tuple((tmp_path / "out" / name).read_text() for name in names)
+    assert (tracks.to_csv(), tracks.events_csv(), tracks.drift_csv()) == written
+    assert [event.kind for event in tracks.events] == ["death"]
+    assert movie.frames == len(tracks.drift) == 5
+    (tmp_path / "out" / "events.csv").write_text("nonsense")
+    with pytest.raises(BadInput, match="is damaged"):
+        _ = Movie(Run(tmp_path / "out")).tracks
+
+
+def test_a_movie_has_a_page_a_log_and_records(tmp_path: Path) -> None:
+    """As any run: report, methods, citations, sessions, log, RO-Crate, and an archive that holds all of it."""
+    movie = film(tmp_path / "m.npy", 6)
+    movie[1] = np.nan
+    np.save(tmp_path / "m.npy", movie)
+    out = tmp_path / "out"
+    done = stem2sim("track", tmp_path / "m.npy", "--segmenter", "peaks", "--set", "image.pixel_size=0.1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out / "report.html")
+    page = (out / "report.md").read_text()
+    parts = ("Summary", "Frames", "Drift", "Tracks", "Events", "Methods section for a publication", "Provenance")
+    named = ("First frame with atoms (0)", "Last frame with atoms (5)", "Atoms per frame", "death", "frame 1: no atoms")
+    for words in (*(f"## {part}" for part in parts), *named):
+        assert words in page, words
+    run = Run(out)
+    assert [stage.name for stage in prepared(run)] == ["peaks"]
+    assert "The movie had 6 frames of 160 × 160 pixels" in methods(run)
+    assert [(one.steps, one.outcome) for one in run.sessions] == [(["track"], "done")]
+    assert "tracks over 6 frames" in (out / "run.log").read_text()
+    crate = {one["@id"]: one for one in json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]}
+    made = {one["@id"] for one in crate["#track"]["result"]}
+    assert {"tracks.csv", "events.csv", "drift.csv", "frames/atoms-00000.csv"} <= made
+    there = {f"out/{f.relative_to(out)}" for f in out.rglob("*") if f.is_file() and not f.name.startswith(".")}
+    assert stem2sim("export", out, tmp_path / "out.zip").returncode == 0
+    assert set(ZipFile(tmp_path / "out.zip").namelist()) == there
+
+
+def test_the_page_of_a_movie_whose_frames_are_gone(tmp_path: Path) -> None:
+    """Atoms, tracks and events are there still; a movie that was interrupted says which command resumes."""
+    film(tmp_path / "m.npy")
+    out = tmp_path / "out"
+    command = ("track", tmp_path / "m.npy", "--segmenter", "peaks", "--set", "image.pixel_size=0.1", "--out", out)
+    assert stem2sim(*command).returncode == 0
+    (tmp_path / "m.npy").unlink()
+    write_again(out)
+    assert "The frames cannot be drawn: no image file" in (out / "report.md").read_text()
+    (out / "tracks.json").unlink()
+    with pytest.raises(BadInput, match=r"is not complete; stem2sim track .* resumes"):
+        write_again(out)
 
 
 def test_the_command_line_follows_a_movie(tmp_path: Path) -> None:

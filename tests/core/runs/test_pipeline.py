@@ -17,6 +17,7 @@ from pydantic import Field
 from tests.conftest import flake, table_of
 from tests.made_runs import run
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
@@ -24,7 +25,7 @@ from stem2sim.imaging.readers import ImageSource
 from stem2sim.report.report import Report
 from stem2sim.runs.run import Run
 from stem2sim.runs.state import State
-from stem2sim.segmentation import AtomsTable, Segmentation
+from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
 from stem2sim.stages import Builder, Segmenter, Simulator
 from stem2sim.testing import graphene_image

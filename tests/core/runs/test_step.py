@@ -19,6 +19,7 @@ from stem2sim.errors import BadInput, StageFailed
 from stem2sim.runs.names import REPORT, StepName
 from stem2sim.runs.plan import step_of, steps
 from stem2sim.runs.run import Run
+from stem2sim.runs.staleness import rows
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 from stem2sim_xtb.xtb import Xtb
@@ -213,7 +214,7 @@ def test_results_of_two_simulators_stand_side_by_side(built: Path, tmp_path: Pat
     )
     run = Run(folder)
     assert list(run.results) == ["01-aimd", "01-xtb"]
-    assert [r.step for r, _ in run.rows()] == ["01-aimd", "01-xtb"]
+    assert [r.step for r, _ in rows(run)] == ["01-aimd", "01-xtb"]
 
 
 def test_paths_in_the_config_of_a_run_count_from_its_folder(built: Path, tmp_path: Path) -> None:

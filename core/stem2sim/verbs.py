@@ -1,0 +1,279 @@
+"""The front door from Python: `read`, `segment`, `build`, `simulate` and `run` do what the command line does.
+
+Each verb runs the pipeline in a run folder: in `out`, where everything is kept, or in a temporary one that lives as
+long as the objects that came from it. An object remembers its run: the next verb goes on from there, and skips what is
+done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import finalize
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from stem2sim.config.config import Changes, parse
+from stem2sim.config.defaults import DEFAULTS, ENGINE
+from stem2sim.errors import BadInput, NotRun
+from stem2sim.image import Image
+from stem2sim.imaging.readers import ImageSource
+from stem2sim.mistakes import explained
+from stem2sim.noun import Noun
+from stem2sim.progress import shown
+from stem2sim.runs import pipeline
+from stem2sim.runs.lineage import start
+from stem2sim.simulation import SimulationResult
+from stem2sim.stages import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
+    from stem2sim.atoms_table import AtomsTable
+    from stem2sim.runs.lineage import Tree
+    from stem2sim.runs.outcome import Outcome
+    from stem2sim.segmentation import Segmentation
+    from stem2sim.stages import Builder, Segmenter, Simulator
+    from stem2sim.structure import Structure
+
+Kept = TypeVar("Kept", bound=Noun)
+
+
+def read(
+    path: str | Path,
+    pixel_size: float | None = None,
+    frame: int | None = None,
+    dataset: str | None = None,
+    lattice_constant: float | None = None,
+) -> Image:
+    """Return one frame of an image file.
+
+    Args:
+        path: of the file; see `stem2sim explain image` for the formats.
+        pixel_size: [Å]; default: the value in the file.
+        frame: number of the frame in a stack, counted from 0.
+        dataset: name of the array in an .npz or .h5 file; default: the largest.
+        lattice_constant: of the material, from which a missing pixel size is derived [Å].
+
+    Raises:
+        BadInput: no such file, unknown format, nothing in it that is a frame, no pixel size anywhere.
+
+    >>> import stem2sim as s2s
+    >>> s2s.read("graphene_si_edge.npz")
+    Image(352 × 320 pixels of 0.104 Å, 36.6 × 33.3 Å, graphene_si_edge.npz)
+    """
+    options = {"pixel_size": pixel_size, "frame": frame, "dataset": dataset, "lattice_constant": lattice_constant}
+    try:
+        source = ImageSource(path=Path(path).resolve(), **options)
+    except ValidationError as problem:
+        raise BadInput(explained(problem, "image", ImageSource)) from problem
+    return source.read()
+
+
+def segment(
+    image: Image | str | Path,
+    segmenter: str | Segmenter | None = None,
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Segmentation:
+    """Return the atoms in an image.
+
+    Args:
+        image: a frame, or the path of one.
+        segmenter: name of one (`stem2sim plugins`), or a configured one; default: that of the command line.
+        out: run folder; default: a temporary one.
+        options: of the segmenter (`stem2sim explain NAME`).
+
+    Raises:
+        BadInput: an unknown segmenter or option, an image that it cannot read, no atoms.
+
+    >>> image = s2s.read("graphene_si_edge.npz")
+    >>> atoms = s2s.segment(image, least_probability=0.5)
+    >>> atoms.atoms.counts()
+    {'C': 377, 'Si': 1}
+    """
+    image = image if isinstance(image, Image) else read(image)
+    table = _table(segmenter or DEFAULTS["segment"]["use"], options)
+    place = _Place(out)
+    outcome = place.run({**start(image, place.folder), "segment": table}, "segment")
+    assert outcome.segmentation is not None  # a run up to there has one
+    return place.kept({"": outcome.segmentation.found_in(image)})[""]
+
+
+def build(
+    start_from: Segmentation | AtomsTable | Structure | Atoms,
+    *builders: str | tuple[str, Mapping[str, Any]] | Builder,
+    out: str | Path | None = None,
+    allow: Sequence[str] = (),
+) -> Structure:
+    """Return the structure that a chain of builders makes of the atoms in an image.
+
+    Args:
+        start_from: the atoms that were found, or a structure to go on from.
+        builders: each a name, a name and its options, or a configured one; default: those of the command line.
+        out: run folder; default: a temporary one.
+        allow: names of checks of the structure that may fail, such as "close".
+
+    Raises:
+        BadInput: an unknown builder or option, a structure that cannot be built, several variants (see `build_all`).
+
+    >>> atoms = s2s.segment("graphene_si_edge.npz")
+    >>> s2s.build(atoms, "place", ("patch", {"size": 12}), "hterm")
+    Structure(C18H12Si, 31 atoms)
+    """
+    return _only(build_all(start_from, *builders, out=out, allow=allow), "build_all")
+
+
+def build_all(
+    start_from: Segmentation | AtomsTable | Structure | Atoms,
+    *builders: str | tuple[str, Mapping[str, Any]] | Builder,
+    out: str | Path | None = None,
+    allow: Sequence[str] = (),
+) -> dict[str, Structure]:
+    """Return every variant that a chain of builders yields, by its label; as `build`.
+
+    >>> atoms = s2s.segment("graphene_si_edge.npz")
+    >>> list(s2s.build_all(atoms, "place", ("patch", {"size": 12}), ("sample", {"count": 2}), "hterm"))
+    ['structure-sample-1', 'structure-sample-2']
+    """
+    place = _Place(out)
+    tree = start(start_from, place.folder)
+    chain = [_table(*one) if isinstance(one, tuple) else _table(one, {}) for one in builders]
+    if "segment" in tree:  # the chain of a structure that was built goes on
+        chain = [*tree.get("build", []), *chain] or DEFAULTS["build"]
+    elif not chain:
+        raise BadInput('say how to build on from a structure: name builders, such as "hterm"')
+    outcome = place.run({**tree, "build": chain}, "build", allow)
+    return place.kept({path.stem: structure for path, structure in outcome.structures})
+
+
+def simulate(
+    start_from: Structure | SimulationResult | Atoms,
+    simulator: str | Simulator = ENGINE,
+    *,
+    out: str | Path | None = None,
+    allow: Sequence[str] = (),
+    **options: Any,
+) -> SimulationResult:
+    """Return the result of one simulation of a structure, or of what another simulation made of it.
+
+    Args:
+        start_from: the structure, or the result to go on from.
+        simulator: name of an engine, which relaxes the structure, or of another simulator; or a configured one.
+        out: run folder, in which an interrupted simulation resumes; default: a temporary one.
+        allow: names of checks of the structure that may fail, such as "close".
+        options: of the simulator (`stem2sim explain NAME`); `engine` takes the name of one.
+
+    Raises:
+        BadInput: an unknown simulator or option, a structure that it cannot run, several results (see `simulate_all`).
+        StageFailed: it ended without a result.
+
+    >>> from ase.build import molecule
+    >>> relaxed = s2s.simulate(molecule("C2H4"), "xtb", fmax=0.01)
+    >>> relaxed
+    SimulationResult(xtb: C2H4, -172.1054 eV, largest force 0.0071 eV/Å after 3 steps, within fmax = 0.01)
+    >>> hot = s2s.simulate(relaxed, "aimd", engine="xtb", temperature=500, steps=20)
+    >>> len(hot.observables["temperature [K]"])
+    21
+    """
+    return _only(simulate_all(start_from, simulator, out=out, allow=allow, **options), "simulate_all")
+
+
+def simulate_all(
+    start_from: Structure | SimulationResult | Atoms,
+    simulator: str | Simulator = ENGINE,
+    *,
+    out: str | Path | None = None,
+    allow: Sequence[str] = (),
+    **options: Any,
+) -> dict[str, SimulationResult]:
+    """Return every result of a simulation by its name, such as one for each temperature; as `simulate`.
+
+    >>> methane = s2s.simulate(molecule("CH4"))
+    >>> list(s2s.simulate_all(methane, "aimd", temperature=[100, 200], steps=5))
+    ['02-aimd 100K', '02-aimd 200K']
+    """
+    place = _Place(out)
+    tree = start(start_from, place.folder)
+    steps = [*tree.get("simulate", []), _table(simulator, options)]
+    outcome = place.run({**tree, "simulate": steps}, "simulate", allow)
+    if outcome.waiting:
+        raise NotRun("; ".join(outcome.waiting))
+    run = outcome.run
+    return place.kept({name: run.results[name] for name, one in run.places.items() if one.step.number == len(steps)})
+
+
+def _table(stage: str | Stage, options: Mapping[str, Any]) -> Tree:
+    """The table of a stage, as a config has it."""
+    if isinstance(stage, Stage):
+        return {**stage.model_dump(mode="json"), **_plain(options)}
+    return {"use": stage, **_plain(options)}
+
+
+def _plain(value: Any) -> Any:
+    """The value of an option as a config has it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return str(value) if isinstance(value, Path) else value
+
+
+_kept_to_the_end: list[Noun] = []
+"""Of temporary run folders that no object holds on to."""
+
+
+def _only(found: Mapping[str, Kept], every: str) -> Kept:
+    """The one thing that was made.
+
+    Raises:
+        BadInput: there are several; their folder is kept, so that no work is lost.
+    """
+    (first, *more) = found.values()
+    if more:
+        _kept_to_the_end.append(first)
+        folder = f"; they are in {first.file.parent} until Python ends" if first.file else ""
+        raise BadInput(f"{len(found)} variants, not one: {', '.join(found)}; {every} returns all of them{folder}")
+    return first
+
+
+class _Place:
+    """The run folder of one verb; a temporary one is removed with the last object that came from it."""
+
+    def __init__(self, out: str | Path | None) -> None:
+        if out is None:
+            self.folder = Path(mkdtemp(prefix="stem2sim-"))
+            finalize(self, rmtree, self.folder, ignore_errors=True)
+        else:
+            self.folder = Path(out)
+            if not str(out) or (self.folder.exists() and not self.folder.is_dir()):
+                raise BadInput(f"out = '{out}' is not a folder; choose another name")
+
+    def run(self, tree: Tree, until: str, allow: Sequence[str] = ()) -> Outcome:
+        """Run the pipeline here, with progress on the terminal."""
+        with shown(Console(stderr=True)):
+            return pipeline.run(parse(tree, Changes(allow=allow)), self.folder, until)
+
+    def kept(self, made: dict[str, Kept]) -> dict[str, Kept]:
+        """Return objects, which now hold on to this folder."""
+        for one in made.values():
+            finalize(one, _nothing, self).atexit = False
+            if isinstance(one, SimulationResult):
+                finalize(one.structure, _nothing, self).atexit = False
+        return made
+
+
+def _nothing(place: _Place) -> None:
+    """Hold on to a folder until the object is gone."""
