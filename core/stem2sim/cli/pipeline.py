@@ -25,7 +25,7 @@ from stem2sim.cli.flags import (
     Verbose,
     WallLimit,
 )
-from stem2sim.cli.next_steps import after, announce
+from stem2sim.cli.next_steps import after, after_movie, announce
 
 if TYPE_CHECKING:
     from stem2sim.runs.outcome import Outcome
@@ -185,7 +185,7 @@ def track(
     if json:
         print_json(outcome.summary())
         return
-    announce(outcome.folder, "stem2sim export {folder} tracks.zip packs the trajectories (tracks.csv) and all tables")
+    announce(outcome.folder, after_movie(outcome.report))
     typer.echo(outcome.report)
 
 
