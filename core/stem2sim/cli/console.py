@@ -24,14 +24,14 @@ def quiet_libraries() -> None:
     """Send warnings and messages of libraries to our log, where they are debugging messages: `--verbose` shows them."""
     import logging
 
-    class Messages(logging.Handler):
+    class LibraryMessages(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.name.partition(".")[0] != "stem2sim":
                 text = " ".join(record.getMessage().split())
                 logging.getLogger("stem2sim").debug("%s: %s", record.name, text)
 
     logging.captureWarnings(True)
-    logging.getLogger().addHandler(Messages(logging.WARNING))
+    logging.getLogger().addHandler(LibraryMessages(logging.WARNING))
 
 
 @contextmanager

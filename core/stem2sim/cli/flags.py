@@ -19,7 +19,7 @@ Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/<input name>-<short hash>.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.1.steps=800; repeat for several."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.aimd.steps=800; repeat for several."),
 ]
 SegmenterFlag = Annotated[
     str | None, typer.Option("--segmenter", help="Segmenter to use.", autocompletion=completion.segmenters)
@@ -37,6 +37,9 @@ SimulatorFlag = Annotated[
 EngineFlag = Annotated[
     str | None,
     typer.Option("--engine", help="Engine for simulators that require one.", autocompletion=completion.engines),
+]
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Pixel size of the image (in Å); default: the value in the file.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 Allow = Annotated[
@@ -74,6 +77,7 @@ class Flags:
     assignments: list[str] | None = None
     allow: list[str] | None = None
     force: bool = False
+    pixel_size: float | None = None
 
     @property
     def sections(self) -> dict[str, Any]:
@@ -115,7 +119,27 @@ class Flags:
             raise BadInput(f"no file or folder at {self.input}")
         tree = self._tree()
         sections = {**self._start(tree, verb), **self.sections}
-        return parse(tree, Changes(sections, self.engine, self.assignments or (), self.allow, self.force))
+        assignments = [*self._pixel_size(tree, verb), *(self.assignments or ())]
+        return parse(tree, Changes(sections, self.engine, assignments, self.allow, self.force))
+
+    def _pixel_size(self, tree: dict[str, Any] | None, verb: Verb) -> list[str]:
+        """The assignment that --pixel-size stands for.
+
+        Raises:
+            BadInput: there is no image.
+        """
+        if self.pixel_size is None:
+            return []
+        if "image" not in (self._start(tree, verb) if tree is None else tree):
+            raise BadInput(f"--pixel-size is for images, and {self.input.name} starts from atoms with positions in Å")
+        return [f"image.pixel_size={self.pixel_size!r}"]
+
+    @property
+    def start_verb(self) -> Verb:
+        """The command that takes this input through the whole pipeline: `run` for an image, else `simulate`."""
+        from stem2sim.imaging.formats import READABLE
+
+        return "run" if self.input.is_file() and self.input.suffix.lower() in READABLE else "simulate"
 
     def _tree(self) -> dict[str, Any] | None:
         """The config that the input is; None for another input."""

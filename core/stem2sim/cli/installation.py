@@ -9,7 +9,17 @@ import typer
 
 from stem2sim.cli import completion
 from stem2sim.cli.console import console, print_json, print_options, print_table
-from stem2sim.cli.flags import BuilderFlag, EngineFlag, Flags, Json, SegmenterFlag, Set, SimulatorFlag, Verbose
+from stem2sim.cli.flags import (
+    BuilderFlag,
+    EngineFlag,
+    Flags,
+    Json,
+    PixelSize,
+    SegmenterFlag,
+    Set,
+    SimulatorFlag,
+    Verbose,
+)
 from stem2sim.errors import FAILED, BadInput
 
 if TYPE_CHECKING:
@@ -19,8 +29,11 @@ if TYPE_CHECKING:
 def doctor(
     input: Annotated[
         Path | None,
-        typer.Argument(help="A config, a run folder or a structure; without input, the default config is checked."),
+        typer.Argument(
+            help="An image, a config, a run folder or a structure; without input, the default config is checked."
+        ),
     ] = None,
+    pixel_size: PixelSize = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
@@ -28,9 +41,18 @@ def doctor(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check what a config requires: what is installed, what is missing, and the command that fixes it."""
+    """Check what a config requires: what is installed, what is missing, and the command that fixes it.
+
+    Example: stem2sim doctor run.toml
+    """
     with console(verbose):
-        flags = Flags(input or Path("image.npy"), simulators=simulator, engine=engine, assignments=assignments)
+        flags = Flags(
+            input or Path("image.npy"),
+            simulators=simulator,
+            engine=engine,
+            assignments=assignments,
+            pixel_size=pixel_size,
+        )
         checks = _checks(flags, input, elements)
     if json:
         print_json([vars(one) for one in checks])
@@ -44,7 +66,7 @@ def doctor(
 
 def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Check]:
     from stem2sim.config.config import Changes, parse
-    from stem2sim.runs.doctor import checks_of, elements_of, machine
+    from stem2sim.runs.doctor import checks_of, elements_of, image_check, machine
     from stem2sim.runs.run import Run
     from stem2sim.stages import Check
     from stem2sim.structure import ELEMENTS
@@ -57,7 +79,7 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
             sections = {"image": {"path": "image.npy"}, **flags.sections}
             config = parse(None, Changes(sections, flags.engine, flags.assignments or ()))
         else:
-            config = flags.config("simulate")
+            config = flags.config(flags.start_verb)
     except BadInput as problem:
         return [*machine(Path("runs")), Check("config", "missing", str(problem))]
     run = Run(folder) if folder is not None else None
@@ -65,11 +87,17 @@ def _checks(flags: Flags, input: Path | None, elements: str | None) -> list[Chec
     unknown = [name for name in names if name not in ELEMENTS]
     if unknown:
         raise BadInput(f"no element '{unknown[0]}'; write symbols, such as C,H,Si")
-    return list(checks_of(config, names, folder or Path("runs")))
+    checks = list(checks_of(config, names, folder or Path("runs")))
+    if input is not None and config.image is not None:
+        checks.append(image_check(config.image, needed=run is None))
+    return checks
 
 
 def plugins(json: Json = False) -> None:
-    """List the installed stages and their distributions, and plugins that failed to load, with the reason."""
+    """List the installed stages and their distributions, and plugins that failed to load, with the reason.
+
+    Example: stem2sim plugins
+    """
     from stem2sim.registry import installed
 
     registry = installed()
@@ -100,7 +128,10 @@ def explain(
     ],
     json: Json = False,
 ) -> None:
-    """Describe the options of a stage, or of the config of a command: type, default and unit."""
+    """Describe the options of a stage, or of the config of a command: type, default and unit.
+
+    Example: stem2sim explain patch
+    """
     from stem2sim.config.explain import option_tables
 
     tables = option_tables(name)
@@ -124,7 +155,10 @@ def init(
     image: Annotated[str, typer.Option(help="Image path to write into the config.")] = "image.npy",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
 ) -> None:
-    """Write a commented config for the chosen plugins."""
+    """Write a commented config for the chosen plugins.
+
+    Example: stem2sim init --simulator xtb --out run.toml
+    """
     from stem2sim.config.explain import commented_toml
 
     text = commented_toml(image, segmenter, builder, simulator, engine)
@@ -140,7 +174,10 @@ def init(
 
 
 def schema() -> None:
-    """Print the JSON Schema of configs for the installed plugins."""
+    """Print the JSON Schema of configs for the installed plugins.
+
+    Example: stem2sim schema > stem2sim.schema.json
+    """
     from stem2sim.config.schema import schema as config_schema
 
     print_json(config_schema())

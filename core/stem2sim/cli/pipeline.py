@@ -18,6 +18,7 @@ from stem2sim.cli.flags import (
     Input,
     Json,
     Out,
+    PixelSize,
     PrepareOnly,
     SegmenterFlag,
     Set,
@@ -26,6 +27,7 @@ from stem2sim.cli.flags import (
     Verbose,
     WallLimit,
 )
+from stem2sim.cli.next_steps import after, announce
 
 if TYPE_CHECKING:
     from stem2sim.runs.outcome import Outcome
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 def run(
     input: Input,
     out: Out = None,
+    pixel_size: PixelSize = None,
     segmenter: SegmenterFlag = None,
     builder: BuilderFlag = None,
     simulator: SimulatorFlag = None,
@@ -46,32 +49,40 @@ def run(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole pipeline, from image to report. Finished steps are skipped; interrupted ones resume."""
-    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force)
+    """Run the whole pipeline, from image to report. Finished steps are skipped; interrupted ones resume.
+
+    Example: stem2sim run graphene.dm3 --pixel-size 0.1
+    """
+    flags = Flags(input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size)
     with console(verbose):
         outcome = _run(flags, "run", wall_limit, prepare_only)
-    _print(outcome, json)
+    _print(outcome, json, "run")
 
 
 def segment(
     input: Input,
     out: Out = None,
+    pixel_size: PixelSize = None,
     segmenter: SegmenterFlag = None,
     assignments: Set = None,
     force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Locate the atoms in an image."""
-    flags = Flags(input, out, segmenter, assignments=assignments, force=force)
+    """Locate the atoms in an image.
+
+    Example: stem2sim segment graphene.dm3 --out runs/graphene
+    """
+    flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
     with console(verbose):
         outcome = _run(flags, "segment")
-    _print(outcome, json)
+    _print(outcome, json, "segment")
 
 
 def build(
     input: Input,
     out: Out = None,
+    pixel_size: PixelSize = None,
     segmenter: SegmenterFlag = None,
     builder: BuilderFlag = None,
     assignments: Set = None,
@@ -80,11 +91,16 @@ def build(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build structures from an image or an atom table."""
-    flags = Flags(input, out, segmenter, builder, assignments=assignments, allow=allow, force=force)
+    """Build structures from an image or an atom table.
+
+    Example: stem2sim build runs/graphene --builder place --builder patch --builder hterm
+    """
+    flags = Flags(
+        input, out, segmenter, builder, assignments=assignments, allow=allow, force=force, pixel_size=pixel_size
+    )
     with console(verbose):
         outcome = _run(flags, "build")
-    _print(outcome, json)
+    _print(outcome, json, "build")
 
 
 def simulate(
@@ -99,26 +115,33 @@ def simulate(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate the structures of a run folder, a config or a structure file. Interrupted simulations resume."""
+    """Simulate the structures of a run folder, a config or a structure file. Interrupted simulations resume.
+
+    Example: stem2sim simulate runs/graphene --simulator xtb --simulator aimd --engine xtb
+    """
     flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
     with console(verbose):
         outcome = _run(flags, "simulate", wall_limit, prepare_only)
-    _print(outcome, json)
+    _print(outcome, json, "simulate")
 
 
 def collect(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Collect partial or final results of simulations running on another machine, and write the report."""
+    """Collect partial or final results of simulations running on another machine, and write the report.
+
+    Example: stem2sim collect runs/graphene
+    """
     from stem2sim.report.report import write_report
     from stem2sim.runs.pipeline import collect
 
     with console(verbose):
         outcome = collect(folder, write_report)
-    _print(outcome, json)
+    _print(outcome, json, "collect")
 
 
 def track(
     input: Annotated[Path, typer.Argument(help="An image stack, or a config (.toml) or run folder that contains one.")],
     out: Out = None,
+    pixel_size: PixelSize = None,
     segmenter: SegmenterFlag = None,
     assignments: Set = None,
     reach: Annotated[
@@ -131,13 +154,20 @@ def track(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Locate the atoms in every frame of a movie and track them. Finished frames are skipped."""
+    """Locate the atoms in every frame of a movie and track them. Finished frames are skipped.
+
+    Example: stem2sim track movie.tif --pixel-size 0.1
+    """
     from stem2sim.runs import movie
 
     with console(verbose):
-        flags = Flags(input, out, segmenter, assignments=assignments, force=force)
+        flags = Flags(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
         outcome = movie.follow(*flags.config_in("segment"), reach, gap)
-    print_json(outcome.summary()) if json else typer.echo(outcome.folder)
+    if json:
+        print_json(outcome.summary())
+        return
+    announce(outcome.folder, "stem2sim export {folder} tracks.zip packs the trajectories (tracks.csv) and all tables")
+    typer.echo(outcome.folder)
 
 
 def step(
@@ -147,7 +177,10 @@ def step(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run one step of a run folder; the steps it depends on must be complete."""
+    """Run one step of a run folder; the steps it depends on must be complete.
+
+    Example: stem2sim step runs/graphene 02-aimd
+    """
     from stem2sim.engines.deadline import time_limit
     from stem2sim.report.report import write_again
     from stem2sim.runs.names import REPORT
@@ -171,10 +204,11 @@ def _run(flags: Flags, verb: Verb, wall_limit: float | None = None, prepare_only
         return run(config, target, "simulate", write_report, prepare_only)
 
 
-def _print(outcome: Outcome, json: bool) -> None:
+def _print(outcome: Outcome, json: bool, verb: str) -> None:
     if json:
         print_json(_summary(outcome))
     else:
+        announce(outcome.folder, after(outcome, verb))
         typer.echo(outcome.report or outcome.folder)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stem2sim.cli.console import console, print_json, print_table
-from stem2sim.cli.flags import Allow, EngineFlag, Flags, Folder, Json, Out, Set, SimulatorFlag, Verbose
+from stem2sim.cli.flags import Allow, EngineFlag, Flags, Folder, Json, Out, PixelSize, Set, SimulatorFlag, Verbose
+from stem2sim.cli.next_steps import after_report, announce
 from stem2sim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Run folders.")], json: Json = False, verbose: Verbose = False
 ) -> None:
-    """Compare the results of several runs: bonds, rings, energies, time, versions."""
+    """Compare the results of several runs: bonds, rings, energies, time, versions.
+
+    Example: stem2sim compare runs/xtb runs/dftb
+    """
     from stem2sim.analysis.comparison import compared, table
     from stem2sim.runs.run import Run
 
@@ -40,8 +44,12 @@ def compare(
 
 
 def estimate(
-    input: Annotated[Path, typer.Argument(help="A run folder, a config (.toml) or a structure file readable by ASE.")],
+    input: Annotated[
+        Path,
+        typer.Argument(help="An image, a run folder, a config (.toml) or a structure file readable by ASE."),
+    ],
     out: Out = None,
+    pixel_size: PixelSize = None,
     simulator: SimulatorFlag = None,
     engine: EngineFlag = None,
     assignments: Set = None,
@@ -49,14 +57,19 @@ def estimate(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Estimate the cost of each simulation: time per step and memory, measured on parts of the structure."""
+    """Estimate the cost of each simulation: time per step and memory, measured on parts of the structure.
+
+    Example: stem2sim estimate runs/graphene --simulator xtb
+    """
     from stem2sim.runs import pipeline
     from stem2sim.runs.costs import costs
     from stem2sim.runs.run import Run
 
     with console(verbose):
-        flags = Flags(input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow)
-        config, target = flags.config_in("simulate")
+        flags = Flags(
+            input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, pixel_size=pixel_size
+        )
+        config, target = flags.config_in(flags.start_verb)
         if input.is_dir():  # a run is only looked at
             run = Run(input)
             structures = [(run.folder / name, structure) for name, structure in run.structures.items()]
@@ -68,10 +81,15 @@ def estimate(
     else:
         for one in found:
             typer.echo(one.describe())
+        if not input.is_dir():
+            announce(target, "stem2sim simulate {folder}")
 
 
 def agreement(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Compare the structures of a run with its image: correlation, and the atoms that disagree with the image."""
+    """Compare the structures of a run with its image: correlation, and the atoms that disagree with the image.
+
+    Example: stem2sim agreement runs/graphene
+    """
     from stem2sim.report.compare_back import describe
     from stem2sim.runs.run import Run
 
@@ -99,7 +117,10 @@ def export(
     ],
     verbose: Verbose = False,
 ) -> None:
-    """Write a structure for another program, or a run as an archive."""
+    """Write a structure for another program, or a run as an archive.
+
+    Example: stem2sim export runs/graphene POSCAR
+    """
     from stem2sim.records.export import export as export_structure
     from stem2sim.records.export import format_of
     from stem2sim.runs.run import Run
@@ -131,7 +152,10 @@ def export(
 
 
 def cite(folder: Folder, verbose: Verbose = False) -> None:
-    """Print BibTeX entries for every method and program used."""
+    """Print BibTeX entries for every method and program used.
+
+    Example: stem2sim cite runs/graphene > references.bib
+    """
     from stem2sim.records.citations import cited
     from stem2sim.runs.run import Run
 
@@ -146,7 +170,10 @@ def diff(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the differences between two runs: options, versions, results."""
+    """List the differences between two runs: options, versions, results.
+
+    Example: stem2sim diff runs/first runs/second
+    """
     from stem2sim.records.diff import differences
     from stem2sim.runs.run import Run
 
@@ -167,12 +194,19 @@ def _cell(value: object) -> str:
 
 
 def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None:
-    """Regenerate the report of a run."""
+    """Regenerate the report of a run.
+
+    Example: stem2sim report runs/graphene
+    """
     from stem2sim.report.report import write_again
 
     with console(verbose):
         written = write_again(folder)
-    print_json({"report": str(written)}) if json else typer.echo(written)
+    if json:
+        print_json({"report": str(written)})
+        return
+    announce(folder, after_report(written))
+    typer.echo(written)
 
 
 COMMANDS = (compare, agreement, estimate, export, cite, diff, report)

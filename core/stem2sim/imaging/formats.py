@@ -33,6 +33,9 @@ ANGSTROM = {
 }  # fmt: skip
 """Å in one of each unit of length that files use (lower case)."""
 
+CHOSEN = "chosen"
+"""Key of the metadata of an image: which of several images in its file it is, and how to choose another."""
+
 VENDOR = (".dm3", ".dm4", ".emd", ".ser", ".mrc")
 
 
@@ -103,8 +106,9 @@ def _npz(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     if shapes.get("pixel_size", (0,)) in ((), (1,)):
         size = np.asarray(zipped(archive, "pixel_size.npy")).item()
         stated = float(size), float(size)
-    name = _pick(path, {name: shape for name, shape in shapes.items() if len(shape) >= 2}, dataset)
-    return FileContents(zipped(archive, f"{name}.npy"), stated)
+    images = {name: shape for name, shape in shapes.items() if len(shape) >= 2}
+    name = _pick(path, images, dataset)
+    return FileContents(zipped(archive, f"{name}.npy"), stated, _chosen(name, images))
 
 
 def _ndata(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
@@ -133,6 +137,16 @@ def _pick(path: Path, shapes: dict[str, tuple[int, ...]], dataset: str | None) -
     return dataset.strip("/")
 
 
+def _chosen(name: str, images: dict[str, Any]) -> dict[str, str]:
+    """What the metadata say of a choice among the images of a file."""
+    others = [one for one in sorted(images) if one != name]
+    if not others:
+        return {}
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    how = f"--set image.dataset=NAME reads another: {', '.join(others[:3])}{more}"
+    return {CHOSEN: f"this is {name}, one of {len(images)} images in the file ({how})"}
+
+
 def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     import h5py
 
@@ -144,20 +158,23 @@ def _hdf5(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
             shapes[name] = item.shape
 
     file.visititems(note)
-    chosen = file[_pick(path, shapes, dataset)]
+    name = _pick(path, shapes, dataset)
+    chosen = file[name]
     attributes = {**dict(chosen.parent.attrs), **dict(chosen.attrs)}
     size = attributes.get("pixel_size")
     unit = attributes.get("pixel_size_unit", "Å")
     unit = unit.decode() if isinstance(unit, bytes) else str(unit)
     array = chosen if chosen.ndim == 3 else chosen[()]
     metadata = nion.properties(attributes.get("properties"))
+    choice = _chosen(name, shapes)
     if size is None:
-        return FileContents(array, None if metadata is None else _nion_pixel_sizes(path, metadata, chosen.shape))
+        stated = None if metadata is None else _nion_pixel_sizes(path, metadata, chosen.shape)
+        return FileContents(array, stated, choice)
     try:
         sizes = np.broadcast_to(np.asarray(size, dtype=float), 2) * ANGSTROM[unit.lower()]
     except (KeyError, ValueError):
         raise BadInput(f"{path.name} states a pixel size of {size} '{unit}', which is not one or two lengths") from None
-    return FileContents(array, (float(sizes[0]), float(sizes[1])))
+    return FileContents(array, (float(sizes[0]), float(sizes[1])), choice)
 
 
 def _png(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
@@ -243,7 +260,8 @@ def _vendor(path: Path, dataset: str | None, opened: ExitStack) -> FileContents:
     signal = max(images, key=lambda s: np.size(s["data"]))
     sizes = [float(a["scale"]) * ANGSTROM.get(str(a.get("units", "")).lower(), math.nan) for a in signal["axes"][-2:]]
     known = not any(math.isnan(s) for s in sizes)
-    return FileContents(np.asarray(signal["data"]), (abs(sizes[0]), abs(sizes[1])) if known else None)
+    chosen = {CHOSEN: f"this is the largest of {len(images)} images in the file"} if len(images) > 1 else {}
+    return FileContents(np.asarray(signal["data"]), (abs(sizes[0]), abs(sizes[1])) if known else None, chosen)
 
 
 _READERS: dict[str, Callable[[Path, str | None, ExitStack], FileContents]] = {

@@ -18,6 +18,15 @@ LARGEST_PIXEL = 100.0
 """[Å]; a larger one is a screen or print resolution, not a calibration of an atomic-resolution frame."""
 
 
+ORIGINS = {"config": "as given", "file": "from the file", "lattice": "from the lattice in the image"}
+"""Of pixel sizes, in words."""
+
+
+def pixel_size_in_words(size: float, origin: str) -> str:
+    """Return a pixel size [Å] and where it is from, in words."""
+    return f"pixel size {size:.4g} Å, {ORIGINS.get(origin, origin)}"
+
+
 def settle_pixel_size(
     name: str,
     stated: tuple[float, float] | None,
@@ -49,7 +58,7 @@ def settle_pixel_size(
     if given is not None:
         if in_file is not None and abs(given / in_file - 1) > 0.05:
             warnings.append(
-                f"image.pixel_size is {given:.5g} Å, but {name} states {in_file:.5g} Å "
+                f"the given pixel size is {given:.5g} Å, but {name} states {in_file:.5g} Å "
                 f"({100 * (given / in_file - 1):+.0f} %); {given:.5g} Å is used"
             )
         return given, "config", tuple(warnings)
@@ -57,8 +66,8 @@ def settle_pixel_size(
         return in_file, "file", tuple(warnings)
     if lattice_constant is None:
         raise BadInput(
-            f"{name} does not state its pixel size; give it with --set image.pixel_size=... [Å], or let it be measured "
-            "from the lattice: --set image.lattice_constant=2.46 (graphene) [Å]"
+            f"{name} does not state its pixel size; give it with --pixel-size 0.1 (in Å; in a config: "
+            "image.pixel_size), or let it be measured from the lattice: --set image.lattice_constant=2.46 (graphene)"
         )
     from stem2sim.imaging.lattice import measured_pixel_size
 
@@ -66,6 +75,6 @@ def settle_pixel_size(
     if not sizes:
         raise BadInput(
             f"{name} does not state its pixel size, and no lattice of {lattice_constant:g} Å was found in it; give "
-            "the pixel size with --set image.pixel_size=... [Å], or check image.lattice_constant"
+            "the pixel size with --pixel-size 0.1 (in Å), or check image.lattice_constant"
         )
     return float(np.median(sizes)), "lattice", ()

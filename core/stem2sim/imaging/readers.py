@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, not_a_frame
-from stem2sim.imaging.formats import open_image, read_frame
-from stem2sim.imaging.pixel_size import settle_pixel_size
+from stem2sim.imaging.formats import CHOSEN, open_image, read_frame
+from stem2sim.imaging.pixel_size import pixel_size_in_words, settle_pixel_size
 
 
 class ImageSource(BaseModel):
@@ -38,6 +38,14 @@ class ImageSource(BaseModel):
             BadInput: no such file, unknown format, nothing in it that is a frame, no pixel size anywhere.
         """
         return read_image(self.path, self.pixel_size, self.frame, self.dataset, self.lattice_constant)
+
+
+def described(image: Image) -> str:
+    """Return what was read, in one line: its size, its pixel size and where that is from, which image of the file."""
+    rows, columns = image.shape
+    size = pixel_size_in_words(image.pixel_size, image.pixel_size_source)
+    chosen = f"; {image.metadata[CHOSEN]}" if CHOSEN in image.metadata else ""
+    return f"{Path(image.source).name}: {rows} × {columns} pixels, {size}{chosen}"
 
 
 def read_image(

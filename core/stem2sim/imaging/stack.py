@@ -10,7 +10,7 @@ import numpy as np
 from stem2sim.errors import BadInput
 from stem2sim.image import Image, not_a_frame
 from stem2sim.imaging.formats import open_image, read_frame
-from stem2sim.imaging.pixel_size import settle_pixel_size
+from stem2sim.imaging.pixel_size import pixel_size_in_words, settle_pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,12 @@ class Stack:
 
     def __iter__(self) -> Iterator[Image]:
         return (self.frame(number) for number in range(len(self)))
+
+    def describe(self) -> str:
+        """Return what the frames are, in one line: how many, their size, their pixel size and where that is from."""
+        rows, columns = self.shape
+        size = f"{len(self)} frames of {rows} × {columns} pixels"
+        return f"{self.path.name}: {size}, {pixel_size_in_words(self.pixel_size, self.pixel_size_source)}"
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from stem2sim import __version__
 from stem2sim.config.defaults import ELEMENTS
+from stem2sim.errors import BadInput
+from stem2sim.imaging.readers import described
 from stem2sim.registry import installed
 from stem2sim.stages import Check
 from stem2sim.structure import Structure
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stem2sim.config.config import Config
+    from stem2sim.imaging.readers import ImageSource
     from stem2sim.runs.run import Run
 
 LEAST_DISK = 2.0
@@ -49,6 +52,20 @@ def checks_of(config: Config, elements: Sequence[str], folder: Path) -> Iterator
             if check not in known:
                 known.add(check)
                 yield check
+
+
+def image_check(source: ImageSource, needed: bool) -> Check:
+    """Return whether an image can be read, and its pixel size.
+
+    Args:
+        source: the image.
+        needed: False for a run whose atoms may have been located already.
+    """
+    try:
+        image = source.read()
+    except BadInput as problem:
+        return Check("image", "missing" if needed else "note", str(problem))
+    return Check("image", "ok", described(image))
 
 
 def machine(folder: Path) -> Iterator[Check]:

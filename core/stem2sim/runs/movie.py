@@ -101,6 +101,7 @@ def follow(config: Config, out: Path, reach: float = REACH, gap: int = GAP) -> M
         for name in (TRACKS, EVENTS, DRIFT, SUMMARY):  # if it is interrupted, they must not stay beside other frames
             (out / name).unlink(missing_ok=True)
         outcome = MovieOutcome(out, len(stack), warnings=list(stack.warnings))
+        log.info("image %s", stack.describe())
         for warning in stack.warnings:
             log.warning("%s", warning)
         known = _segment(config.segment, stack, out / FRAMES, outcome)

@@ -71,7 +71,7 @@ PIXELS = ("--set", "image.pixel_size=0.1")
         (("run", "empty.npy", *PIXELS), "image is empty: shape (0, 0)"),
         (("run", "nan.npy", *PIXELS), "1 of 6400 pixels are NaN or infinite"),
         (("run", "stack.npy", *PIXELS), "choose one with image.frame (0 to 1)"),
-        (("run", "good.npy"), "give it with --set image.pixel_size="),
+        (("run", "good.npy"), "give it with --pixel-size 0.1"),
         (("run", "good.npy", "--set", "image.pixel_size=0"), "image.pixel_size: input should be greater than 0, got 0"),
         (
             ("segment", "good.npy", *PIXELS, "--segmenter", "peaks", "--set", "segment.blur=9"),
@@ -103,7 +103,7 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path: Path, arguments: tupl
     *progress, error = done.stderr.splitlines()
     assert error.startswith("error: ")
     assert message in error
-    assert all(line.startswith(("segment: ", "warning: ")) for line in progress), done.stderr
+    assert all(line.startswith(("image ", "segment: ", "warning: ")) for line in progress), done.stderr
 
 
 @pytest.mark.slow

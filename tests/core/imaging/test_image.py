@@ -146,7 +146,7 @@ def test_damaged_files_are_one_line(tmp_path: Path, name: str) -> None:
 def test_print_resolution_is_no_calibration(tmp_path: Path) -> None:
     """72 dots per inch is 3.5 million Å: the file says nothing about the specimen."""
     tifffile.imwrite(tmp_path / "a.tif", FRAME, resolution=(72, 72), resolutionunit="INCH")
-    with pytest.raises(BadInput, match=r"does not state its pixel size; give it with --set image\.pixel_size"):
+    with pytest.raises(BadInput, match=r"does not state its pixel size; give it with --pixel-size"):
         read_image(tmp_path / "a.tif")
 
 

@@ -209,11 +209,11 @@ def test_the_lattice_tells_a_missing_pixel_size(tmp_path: Path, monkeypatch: pyt
 
 def test_without_any_pixel_size_both_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "a.npy", FRAMES[0])
-    ways = r"--set image\.pixel_size=.*--set image\.lattice_constant=2\.46 \(graphene\)"
+    ways = r"--pixel-size .*--set image\.lattice_constant=2\.46 \(graphene\)"
     with pytest.raises(BadInput, match=ways):
         ImageSource(path=tmp_path / "a.npy").read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: None)
-    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å was found in it; give .*--set image\.pixel_size="):
+    with pytest.raises(BadInput, match=r"no lattice of 2\.46 Å was found in it; give .*--pixel-size 0"):
         ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()
     monkeypatch.setattr(lattice, "measured_pixel_size", lambda pixels, constant: 0.105)
     image = ImageSource(path=tmp_path / "a.npy", lattice_constant=2.46).read()
