@@ -27,9 +27,9 @@ from stem2sim.progress import shown
 from stem2sim.report.report import write_report
 from stem2sim.runs import pipeline
 from stem2sim.runs.lineage import start
-from stem2sim.runs.place import Place
-from stem2sim.runs.request import Request
+from stem2sim.runs.request import RunRequest
 from stem2sim.runs.run import Run
+from stem2sim.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -99,7 +99,7 @@ def segment(
     """
     image = image if isinstance(image, Image) else read(image)
     table = stage_table(segmenter or DEFAULTS["segment"]["use"], options)
-    place = Place(out)
+    place = RunFolder(out)
     outcome = place.run({**start(image, place.folder), "segment": table}, "segment")
     assert outcome.segmentation is not None  # a run up to there has one
     return place.kept({"": outcome.segmentation.found_in(image)})[""]
@@ -139,7 +139,7 @@ def build_all(
     >>> list(s2s.build_all(atoms, "place", ("patch", {"size": 12}), ("sample", {"count": 2}), "hterm"))
     ['structure-sample-1', 'structure-sample-2']
     """
-    place = Place(out)
+    place = RunFolder(out)
     tree = start(start_from, place.folder)
     chain = [stage_table(*one) if isinstance(one, tuple) else stage_table(one, {}) for one in builders]
     if "segment" in tree:  # the chain of a structure that was built goes on
@@ -196,7 +196,7 @@ def simulate_all(
     >>> list(s2s.simulate_all(methane, "aimd", engine="xtb", temperature=[100, 200], steps=5))
     ['02-aimd 100K', '02-aimd 200K']
     """
-    place = Place(out)
+    place = RunFolder(out)
     tree = start(start_from, place.folder)
     steps = [*tree.get("simulate", []), stage_table(simulator, options)]
     outcome = place.run({**tree, "simulate": steps}, "simulate", allow)
@@ -251,7 +251,7 @@ def run(
         if name not in (known := list(RunChanges.__annotations__)):
             raise BadInput(f"run has no option '{name}'; options: {', '.join(known)}{nearest(name, known)}")
     assignments = [f"{key}={toml_value(plain(value))}" for key, value in (options or {}).items()]
-    request = Request(Path(path), Path(out) if out else None, assignments=assignments, **changes)
+    request = RunRequest(Path(path), Path(out) if out else None, assignments=assignments, **changes)
     with shown(Console(stderr=True)), time_limit(wall_limit):
         config, folder = request.config_in("run")
         pipeline.run(config, folder, "simulate", write_report)

@@ -38,6 +38,8 @@ class TorchBackend:
     ) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.in_bfloat16 = not is_single and _has_bfloat16(self.device)
+        if is_single:  # a GPU would compute convolutions with 10 bits of precision
+            torch.backends.cudnn.allow_tf32 = False
         self.networks = [network_of(weights, card).to(self.device) for weights in members]
         self._stacked: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if self.device != "cpu":

@@ -14,7 +14,7 @@ Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/<input name>-<short hash>.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.1.steps=800; repeat for several."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set an option, e.g. simulate.aimd.steps=800; repeat for several."),
 ]
 SegmenterFlag = Annotated[
     str | None, typer.Option("--segmenter", help="Segmenter to use.", autocompletion=completion.segmenters)

@@ -22,7 +22,7 @@ from stem2sim.cli.flags import (
 from stem2sim.errors import FAILED, BadInput
 
 if TYPE_CHECKING:
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
     from stem2sim.stages import Check
 
 
@@ -45,10 +45,10 @@ def doctor(
 
     Example: stem2sim doctor run.toml
     """
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
     with console(verbose):
-        request = Request(
+        request = RunRequest(
             input or Path("image.npy"),
             simulators=simulator,
             engine=engine,
@@ -66,7 +66,7 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def _checks(request: Request, input: Path | None, elements: str | None) -> list[Check]:
+def _checks(request: RunRequest, input: Path | None, elements: str | None) -> list[Check]:
     from stem2sim.config.config import Changes, parse
     from stem2sim.runs.doctor import checks_of, elements_of, image_check, machine
     from stem2sim.runs.run import Run

@@ -37,3 +37,9 @@ def after(outcome: Outcome, verb: str) -> str:
 def after_report(report: Path) -> str:
     """Return what follows a report, for `announce`."""
     return f"open {{folder}}/{report.name} in a browser, or stem2sim export {{folder}} structure.vasp"
+
+
+def after_movie(report: Path | None) -> str:
+    """Return what follows the tracks of a movie, for `announce`."""
+    opened = f"open {{folder}}/{report.name} in a browser, or " if report else ""
+    return f"{opened}stem2sim export {{folder}} tracks.zip"

@@ -25,11 +25,11 @@ from stem2sim.cli.flags import (
     Verbose,
     WallLimit,
 )
-from stem2sim.cli.next_steps import after, announce
+from stem2sim.cli.next_steps import after, after_movie, announce
 
 if TYPE_CHECKING:
     from stem2sim.runs.outcome import Outcome
-    from stem2sim.runs.request import Request, Verb
+    from stem2sim.runs.request import RunRequest, Verb
 
 
 def run(
@@ -52,9 +52,9 @@ def run(
 
     Example: stem2sim run graphene.dm3 --pixel-size 0.1
     """
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
-    request = Request(
+    request = RunRequest(
         input, out, segmenter, builder, simulator, engine, assignments, allow, force, pixel_size=pixel_size
     )
     with console(verbose):
@@ -76,9 +76,9 @@ def segment(
 
     Example: stem2sim segment graphene.dm3 --out runs/graphene
     """
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
-    request = Request(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
+    request = RunRequest(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
     with console(verbose):
         outcome = _run(request, "segment")
     _print(outcome, json, "segment")
@@ -100,9 +100,9 @@ def build(
 
     Example: stem2sim build runs/graphene --builder place --builder patch --builder hterm
     """
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
-    request = Request(
+    request = RunRequest(
         input, out, segmenter, builder, assignments=assignments, allow=allow, force=force, pixel_size=pixel_size
     )
     with console(verbose):
@@ -132,9 +132,9 @@ def simulate(
 
     Example: stem2sim simulate runs/graphene --simulator xtb --simulator aimd --engine xtb
     """
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
-    request = Request(
+    request = RunRequest(
         input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, result=result
     )
     with console(verbose):
@@ -177,15 +177,15 @@ def track(
     """
     from stem2sim.report.report import write_report
     from stem2sim.runs import movie
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
 
     with console(verbose):
-        request = Request(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
+        request = RunRequest(input, out, segmenter, assignments=assignments, force=force, pixel_size=pixel_size)
         outcome = movie.follow(*request.config_in("segment"), reach, gap, write_report)
     if json:
         print_json(outcome.summary())
         return
-    announce(outcome.folder, "stem2sim export {folder} tracks.zip packs the trajectories (tracks.csv) and all tables")
+    announce(outcome.folder, after_movie(outcome.report))
     typer.echo(outcome.report)
 
 
@@ -210,7 +210,7 @@ def step(
     print_json({"step": name, "files": [str(file) for file in files]}) if json else typer.echo(files[0])
 
 
-def _run(request: Request, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
+def _run(request: RunRequest, verb: Verb, wall_limit: float | None = None, prepare_only: bool = False) -> Outcome:
     from stem2sim.engines.deadline import time_limit
     from stem2sim.runs.pipeline import run
 

@@ -9,7 +9,7 @@ import typer
 
 from stem2sim.cli.console import console, print_json, print_table
 from stem2sim.cli.flags import Allow, EngineFlag, Folder, Json, Out, PixelSize, Set, SimulatorFlag, Verbose
-from stem2sim.cli.next_steps import after_report, announce
+from stem2sim.cli.next_steps import after_movie, after_report, announce
 from stem2sim.errors import BadInput
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def estimate(
     """
     from stem2sim.runs import pipeline
     from stem2sim.runs.costs import costs
-    from stem2sim.runs.request import Request
+    from stem2sim.runs.request import RunRequest
     from stem2sim.runs.run import Run
 
     with console(verbose):
-        request = Request(
+        request = RunRequest(
             input, out, simulators=simulator, engine=engine, assignments=assignments, allow=allow, pixel_size=pixel_size
         )
         config, target = request.config_in(request.start_verb)
@@ -214,13 +214,15 @@ def report(folder: Folder, json: Json = False, verbose: Verbose = False) -> None
     Example: stem2sim report runs/graphene
     """
     from stem2sim.report.report import write_again
+    from stem2sim.runs.movie_folder import movie_of
+    from stem2sim.runs.run import Run
 
     with console(verbose):
         written = write_again(folder)
     if json:
         print_json({"report": str(written)})
         return
-    announce(folder, after_report(written))
+    announce(folder, after_report(written) if movie_of(Run(folder)) is None else after_movie(written))
     typer.echo(written)
 
 

@@ -21,14 +21,13 @@ from stem2sim.runs.run import Run
 from stem2sim.runs.step import Work, failures_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from stem2sim.config.config import Config
     from stem2sim.engines.motion import Mode
     from stem2sim.runs.names import Kind
     from stem2sim.runs.step import Step
-    from stem2sim.structure import Structure
 
     WriteReport = Callable[[Run], Path]
 
@@ -70,7 +69,7 @@ def run(
             advice = "give the file of a structure, such as 01-xtb/result.extxyz in a run folder"
             raise BadInput(f"structure = '{config.structure}' is a folder; {advice}")
         now.contents.structure(config.structure)
-    check_requirements(now, _last(until), "prepare" if prepare_only else "run", _elements_of_start(now))
+    check_requirements(now, _last(until), "prepare" if prepare_only else "run")
     with now.state.locked(), logged(out / LOG):
         log.debug("stem2sim %s in %s", __version__, out)
         if image is not None:
@@ -136,7 +135,7 @@ def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
         for step in group:
             if step.name.kind == "simulate" and not simulating and mode != "collect":
                 simulating = True
-                check_requirements(outcome.run, "simulate", mode, _elements(one for _, one in outcome.structures))
+                check_requirements(outcome.run, "simulate", mode)
             if mode == "collect" and step.name.kind != "simulate" and step.files is None:
                 message = "is not done, or not with what it builds on now, so there is nothing to collect"
                 raise BadInput(f"{step.name} {message}; stem2sim run does it")
@@ -155,16 +154,6 @@ def _execute(outcome: Outcome, until: str, mode: Mode) -> None:
 def _last(until: str) -> Kind:
     """The kind of the last steps of a run up to a stage."""
     return "segment" if until == "segment" else "structure" if until == "build" else "simulate"
-
-
-def _elements(structures: Iterable[Structure]) -> set[str]:
-    return {symbol for structure in structures for symbol in structure.atoms.get_chemical_symbols()}
-
-
-def _elements_of_start(run: Run) -> set[str]:
-    """The elements of all structures of a run, as far as they are known before it."""
-    start = run.config.structure
-    return _elements([run.contents.structure(start)]) if start is not None and not run.config.build else set()
 
 
 def _do(outcome: Outcome, step: Step, mode: Mode) -> Work | None:

@@ -23,7 +23,7 @@ Verb = Literal["segment", "build", "simulate", "run"]
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What a command or `stem2sim.run` is given: an input, and what is to be changed in its config."""
 
     input: Path

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, flake, stem2sim, table_of
 from stem2sim.config.explain import options
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
-from stem2sim.runs.request import Request
+from stem2sim.runs.request import RunRequest
 from stem2sim.testing import graphene_image
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def test_force_reaches_the_segmenter_that_has_it_and_stops_no_other(tmp_path: Pa
     done = stem2sim("segment", tmp_path / "frame.npy", "--segmenter", "peaks", *options)
     assert done.returncode == 0, done.stderr
     assert "warning: --force has no effect: the segmenter 'peaks' has no such option" in done.stderr
-    assert Request(tmp_path / "frame.npy", segmenter="unet", force=True).config("segment").segment.force  # type: ignore[union-attr]
+    assert RunRequest(tmp_path / "frame.npy", segmenter="unet", force=True).config("segment").segment.force  # type: ignore[union-attr]
     flake(8).in_a_cell().write(tmp_path / "s.extxyz")
-    with_structure = Request(tmp_path / "s.extxyz", simulators=["xtb"], force=True).config("simulate")
+    with_structure = RunRequest(tmp_path / "s.extxyz", simulators=["xtb"], force=True).config("simulate")
     assert with_structure.segment is None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Kept = TypeVar("Kept", bound=Noun)
 
 
-class Place:
+class RunFolder:
     """The run folder of one verb; a temporary one is removed with the last object that came from it."""
 
     def __init__(self, out: str | Path | None) -> None:
@@ -57,5 +57,5 @@ class Place:
         return made
 
 
-def _nothing(place: Place) -> None:
+def _nothing(place: RunFolder) -> None:
     """Hold on to a folder until the object is gone."""
