@@ -46,7 +46,7 @@ def described(image: Image) -> str:
     rows, columns = image.shape
     size = pixel_size_in_words(image.pixel_size, image.pixel_size_source)
     chosen = f"; {image.metadata[CHOSEN]}" if CHOSEN in image.metadata else ""
-    return f"{Path(image.source).name}: {rows} × {columns} pixels, {size}{chosen}"
+    return f"{Path(image.source).name}: {columns} × {rows} pixels, {size}{chosen}"
 
 
 def read_image(

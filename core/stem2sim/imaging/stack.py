@@ -93,7 +93,7 @@ class Stack:
     def describe(self) -> str:
         """Return what the frames are, in one line: how many, their size, their pixel size and where that is from."""
         rows, columns = self.shape
-        size = f"{len(self)} frames of {rows} × {columns} pixels"
+        size = f"{len(self)} frames of {columns} × {rows} pixels"
         return f"{self.path.name}: {size}, {pixel_size_in_words(self.pixel_size, self.pixel_size_source)}"
 
     def close(self) -> None:
