@@ -162,7 +162,7 @@ class Vasp(VaspOptions):
             if entry is None:
                 where = ", ".join(map(str, potcar.folders(self.potentials))) or "no configured folder"
                 fix = "potentials = '/folder', or export VASP_PP_PATH=/folder"
-                yield Check("vasp", "missing", f"no potential {name} in {where}", fix)
+                yield Check("vasp", needed, f"no potential {name} in {where}", fix)
             else:
                 yield Check("vasp", "ok", entry[0].describe())
         if not installed():

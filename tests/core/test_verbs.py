@@ -141,6 +141,7 @@ def test_several_variants_are_never_cut_to_one(image: s2s.Image) -> None:
     assert [one.label for one in variants.values()] == ["sample-1", "sample-2"]
     one = s2s.simulate(variants["structure-sample-2"], "xtb", task="single-point")
     assert one.atoms.get_chemical_symbols() == variants["structure-sample-2"].atoms.get_chemical_symbols()
+    assert one.structure.history[-1]["result"] == "structure-sample-2", "where it came from is recorded"
     with pytest.raises(s2s.BadInput, match=r"simulate_all returns all of them; they are in (\S+) until") as several:
         s2s.simulate(one, "aimd", engine="xtb", steps=2, temperature=[100, 200])
     folder = Path(str(several.value).partition("they are in ")[2].partition(" until")[0])

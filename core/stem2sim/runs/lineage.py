@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from stem2sim.files import write_atomically
 from stem2sim.image import Image
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.runs.names import CONFIG, START_ATOMS, START_IMAGE, START_STRUCTURE
+from stem2sim.runs.origin import origin
 from stem2sim.runs.run import Run
 from stem2sim.segmentation import Segmentation
 from stem2sim.simulation import SimulationResult
@@ -85,10 +87,19 @@ def _written(noun: Segmentation | AtomsTable | Structure | SimulationResult | At
         image = {"image": _image_section(noun.image, folder)} if noun.image is not None else {}
         return {**image, "segment": {"use": "atoms-table", "path": str(file.resolve())}}
     structure = noun.structure if isinstance(noun, SimulationResult) else noun
-    structure = Structure(atoms=structure) if isinstance(structure, Atoms) else structure
+    structure = Structure(atoms=structure) if isinstance(structure, Atoms) else _with_origin(structure, folder)
     file = folder / START_STRUCTURE
     structure.write(file)
     return {"structure": str(file.resolve())}
+
+
+def _with_origin(structure: Structure, folder: Path) -> Structure:
+    """A structure with the record of the run it came from; as it is where it has changed since, or came from none."""
+    file = structure.file
+    if file is None or not file.is_file() or Structure.read(file) != structure:
+        return structure
+    record = origin(file, sha256(file.read_bytes()).hexdigest(), folder)
+    return structure.model_copy(update={"history": (*structure.history, record)}) if record else structure
 
 
 def _folder_of(noun: object) -> Path | None:

@@ -42,7 +42,7 @@ def check_requirements(run: Run, last: Kind, mode: Mode) -> None:
     lacking: list[str] = []
     for stage, here in _to_do(run, stages, reached, mode):
         own = _missing(stage, elements)
-        if not here:  # its input files need parameters; the program itself is on another machine, or has run already
+        if not here:  # its input files need parameters; the program itself may have run on another machine
             whatever = _missing(stage, ())
             own = [one for one in own if one not in whatever]
         lacking += own
@@ -81,7 +81,9 @@ def _to_do(run: Run, stages: Mapping[str, Stage | None], reached: _Reached, mode
         if stage is None or (name != first and name in recorded):
             continue
         external = isinstance(stage, Simulator) and stage.external
-        yield stage, not (external and (mode == "prepare" or (name == first and started)))
+        if external and mode == "prepare":  # it says itself what its input files lack
+            continue
+        yield stage, not (external and name == first and started)
 
 
 def _elements(run: Run, reached: _Reached) -> set[str]:
