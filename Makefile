@@ -9,7 +9,7 @@ LIGHT := $(filter-out plugins/stem2sim_lammps plugins/stem2sim_abtem,$(DISTRIBUT
 ALSO := plugins/stem2sim_lammps docs/example_plugin
 SOURCES := core/stem2sim $(foreach folder,$(filter-out core,$(DISTRIBUTIONS)),$(folder)/$(notdir $(folder))) \
            docs/example_plugin/stem2sim_peaks.py docs/demo/make_frame.py benchmarks
-DEVELOPMENT := ase-db-backends custodian hypothesis import-linter jsonschema mypy playwright pymatgen pytest pytest-xdist rosettasciio ruff
+DEVELOPMENT := ase-db-backends custodian hypothesis import-linter ipykernel jsonschema mypy nbclient pandas playwright pymatgen pytest pytest-xdist rosettasciio ruff
 DEMO_READY := .venv/light
 READY := .venv/ready
 
