@@ -19,6 +19,7 @@ from stem2sim.cli.flags import (
     SimulatorFlag,
     Verbose,
 )
+from stem2sim.cli.next_steps import suggest
 from stem2sim.errors import FAILED, BadInput
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def init(
     from stem2sim.files import write_text
 
     write_text(out, text)
+    suggest("stem2sim run {folder}", out)
     typer.echo(out)
 
 

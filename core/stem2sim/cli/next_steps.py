@@ -21,6 +21,11 @@ def announce(folder: Path, following: str) -> None:
         following: what is next, with {folder} for the folder as the shell takes it.
     """
     typer.echo(f"run folder: {folder}", err=True)
+    suggest(following, folder)
+
+
+def suggest(following: str, folder: Path) -> None:
+    """Print what to do next, with {folder} for a folder or file as the shell takes it."""
     typer.echo(f"next: {following.format(folder=shlex.quote(str(folder)))}", err=True)
 
 

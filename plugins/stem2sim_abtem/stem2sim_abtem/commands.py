@@ -51,7 +51,10 @@ def multislice(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Simulate the dark-field image of a result by multislice, with frozen phonons from its trajectory (abTEM)."""
+    """Simulate the dark-field image of a result by multislice, with frozen phonons from its trajectory (abTEM).
+
+    Example: stem2sim multislice runs/graphene --result 02-aimd/result.json
+    """
     from stem2sim.cli.console import console, print_json
     from stem2sim.errors import BadInput
     from stem2sim.runs.names import multislice_of

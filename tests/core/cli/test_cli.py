@@ -235,7 +235,8 @@ def test_long_work_shows_how_far_it_is() -> None:
 
 
 def test_init_does_not_overwrite(tmp_path: Path) -> None:
-    assert stem2sim("init", "--out", "c.toml", cwd=tmp_path).returncode == 0
+    done = stem2sim("init", "--out", "c.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "c.toml\n", "next: stem2sim run c.toml\n")
     assert 'use = "unet"' in (tmp_path / "c.toml").read_text()
     assert stem2sim("init", "--out", "c.toml", cwd=tmp_path).returncode == 2
 
