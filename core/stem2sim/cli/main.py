@@ -89,6 +89,7 @@ def _plain(command: Any) -> None:
 
 def main() -> None:
     """Entry point: one line per error, and exit codes that scripts can rely on."""
+    sys.unraisablehook = _unraisable
     # what a batch system sends before it kills: the engines' processes must end, and the message must be printed
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a job in the background does not listen
@@ -117,6 +118,12 @@ def main() -> None:
         resumes = "interrupted; the same command resumes, and repeats nothing that was finished"
         _complain("", resumes, INTERRUPTED, as_json)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unraisable(problem: sys.UnraisableHookArgs) -> None:
+    """Print what a destructor raised, unless that is Ctrl-C, which `interrupt` has noted."""
+    if not issubclass(problem.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(problem)
 
 
 def _complain(kind: str, problem: object, code: int, as_json: bool) -> int:

@@ -15,6 +15,7 @@ from rich.console import Console
 from tests.conftest import stem2sim
 
 from stem2sim import progress
+from stem2sim.cli.main import _unraisable
 from stem2sim.config.explain import commented_toml, options
 from stem2sim.progress import shown, track
 from stem2sim.registry import installed
@@ -136,3 +137,23 @@ def test_the_shell_completes_commands_and_stages() -> None:
     assert completed("stem2sim run a.npy --engine xt") == {"xtb"}
     assert "aimd" not in completed("stem2sim run a.npy --engine ")
     assert "close" in completed("stem2sim run a.npy --allow c")
+
+
+def test_an_interrupt_within_a_destructor_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    """Python prints what a destructor raises, and goes on; Ctrl-C is noted elsewhere, other mistakes must be seen."""
+
+    class Closing:
+        def __init__(self, problem: type[BaseException]) -> None:
+            self.problem = problem
+
+        def __del__(self) -> None:
+            raise self.problem
+
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
+    try:
+        Closing(KeyboardInterrupt)
+        assert capfd.readouterr().err == ""
+        Closing(ValueError)
+        assert "ValueError" in capfd.readouterr().err
+    finally:
+        sys.unraisablehook = before
