@@ -73,7 +73,8 @@ class SimulationResult(Noun):
         """Return simulator, formula, energy, and whether it converged."""
         what = " ".join(filter(None, [str(self.made_by.get("use", "")), self.label]))
         formula = self.atoms.get_chemical_formula("hill")
-        ended = "converged" if self.converged else "NOT CONVERGED"
+        done = "complete" if any(name.startswith("time [") for name in self.observables) else "converged"
+        ended = done if self.converged else "NOT CONVERGED"
         return f"{what}: {formula}, {self.energy:.4f} eV, {ended}".removeprefix(": ")
 
     def facts(self) -> dict[str, str]:

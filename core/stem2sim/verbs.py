@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from stem2sim.config.defaults import DEFAULTS, ENGINE
 from stem2sim.config.explain import toml_value
@@ -23,13 +22,12 @@ from stem2sim.image import Image
 from stem2sim.imaging.readers import ImageSource
 from stem2sim.mistakes import explained
 from stem2sim.noun import Noun
-from stem2sim.progress import shown
 from stem2sim.report.report import write_report
 from stem2sim.runs import pipeline
 from stem2sim.runs.lineage import start
 from stem2sim.runs.request import RunRequest
 from stem2sim.runs.run import Run
-from stem2sim.runs.run_folder import RunFolder
+from stem2sim.runs.run_folder import RunFolder, reported
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -252,7 +250,7 @@ def run(
             raise BadInput(f"run has no option '{name}'; options: {', '.join(known)}{nearest(name, known)}")
     assignments = [f"{key}={toml_value(plain(value))}" for key, value in (options or {}).items()]
     request = RunRequest(Path(path), Path(out) if out else None, assignments=assignments, **changes)
-    with shown(Console(stderr=True)), time_limit(wall_limit):
+    with reported(), time_limit(wall_limit):
         config, folder = request.config_in("run")
         pipeline.run(config, folder, "simulate", write_report)
     return Run(folder)

@@ -41,29 +41,12 @@ def console(verbose: bool) -> Iterator[None]:
 
     from rich.console import Console
 
+    from stem2sim.messages import messages
     from stem2sim.progress import shown
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    class Messages(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            warned = record.levelno >= logging.WARNING
-            text = f"warning: {record.getMessage()}" if warned else record.getMessage()
-            console.print(text, style="yellow" if warned else None, markup=False)
-            if verbose and record.exc_info:
-                console.print_exception()
-
-    handler = Messages(logging.DEBUG if verbose else logging.INFO)
-    log = logging.getLogger("stem2sim")
-    log.addHandler(handler)
-    before = log.level
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    try:
-        with shown(console):
-            yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(handler)
+    with messages(console, logging.DEBUG if verbose else logging.INFO, tracebacks=verbose), shown(console):
+        yield
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], wide: bool = False) -> None:
