@@ -149,6 +149,7 @@ class Dftb(ElectronicEngine):
         """Check all that can be checked before a launch; return what composes the input."""
         release(self.binary)
         self.check_periodic(structure.atoms)
+        self.warn_of_few_points(structure.atoms, self.kpoints)
         if self.hamiltonian == "DFTB":
             elements = sorted(set(structure.atoms.get_chemical_symbols()))
             folder = slater_koster.folder_of(self.slater_koster)

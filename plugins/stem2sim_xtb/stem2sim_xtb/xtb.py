@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager, contextmanager
 from ctypes.util import find_library
 from importlib.metadata import files, version
@@ -23,16 +22,12 @@ if TYPE_CHECKING:
 
     from stem2sim.structure import Structure
 
-log = logging.getLogger("stem2sim.xtb")
 
 FORCE_NOISE = 5e-4
 """[eV/Å] between warm and cold starts, per unit of accuracy; 3e-4 measured at accuracy 1, 5e-5 at 0.1, 7e-7 at 0.01."""
 
 HEAVIEST = 86
 """Last atomic number of the GFN parametrisations (Rn)."""
-
-SMALL_CELL = 10.0
-"""[Å]; only the Γ point is sampled, so a shorter periodic cell gives bands that are far from converged."""
 
 
 class Xtb(ElectronicEngine):
@@ -99,10 +94,7 @@ class Xtb(ElectronicEngine):
         if heavy:
             raise BadInput(f"{self.method} has no parameters for {', '.join(heavy)}; it covers the elements up to Rn")
         self.check_periodic(atoms)
-        if atoms.pbc.any() and atoms.cell.lengths().min() < SMALL_CELL:
-            log.warning(
-                "only the Γ point is sampled, and the shortest cell vector is %.1f Å", atoms.cell.lengths().min()
-            )
+        self.warn_of_few_points(atoms)
         structure = self.adopt(structure)
         charge, electrons = structure.charge, structure.electrons
         multiplicity = structure.multiplicity if self.multiplicity is None else self.multiplicity
