@@ -50,9 +50,12 @@ class AtomsTable(Noun):
     @model_validator(mode="before")
     @classmethod
     def _no_flags(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "flags" not in values and "x" in values:
-            return {**values, "flags": np.full(len(values["x"]), "", dtype=np.str_)}
-        return values
+        if not isinstance(values, dict):
+            return values
+        columns = {name: np.asarray(one) if isinstance(one, list | tuple) else one for name, one in values.items()}
+        if "flags" not in columns and "x" in columns:
+            columns["flags"] = np.full(len(columns["x"]), "", dtype=np.str_)
+        return columns
 
     @model_validator(mode="after")
     def _equal_lengths(self) -> Self:
@@ -131,19 +134,22 @@ class AtomsTable(Noun):
         from stem2sim.drawing import circles, colour, labelled, new_axes
 
         ax = ax or new_axes()
+        frame = ax.axis() if ax.images else None
         strength = np.clip(self.probability, 0.2, 1)
         colours = [
             to_hex((*to_rgb(colour(str(s))), a), keep_alpha=True) for s, a in zip(self.species, strength, strict=True)
         ]
         if len(self):
             circles(ax, self.positions, 0.5, colours)
-        if not ax.images:
+        if frame is None:
             ax.set_facecolor("black")
             ax.autoscale_view()
         for species, count in self.counts().items():
             ax.scatter([], [], facecolors="none", edgecolors=colour(species), label=f"{count} {species}")
         if len(self):
             ax.legend(loc="upper right", fontsize="small", facecolor="#444444", labelcolor="white")
+        if frame is not None:
+            ax.axis(frame)
         return labelled(ax)
 
     def to_pandas(self) -> DataFrame:

@@ -71,7 +71,8 @@ class Image(Noun):
     @field_validator("pixels", mode="before")
     @classmethod
     def _frame(cls, value: Any) -> NDArray[np.float32]:
-        return as_frame(value)
+        frame = as_frame(value)
+        return frame.copy() if np.may_share_memory(frame, value) else frame  # who made it may go on changing it
 
     @field_validator("pixel_size")
     @classmethod

@@ -7,7 +7,7 @@ import io
 from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path  # pydantic reads the annotation
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
@@ -84,6 +84,9 @@ class Noun(Shown, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+    not_compared: ClassVar[frozenset[str]] = frozenset()
+    """Fields that make no difference between two of them."""
+
     _file: Path | None = PrivateAttr(None)
 
     def __init__(self, /, **data: Any) -> None:
@@ -109,13 +112,20 @@ class Noun(Shown, BaseModel):
 
     def read_from(self, file: Path) -> Self:
         """Note the file it was read from, and return it."""
-        self._file = file
+        self._file = file.absolute()
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            change = f"model_copy(update={{'{name}': ...}})"
+            raise BadInput(f"{type(self).__name__}.{name} is fixed; .{change} returns a changed copy")
+        super().__setattr__(name, value)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return False  # NotImplemented would hand an array its turn, which compares element by element
-        return all(same(getattr(self, name), getattr(other, name)) for name in type(self).model_fields)
+        compared = type(self).model_fields.keys() - self.not_compared
+        return all(same(getattr(self, name), getattr(other, name)) for name in compared)
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 

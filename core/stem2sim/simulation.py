@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ those of an engine within a simulator are a table `engine` in it."""
 
 class SimulationResult(Noun):
     """The outcome of one simulation of one structure."""
+
+    not_compared: ClassVar[frozenset[str]] = frozenset({"seconds"})
 
     structure: Structure = Field(description="the final structure", repr=False)
     energy: float = Field(description="energy of the final structure [eV]")
@@ -123,9 +125,12 @@ class SimulationResult(Noun):
         """Return the frames of its trajectory.
 
         Raises:
-            BadInput: it has no trajectory, or the file is gone.
+            BadInput: it has no trajectory, or its files are gone, or hold another result by now.
         """
         from ase.io import iread
+
+        if self.file is not None and self.file.is_file() and type(self).read(self.file) != self:
+            raise BadInput(f"{self.file} holds another result by now, and the trajectory beside it is not of this one")
 
         path = self.file.parent / self.trajectory if self.file is not None and self.trajectory else None
         if path is None or not path.is_file():

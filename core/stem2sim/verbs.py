@@ -7,36 +7,40 @@ done.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence  # noqa: TC003  # a test and `run` read the annotations
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  # as above
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from pydantic import ValidationError
 
+from stem2sim.atoms_table import AtomsTable
 from stem2sim.config.defaults import DEFAULTS, ENGINE
 from stem2sim.config.explain import toml_value
 from stem2sim.config.tables import plain, stage_table
 from stem2sim.engines.deadline import time_limit
 from stem2sim.errors import BadInput, NotRun, nearest
 from stem2sim.image import Image
-from stem2sim.imaging.readers import ImageSource
+from stem2sim.imaging.formats import CHOSEN
+from stem2sim.imaging.readers import ImageSource, described
 from stem2sim.mistakes import explained
 from stem2sim.noun import Noun
 from stem2sim.report.report import write_report
 from stem2sim.runs import pipeline
-from stem2sim.runs.lineage import start
 from stem2sim.runs.request import RunRequest
 from stem2sim.runs.run import Run
-from stem2sim.runs.run_folder import RunFolder, reported
+from stem2sim.runs.run_folder import RunFolder, names_in, path_of, reported
+from stem2sim.runs.starts import start
+from stem2sim.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from stem2sim.atoms_table import AtomsTable
-    from stem2sim.segmentation import Segmentation
     from stem2sim.simulation import SimulationResult
     from stem2sim.stages import Builder, Segmenter, Simulator
     from stem2sim.structure import Structure
+
+log = logging.getLogger("stem2sim")
 
 Kept = TypeVar("Kept", bound=Noun)
 
@@ -66,10 +70,14 @@ def read(
     """
     options = {"pixel_size": pixel_size, "frame": frame, "dataset": dataset, "lattice_constant": lattice_constant}
     try:
-        source = ImageSource(path=Path(path).resolve(), **options)
+        source = ImageSource(path=path_of(path).resolve(), **options)
     except ValidationError as problem:
         raise BadInput(explained(problem, "image", ImageSource)) from problem
-    return source.read()
+    with reported():
+        image = source.read()
+        if CHOSEN in image.metadata:
+            log.warning("%s", described(image))
+    return image
 
 
 def segment(
@@ -98,16 +106,16 @@ def segment(
     image = image if isinstance(image, Image) else read(image)
     table = stage_table(segmenter or DEFAULTS["segment"]["use"], options)
     place = RunFolder(out)
-    outcome = place.run({**start(image, place.folder), "segment": table}, "segment")
+    outcome = place.run(start(image, place.folder), {"segment": table}, "segment")
     assert outcome.segmentation is not None  # a run up to there has one
     return place.kept({"": outcome.segmentation.found_in(image)})[""]
 
 
 def build(
-    start_from: Segmentation | AtomsTable | Structure | Atoms,
+    start_from: Segmentation | AtomsTable | Structure | SimulationResult | Atoms,
     *builders: str | tuple[str, Mapping[str, Any]] | Builder,
     out: str | Path | None = None,
-    allow: Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> Structure:
     """Return the structure that a chain of builders makes of the atoms in an image.
 
@@ -123,28 +131,26 @@ def build(
     >>> s2s.build(atoms, "place", ("patch", {"size": 12}), "hterm")
     Structure(C9H8Si, 18 atoms)
     """
-    return _only(build_all(start_from, *builders, out=out, allow=allow), "build_all")
+    return _only(build_all(start_from, *builders, out=out, allow=allow), "build_all", out)
 
 
 def build_all(
-    start_from: Segmentation | AtomsTable | Structure | Atoms,
+    start_from: Segmentation | AtomsTable | Structure | SimulationResult | Atoms,
     *builders: str | tuple[str, Mapping[str, Any]] | Builder,
     out: str | Path | None = None,
-    allow: Sequence[str] = (),
+    allow: str | Sequence[str] = (),
 ) -> dict[str, Structure]:
     """Return every variant that a chain of builders yields, by its label; as `build`.
 
     >>> list(s2s.build_all(atoms, "place", ("patch", {"size": 12}), ("sample", {"count": 2}), "hterm"))
     ['structure-sample-1', 'structure-sample-2']
     """
-    place = RunFolder(out)
-    tree = start(start_from, place.folder)
-    chain = [stage_table(*one) if isinstance(one, tuple) else stage_table(one, {}) for one in builders]
-    if "segment" in tree:  # the chain of a structure that was built goes on
-        chain = [*tree.get("build", []), *chain] or DEFAULTS["build"]
-    elif not chain:
+    place, own = RunFolder(out), [stage_table(one) for one in builders]
+    begun = start(start_from, place.folder, to_build=True)
+    if not own and "segment" not in begun.tree:
         raise BadInput('say how to build on from a structure: name builders, such as "hterm"')
-    outcome = place.run({**tree, "build": chain}, "build", allow)
+    chain = [*begun.tree.get("build", []), *own] or DEFAULTS["build"]  # the chain of a structure goes on
+    outcome = place.run(begun, {"build": chain}, "build", allow)
     return place.kept({path.stem: structure for path, structure in outcome.structures})
 
 
@@ -153,7 +159,7 @@ def simulate(
     simulator: str | Simulator = ENGINE,
     *,
     out: str | Path | None = None,
-    allow: Sequence[str] = (),
+    allow: str | Sequence[str] = (),
     **options: Any,
 ) -> SimulationResult:
     """Return the result of one simulation of a structure, or of what another simulation made of it.
@@ -177,7 +183,7 @@ def simulate(
     >>> len(hot.frames())
     11
     """
-    return _only(simulate_all(start_from, simulator, out=out, allow=allow, **options), "simulate_all")
+    return _only(simulate_all(start_from, simulator, out=out, allow=allow, **options), "simulate_all", out)
 
 
 def simulate_all(
@@ -185,7 +191,7 @@ def simulate_all(
     simulator: str | Simulator = ENGINE,
     *,
     out: str | Path | None = None,
-    allow: Sequence[str] = (),
+    allow: str | Sequence[str] = (),
     **options: Any,
 ) -> dict[str, SimulationResult]:
     """Return every result of a simulation by its name, such as one for each temperature; as `simulate`.
@@ -194,14 +200,17 @@ def simulate_all(
     >>> list(s2s.simulate_all(methane, "aimd", engine="xtb", temperature=[100, 200], steps=5))
     ['02-aimd 100K', '02-aimd 200K']
     """
-    place = RunFolder(out)
-    tree = start(start_from, place.folder)
-    steps = [*tree.get("simulate", []), stage_table(simulator, options)]
-    outcome = place.run({**tree, "simulate": steps}, "simulate", allow)
+    if isinstance(start_from, Segmentation | AtomsTable):
+        raise BadInput("a segmentation is no structure yet: s2s.build(atoms) makes one of it")
+    place, table = RunFolder(out), stage_table(simulator, options)
+    begun = start(start_from, place.folder)
+    steps = [*begun.tree.get("simulate", []), table]
+    outcome = place.run(begun, {"simulate": steps}, "simulate", allow)
     if outcome.waiting:
         raise NotRun("; ".join(outcome.waiting))
-    run = outcome.run
-    return place.kept({name: run.results[name] for name, one in run.places.items() if one.step.number == len(steps)})
+    run, made = outcome.run, {file for file, _ in outcome.results}
+    last = [name for name, one in run.places.items() if one.step.number == len(steps) and one.file in made]
+    return place.kept({name: run.results[name] for name in last})
 
 
 class RunChanges(TypedDict, total=False):
@@ -241,7 +250,7 @@ def run(
     >>> chain = {"builders": ["place", "patch", "hterm"], "simulators": ["xtb"]}
     >>> run = s2s.run("edge", options={"build.patch.size": 12}, **chain)
     >>> run
-    Run(edge; structure.extxyz; 01-xtb)
+    Run(...edge; structure.extxyz; 01-xtb)
     >>> run.results["01-xtb"].structure.atoms.get_chemical_formula()
     'C9H8Si'
     """
@@ -249,18 +258,22 @@ def run(
         if name not in (known := list(RunChanges.__annotations__)):
             raise BadInput(f"run has no option '{name}'; options: {', '.join(known)}{nearest(name, known)}")
     assignments = [f"{key}={toml_value(plain(value))}" for key, value in (options or {}).items()]
-    request = RunRequest(Path(path), Path(out) if out else None, assignments=assignments, **changes)
+    for name in ("builders", "simulators", "allow"):
+        if name in changes:
+            changes[name] = names_in(changes[name])  # type: ignore[literal-required]  # one of them
+    folder = RunFolder(out).folder if out is not None else None
+    request = RunRequest(path_of(path), folder, assignments=assignments, **changes)
     with reported(), time_limit(wall_limit):
-        config, folder = request.config_in("run")
-        pipeline.run(config, folder, "simulate", write_report)
-    return Run(folder)
+        config, target = request.config_in("run")
+        pipeline.run(config, target, "simulate", write_report)
+    return Run(target)
 
 
 _kept_to_the_end: list[Noun] = []
 """Of temporary run folders that no object holds on to."""
 
 
-def _only(found: Mapping[str, Kept], every: str) -> Kept:
+def _only(found: Mapping[str, Kept], every: str, out: object) -> Kept:
     """The one thing that was made.
 
     Raises:
@@ -269,6 +282,6 @@ def _only(found: Mapping[str, Kept], every: str) -> Kept:
     (first, *more) = found.values()
     if more:
         _kept_to_the_end.append(first)
-        folder = f"; they are in {first.file.parent} until Python ends" if first.file else ""
-        raise BadInput(f"{len(found)} variants, not one: {', '.join(found)}; {every} returns all of them{folder}")
+        where = f"; they are in {first.file.parent}{' until Python ends' if out is None else ''}" if first.file else ""
+        raise BadInput(f"{len(found)} variants, not one: {', '.join(found)}; {every} returns all of them{where}")
     return first

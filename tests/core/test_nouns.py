@@ -74,6 +74,15 @@ def test_one_pixel_makes_another_image(row: int, column: int, by: float) -> None
     assert Image(pixels=pixels, pixel_size=0.1) != Image(pixels=pixels, pixel_size=0.1 + by)
 
 
+def test_an_image_keeps_its_pixels() -> None:
+    """Whoever made it may go on changing the array it was made of."""
+    pixels = np.random.default_rng(0).random((20, 30)).astype(np.float32)
+    image = Image(pixels=pixels, pixel_size=0.1)
+    before = image.fingerprint()
+    pixels[:] = 0
+    assert image.fingerprint() == before
+
+
 def test_structures_compare_atoms_cells_and_constraints() -> None:
     """Whatever an engine would see makes a difference; an unknown position error equals another."""
     first = flake()

@@ -9,14 +9,33 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from stem2sim.errors import BadInput
 from stem2sim.stages import Stage
 
 
-def stage_table(stage: str | Stage, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of a stage, by its name or configured, with these options."""
+def stage_table(stage: object, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the table of a stage.
+
+    Args:
+        stage: its name, its name with a table of options, or a configured stage.
+        options: more of them.
+
+    Raises:
+        BadInput: none of these.
+    """
+    match stage:
+        case (name, Mapping() as own):
+            stage, options = name, {**own, **(options or {})}
+    if "use" in (options or {}):
+        raise BadInput("use is no option: it names the stage")
     if isinstance(stage, Stage):
-        return {**stage.model_dump(mode="json"), **plain(options)}
-    return {"use": stage, **plain(options)}
+        return {**stage.model_dump(mode="json"), **plain(options or {})}
+    if isinstance(stage, str):
+        return {"use": stage, **plain(options or {})}
+    raise BadInput(
+        f'a stage is given by its name, by its name and options such as ("patch", {{"size": 60}}), or configured, '
+        f"not as {stage!r}"
+    )
 
 
 def plain(value: Any) -> Any:

@@ -1,29 +1,22 @@
-"""Runs that go on from an object in memory: which run it came from, and what a new run folder takes over from there."""
+"""Which run an object in memory came from."""
 
 from __future__ import annotations
 
-import shutil
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from ase import Atoms
-
-from stem2sim.atoms_table import AtomsTable
-from stem2sim.errors import BadInput
-from stem2sim.files import write_atomically
-from stem2sim.image import Image
-from stem2sim.imaging.readers import ImageSource
-from stem2sim.runs.names import CONFIG, START_ATOMS, START_IMAGE, START_STRUCTURE
-from stem2sim.runs.origin import origin
+from stem2sim.config.config import parse
+from stem2sim.errors import BadInput, StageFailed
+from stem2sim.runs.names import CONFIG, SEGMENTATION, StepName
+from stem2sim.runs.plan import steps
 from stem2sim.runs.run import Run
 from stem2sim.segmentation import Segmentation
-from stem2sim.simulation import SimulationResult
-from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stem2sim.runs.names import Kind
+    from stem2sim.simulation import SimulationResult
+    from stem2sim.structure import Structure
 
 Tree = dict[str, Any]
 
@@ -35,136 +28,69 @@ class Ancestor(NamedTuple):
     tree: Tree
     """Its config, up to the step that made the object."""
     steps: list[str]
-    """Names of the steps up to there."""
+    """Names of the steps up to there, all of them done."""
 
 
-def start(noun: Image | Segmentation | AtomsTable | Structure | SimulationResult | Atoms, folder: Path) -> Tree:
-    """Return the sections of a config for a run in `folder` that starts from an object, and put there what it needs.
+def ancestor_of(noun: Segmentation | Structure | SimulationResult) -> Ancestor | None:
+    """Return the run whose single outcome an object is, as it is; None where there is no such run.
 
-    An object that came from a run brings that run's sections, and the files of its finished steps. One that was made or
-    changed in memory is written to the folder.
-
-    Raises:
-        BadInput: the object has other variants beside it in the run of this very folder.
+    That run must make the object again: with its present config, from its image and its other files as they are now.
     """
-    if isinstance(noun, Image):
-        return {"image": _image_section(noun, folder)}
-    ancestor = _ancestor(noun)
-    if ancestor is None:
-        return _written(noun, folder)
-    if ancestor.run.folder.resolve() != folder.resolve():
-        folder.mkdir(parents=True, exist_ok=True)
-        _take_over(ancestor, folder)
-    return ancestor.tree
-
-
-def _image_section(image: Image, folder: Path) -> Tree:
-    """How to read an image: as it was read if the file still holds it, else from a copy in the folder."""
-    if image.options:
-        try:
-            unchanged = ImageSource.model_validate(image.options).read().fingerprint() == image.fingerprint()
-        except BadInput:
-            unchanged = False
-        if unchanged:
-            return image.options
-    file = folder / START_IMAGE
-    folder.mkdir(parents=True, exist_ok=True)
-    with write_atomically(file) as part, part.open("wb") as opened:
-        np.savez_compressed(opened, allow_pickle=False, image=image.pixels)
-    return {"path": str(file.resolve()), "pixel_size": image.pixel_size}
-
-
-def _written(noun: Segmentation | AtomsTable | Structure | SimulationResult | Atoms, folder: Path) -> Tree:
-    """Write an object to the folder, and return the sections that start from the file."""
-    if _folder_of(noun) == folder.resolve():
-        raise BadInput(f"out = {folder} is the run that this came from, and it has variants; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(noun, AtomsTable):
-        noun = Segmentation(atoms=noun)
-    if isinstance(noun, Segmentation):
-        file = folder / START_ATOMS
-        noun.save(file)
-        image = {"image": _image_section(noun.image, folder)} if noun.image is not None else {}
-        return {**image, "segment": {"use": "atoms-table", "path": str(file.resolve())}}
-    structure = noun.structure if isinstance(noun, SimulationResult) else noun
-    structure = Structure(atoms=structure) if isinstance(structure, Atoms) else _with_origin(structure, folder)
-    file = folder / START_STRUCTURE
-    structure.write(file)
-    return {"structure": str(file.resolve())}
-
-
-def _with_origin(structure: Structure, folder: Path) -> Structure:
-    """A structure with the record of the run it came from; as it is where it has changed since, or came from none."""
-    file = structure.file
-    if file is None or not file.is_file() or Structure.read(file) != structure:
-        return structure
-    record = origin(file, sha256(file.read_bytes()).hexdigest(), folder)
-    return structure.model_copy(update={"history": (*structure.history, record)}) if record else structure
-
-
-def _folder_of(noun: object) -> Path | None:
-    """The run folder that an object was read from; None where it was not, or the folder is gone."""
-    file = getattr(noun, "file", None)
-    if not isinstance(file, Path):
+    folder = folder_of(noun)
+    if folder is None:
         return None
-    folders = (file.parent, file.parent.parent)
+    run = Run(folder)
+    try:
+        step = _step_of(noun, run)
+    except BadInput:  # the run is damaged
+        return None
+    if step is None:
+        return None
+    tree = _up_to(run, step)
+    done = _done(run, tree, step.kind)
+    return Ancestor(run, tree, done) if str(step) in done else None
+
+
+def folder_of(noun: Segmentation | Structure | SimulationResult) -> Path | None:
+    """Return the run folder that an object was read from; None where it was not, or the folder is gone."""
+    if noun.file is None:
+        return None
+    folders = (noun.file.parent, noun.file.parent.parent)
     return next((folder.resolve() for folder in folders if (folder / CONFIG).is_file()), None)
 
 
-def _ancestor(noun: Segmentation | AtomsTable | Structure | SimulationResult | Atoms) -> Ancestor | None:
-    """The run whose single outcome an object is, unchanged; None where there is no such run."""
-    folder = _folder_of(noun)
-    if folder is None or isinstance(noun, AtomsTable | Atoms):
-        return None
-    run = Run(folder)
-    names = {"segment": ("segment",), "structure": ("segment", "build", "structure")}
+def _step_of(noun: Segmentation | Structure | SimulationResult, run: Run) -> StepName | None:
+    """The step whose single outcome an object is."""
     if isinstance(noun, Segmentation):
-        if run.segmentation != noun or "segment" not in run.tree:
-            return None
-        return _up_to(run, names["segment"], 0)
+        found = (run.folder / SEGMENTATION).is_file() and run.segmentation == noun
+        return StepName("segment") if found else None
     if len(run.structures) != 1:
         return None
     if next(iter(run.structures.values())) == noun:
-        return _up_to(run, names["structure"], 0)
+        return StepName("structure")
     for name, result in run.results.items():
         step = run.places[name].step
         alone = sum(place.step == step for place in run.places.values()) == 1
         if alone and not step.label and noun in (result, result.structure) and not result.unfinished:
-            return _up_to(run, (*names["structure"], "simulate"), step.number)
+            return step
     return None
 
 
-def _up_to(run: Run, kinds: tuple[str, ...], last: int) -> Ancestor:
-    """The part of a run up to the steps of these kinds, of its simulations up to the last."""
-    sections = ["image", "structure", "segment", "allow"]
+def _up_to(run: Run, step: StepName) -> Tree:
+    """The config of a run up to a step."""
+    sections = ["image", "structure", "segment", "allow", *(["build"] if step.kind != "segment" else [])]
     tree = {name: run.tree[name] for name in sections if name in run.tree}
-    if "structure" in kinds:
-        tree["build"] = run.tree.get("build", [])
-    if "simulate" in kinds:
-        tree["simulate"] = run.tree["simulate"][:last]
-    steps = [str(name) for name in run.steps if name.kind in kinds and (name.kind != "simulate" or name.number <= last)]
-    return Ancestor(run, tree, steps)
+    return {**tree, "simulate": run.tree.get("simulate", [])[: step.number]} if step.kind == "simulate" else tree
 
 
-def _take_over(ancestor: Ancestor, folder: Path) -> None:
-    """Copy the finished steps of a run into another folder, and what that run started from if it lies in its folder."""
-    source, tree = ancestor.run, ancestor.tree
-    for table, key in _starts(tree):
-        file = Path(table[key])
-        if file.parent.resolve() == source.folder.resolve():
-            shutil.copyfile(file, folder / file.name)
-            table[key] = str((folder / file.name).resolve())
-    target = Run(folder, source.config).state
-    with target.locked():
-        for step in ancestor.steps:
-            target.take_over(step, source.state)
-
-
-def _starts(tree: Tree) -> Iterator[tuple[Tree, str]]:
-    """Yield the table and the key of every path that a run starts from."""
-    for section, key in (("image", "path"), ("segment", "path")):
-        if isinstance(tree.get(section), dict) and isinstance(tree[section].get(key), str):
-            tree[section] = dict(tree[section])
-            yield tree[section], key
-    if isinstance(tree.get("structure"), str):
-        yield tree, "structure"
+def _done(run: Run, tree: Tree, last: Kind) -> list[str]:
+    """The steps of a config in the folder of a run; none where one of them would run again."""
+    names = []
+    try:
+        for step in steps(Run(run.folder, parse(tree)), last):
+            if step.files is None:
+                return []
+            names.append(str(step.name))
+    except (BadInput, StageFailed):  # the image is gone, say
+        return []
+    return names

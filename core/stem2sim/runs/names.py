@@ -15,9 +15,6 @@ SEGMENTATION, ATOMS = "segmentation.npz", "atoms.csv"
 REPORT, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 DATABASE, CRATE = "results.db", "ro-crate-metadata.json"
 
-START_IMAGE, START_ATOMS, START_STRUCTURE = "start-image.npz", "start-atoms.npz", "start.extxyz"
-"""What a run starts from, where that was made in memory."""
-
 FRAMES = "frames"
 """Folder of the atoms of each frame of a movie."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from shutil import rmtree
@@ -10,6 +11,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
+import numpy as np
 from rich.console import Console
 
 from stem2sim.config.config import Changes, parse
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from stem2sim.runs.lineage import Tree
     from stem2sim.runs.outcome import Outcome
+    from stem2sim.runs.starts import Start
 
 Kept = TypeVar("Kept", bound=Noun)
 
@@ -38,11 +41,34 @@ def reported() -> Iterator[None]:
     """Show progress and warnings of the work inside on standard error, as the command line does.
 
     Where the user has set up logging, the warnings go there alone.
+
+    Raises:
+        BadInput: in place of an OSError: a folder or file that cannot be used.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     warnings = nullcontext() if logging.getLogger().handlers else messages(console, logging.WARNING, known=_known)
-    with warnings, shown(console):
-        yield
+    try:
+        with warnings, shown(console):
+            yield
+    except OSError as problem:
+        raise BadInput(f"{problem.filename}: {problem.strerror or problem}") from problem
+
+
+def path_of(value: object) -> Path:
+    """Return a path that was given in Python; ~ stands for the home folder.
+
+    Raises:
+        BadInput: neither a text nor a path.
+    """
+    if not isinstance(value, str | Path):
+        array = "; an array becomes an image by Image(pixels=array, pixel_size=...) [Å]" * isinstance(value, np.ndarray)
+        raise BadInput(f"a path is a text or a pathlib.Path, not {type(value).__name__}{array}")
+    return Path(value).expanduser()
+
+
+def names_in(value: str | Sequence[str]) -> Sequence[str]:
+    """Return names that were given as one or as several."""
+    return [value] if isinstance(value, str) else value
 
 
 class RunFolder:
@@ -55,17 +81,26 @@ class RunFolder:
             BadInput: `out` is a file, or empty.
         """
         if out is None:
-            self.folder = Path(mkdtemp(prefix="stem2sim-"))
-            finalize(self, rmtree, self.folder, ignore_errors=True)
+            self.folder = Path(mkdtemp(prefix="stem2sim-")).resolve()
+            finalize(self, _remove, self.folder, os.getpid())
         else:
-            self.folder = Path(out)
+            self.folder = path_of(out).absolute()
             if not str(out) or (self.folder.exists() and not self.folder.is_dir()):
                 raise BadInput(f"out = '{out}' is not a folder; choose another name")
 
-    def run(self, tree: Tree, until: str, allow: Sequence[str] = ()) -> Outcome:
-        """Run the pipeline here, with progress and warnings on standard error."""
+    def run(self, begun: Start, sections: Tree, until: str, allow: str | Sequence[str] = ()) -> Outcome:
+        """Run the pipeline here, with progress and warnings on standard error.
+
+        Args:
+            begun: what it starts from; nothing is written where the config has a mistake.
+            sections: of the config, which follow.
+            until: the last stage.
+            allow: names of checks of the structure that may fail.
+        """
+        config = parse({**begun.tree, **sections}, Changes(allow=names_in(allow)))
         with reported():
-            return pipeline.run(parse(tree, Changes(allow=allow)), self.folder, until)
+            begun.settle()
+            return pipeline.run(config, self.folder, until)
 
     def kept(self, made: dict[str, Kept]) -> dict[str, Kept]:
         """Return objects, which now hold on to this folder."""
@@ -74,6 +109,12 @@ class RunFolder:
             if isinstance(one, SimulationResult):
                 finalize(one.structure, _nothing, self).atexit = False
         return made
+
+
+def _remove(folder: Path, process: int) -> None:
+    """Remove a temporary folder, unless this process is only a fork of the one that made it."""
+    if os.getpid() == process:
+        rmtree(folder, ignore_errors=True)
 
 
 def _nothing(place: RunFolder) -> None:

@@ -98,12 +98,13 @@ class State:
         if record is None or self.finished(step, record.inputs) is not None:
             return
         self.forget(step)
-        if (other.folder / step).is_dir():  # a simulation: its trajectory, too
-            shutil.rmtree(self.folder / step, ignore_errors=True)
-            shutil.copytree(other.folder / step, self.folder / step)
-        for name in record.files:
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(other.folder / name, self.folder / name)
+        shutil.rmtree(self.folder / step, ignore_errors=True)  # of a simulation
+        simulated = (other.folder / step).rglob("*") if (other.folder / step).is_dir() else ()
+        for file in {*simulated, *(other.folder / name for name in record.files)}:
+            if file.is_file() and not file.is_symlink():  # a link may lead to what is no part of the run
+                copy = self.folder / file.relative_to(other.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
         self._records[step] = record
         self._save()
 

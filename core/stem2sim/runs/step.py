@@ -7,12 +7,14 @@ import logging
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stem2sim.analysis.validation import validate
 from stem2sim.atoms_table import AtomsTable
 from stem2sim.errors import BadInput, NotRun, OutOfTime, StageFailed
 from stem2sim.files import fingerprint, write_text
+from stem2sim.options import stage_with_paths
 from stem2sim.runs.names import ATOMS, LOG, SEGMENTATION, labelled
 from stem2sim.runs.origin import origin
 from stem2sim.runs.sessions import DONE, STOPPED, UNDER_WAY
@@ -22,7 +24,6 @@ from stem2sim.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from stem2sim.engines.motion import Mode
     from stem2sim.runs.names import StepName
@@ -48,7 +49,13 @@ Condition = Literal["waiting", "running", "done", "failed", "unfinished"]
 
 def inputs_of(stage: Stage, *parts: str) -> str:
     """Return the hash of all that goes into a stage: its options and version, what it reads, and what came before."""
-    return fingerprint(json.dumps(stage.provenance(), sort_keys=True), *parts, stage.input_fingerprint())
+    made = stage_with_paths(stage.kind, stage.provenance(), _content_counts)
+    return fingerprint(json.dumps(made, sort_keys=True), *parts, stage.input_fingerprint())
+
+
+def _content_counts(path: str) -> str:
+    """The name of a file, wherever it lies: the fingerprint of the stage has its content."""
+    return Path(path).name if Path(path).is_file() else path
 
 
 @dataclass(frozen=True)

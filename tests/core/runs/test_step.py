@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from tests.conftest import stem2sim
 from tests.made_runs import run
 
+from stem2sim.builtin.atoms_table import AtomsTableSegmenter
 from stem2sim.config.config import Config
 from stem2sim.errors import BadInput, StageFailed
 from stem2sim.runs.names import REPORT, StepName
 from stem2sim.runs.plan import step_of, steps
 from stem2sim.runs.run import Run
 from stem2sim.runs.staleness import rows
+from stem2sim.runs.step import inputs_of
 from stem2sim.structure import Structure
 from stem2sim_aimd.aimd import Aimd
 from stem2sim_xtb.xtb import Xtb
@@ -260,3 +262,15 @@ def test_a_report_follows_what_was_done_again(built: Path, tmp_path: Path) -> No
     assert again["steps"] == {
         "structure": "already done", "01-xtb": "done", "02-aimd": "already done", REPORT: "done",
     }  # fmt: skip
+
+
+def test_where_a_file_lies_is_no_input_of_a_step(tmp_path: Path) -> None:
+    """Its content is: the same table elsewhere is the same step, another table is not."""
+    (tmp_path / "a").mkdir()
+    tables = [tmp_path / "t.csv", tmp_path / "a" / "t.csv"]
+    for table in tables:
+        table.write_text("x,y,species\n0,0,C\n")
+    first, second = (inputs_of(AtomsTableSegmenter(path=table)) for table in tables)
+    assert first == second
+    tables[1].write_text("x,y,species\n0,0,Si\n")
+    assert inputs_of(AtomsTableSegmenter(path=tables[1])) != first
