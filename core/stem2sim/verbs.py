@@ -99,7 +99,7 @@ def segment(
         BadInput: an unknown segmenter or option, an image that it cannot read, no atoms.
 
     >>> image = s2s.read("graphene_si_edge.npz")
-    >>> atoms = s2s.segment(image, least_probability=0.5, out="edge")
+    >>> atoms = s2s.segment(image, precision="single", out="edge")
     >>> atoms
     Segmentation(378 C, 1 Si; median probability 1.000)
     """
