@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from stem2sim.report.report import write_report
 from stem2sim.runs import pipeline
-from stem2sim.runs.names import SEGMENTATION, StepName
-from stem2sim.runs.run import ResultPlace, Run
+from stem2sim.runs.listing import ResultPlace
+from stem2sim.runs.names import SEGMENTATION, StepName, result_name
+from stem2sim.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def run_with(
         number, _, rest = Path(file).parent.name.partition("-")
         use = str(result.made_by.get("use", rest))
         step = StepName("simulate", int(number), use, rest.removeprefix(use).removeprefix("-"))
-        name = f"{step} {Path(file).stem.removeprefix('result').removeprefix('-')}".strip()
+        name = result_name(step, Path(file))
         places[name], named[name] = ResultPlace(step, folder / file), result
     made.__dict__ |= {"structures": dict(structures or {}), "results": named, "places": places}
     return made

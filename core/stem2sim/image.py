@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+ORIGINS = {
+    "given": "as given",
+    "config": "as given",
+    "file": "from the file",
+    "lattice": "from the lattice in the image",
+}
+"""Of pixel sizes, in words."""
+
+
+def origin_in_words(source: str) -> str:
+    """Return where a pixel size is from, in words; `Image.pixel_size_source` has the word for it."""
+    return ORIGINS.get(source, source)
+
+
 def not_a_frame(shape: tuple[int, ...]) -> str:
     """Return why an array of this shape cannot be one frame; '' where it can."""
     if 0 in shape:
@@ -117,7 +131,7 @@ class Image(Noun):
             "image": Path(self.source).name,
             "pixels": f"{columns} × {rows}",
             "field of view": f"{width:.1f} × {height:.1f} Å",
-            "pixel size": f"{self.pixel_size:.4g} Å ({self.pixel_size_source})",
+            "pixel size": f"{self.pixel_size:.4g} Å ({origin_in_words(self.pixel_size_source)})",
             "caveats": "; ".join(self.warnings),
         }
         return {name: text for name, text in facts.items() if text}

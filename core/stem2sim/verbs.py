@@ -108,7 +108,7 @@ def segment(
     place = RunFolder(out)
     outcome = place.run(start(image, place.folder), {"segment": table}, "segment")
     assert outcome.segmentation is not None  # a run up to there has one
-    return place.kept({"": outcome.segmentation.found_in(image)})[""]
+    return place.kept(outcome.segmentation.found_in(image))
 
 
 def build(
@@ -151,7 +151,7 @@ def build_all(
         raise BadInput('say how to build on from a structure: name builders, such as "hterm"')
     chain = [*begun.tree.get("build", []), *own] or DEFAULTS["build"]  # the chain of a structure goes on
     outcome = place.run(begun, {"build": chain}, "build", allow)
-    return place.kept({path.stem: structure for path, structure in outcome.structures})
+    return {path.stem: place.kept(structure) for path, structure in outcome.structures}
 
 
 def simulate(
@@ -210,7 +210,7 @@ def simulate_all(
         raise NotRun("; ".join(outcome.waiting))
     run, made = outcome.run, {file for file, _ in outcome.results}
     last = [name for name, one in run.places.items() if one.step.number == len(steps) and one.file in made]
-    return place.kept({name: run.results[name] for name in last})
+    return {name: place.kept(run.results[name]) for name in last}
 
 
 class RunChanges(TypedDict, total=False):
@@ -258,11 +258,11 @@ def run(
         if name not in (known := list(RunChanges.__annotations__)):
             raise BadInput(f"run has no option '{name}'; options: {', '.join(known)}{nearest(name, known)}")
     assignments = [f"{key}={toml_value(plain(value))}" for key, value in (options or {}).items()]
-    for name in ("builders", "simulators", "allow"):
-        if name in changes:
-            changes[name] = names_in(changes[name])  # type: ignore[literal-required]  # one of them
+    several = ("builders", "simulators", "allow")
+    flags: dict[str, Any] = {**changes}
+    given: dict[str, Any] = {name: names_in(one) if name in several else one for name, one in flags.items()}
     folder = RunFolder(out).folder if out is not None else None
-    request = RunRequest(path_of(path), folder, assignments=assignments, **changes)
+    request = RunRequest(path_of(path), folder, assignments=assignments, **given)
     with reported(), time_limit(wall_limit):
         config, target = request.config_in("run")
         pipeline.run(config, target, "simulate", write_report)
@@ -281,7 +281,7 @@ def _only(found: Mapping[str, Kept], every: str, out: object) -> Kept:
     """
     (first, *more) = found.values()
     if more:
-        _kept_to_the_end.append(first)
+        _kept_to_the_end.extend([first] if out is None else [])
         where = f"; they are in {first.file.parent}{' until Python ends' if out is None else ''}" if first.file else ""
         raise BadInput(f"{len(found)} variants, not one: {', '.join(found)}; {every} returns all of them{where}")
     return first

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stem2sim.errors import BadInput
+from stem2sim.image import origin_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,13 +19,9 @@ LARGEST_PIXEL = 100.0
 """[Å]; a larger one is a screen or print resolution, not a calibration of an atomic-resolution frame."""
 
 
-ORIGINS = {"config": "as given", "file": "from the file", "lattice": "from the lattice in the image"}
-"""Of pixel sizes, in words."""
-
-
 def pixel_size_in_words(size: float, origin: str) -> str:
     """Return a pixel size [Å] and where it is from, in words."""
-    return f"pixel size {size:.4g} Å, {ORIGINS.get(origin, origin)}"
+    return f"pixel size {size:.4g} Å, {origin_in_words(origin)}"
 
 
 def settle_pixel_size(

@@ -11,6 +11,7 @@ from stem2sim import __version__
 from stem2sim.analysis.comparison import engine_of
 from stem2sim.engines.engine import Engine
 from stem2sim.engines.engine_simulator import EngineSimulator
+from stem2sim.image import origin_in_words
 from stem2sim.records.made_with import prepared, simulated
 from stem2sim.runs.movie_folder import movie_of
 from stem2sim.runs.origin import started_from
@@ -43,7 +44,7 @@ def methods(run: Run, comparison: str = "") -> str:
         (rows, columns), source = run.image.shape, run.image.pixel_size_source
         sentences.append(
             f"The image was {columns} × {rows} pixels, with a pixel size of {run.image.pixel_size:.4g} Å "
-            f"({'given' if source == 'given' else f'from the {source}'})."
+            f"({origin_in_words(source)})."
         )
     movie = movie_of(run)
     sentences += _filmed(movie) if movie is not None else []
@@ -79,7 +80,7 @@ def _filmed(movie: Movie) -> list[str]:
     size = movie.about["pixel_size [Å]"]
     return [
         f"The movie had {movie.frames} frames of {columns} × {rows} pixels, with a pixel size of {size:.4g} Å "
-        f"({'given' if source == 'given' else f'from the {source}'}); each frame was analysed separately."
+        f"({origin_in_words(source)}); each frame was analysed separately."
     ]
 
 

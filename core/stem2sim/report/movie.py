@@ -9,6 +9,7 @@ import numpy as np
 
 from stem2sim import drawing
 from stem2sim.errors import BadInput
+from stem2sim.image import origin_in_words
 from stem2sim.report.blocks import Block, Facts, FrameView, Plot, Points, Raster, Section, Series, Table, Text, Warnings
 from stem2sim.report.segmentation import radii
 from stem2sim.runs.movie_folder import Movie, movie_of
@@ -54,7 +55,7 @@ def _facts(movie: Movie) -> Iterator[tuple[str, str | list[str]]]:
         [
             f"{movie.run.title}: {movie.frames} frames of {columns * size:.1f} × {rows * size:.1f} Å, "
             f"{columns} × {rows} pixels",
-            f"pixel size {size:.4f} Å ({'given' if source == 'given' else f'from the {source}'})",
+            f"pixel size {size:.4f} Å ({origin_in_words(source)})",
         ],
     )
     done = movie.frames - len(movie.failed)

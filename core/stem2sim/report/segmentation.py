@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, covalent_radii
 from stem2sim import drawing
 from stem2sim.geometry.bonds import Bonds
 from stem2sim.geometry.defects import defects
+from stem2sim.image import origin_in_words
 from stem2sim.report import figures
 from stem2sim.report.blocks import Block, Facts, FrameView, Points, Ramp, Raster, Section, Table
 
@@ -181,7 +182,7 @@ def facts(run: Run, segmentation: Segmentation) -> dict[str, str]:
 def pixel_size(image: Image) -> str:
     """The pixel size of a frame, and what it rests on."""
     source = image.pixel_size_source
-    return f"{image.pixel_size:.4f} Å ({'given' if source == 'given' else f'from the {source}'})"
+    return f"{image.pixel_size:.4f} Å ({origin_in_words(source)})"
 
 
 def sheet_defects(segmentation: Segmentation) -> list[str]:

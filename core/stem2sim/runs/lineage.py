@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stem2sim.config.config import parse
 from stem2sim.errors import BadInput, StageFailed
-from stem2sim.runs.names import CONFIG, SEGMENTATION, StepName
+from stem2sim.runs.names import SEGMENTATION, StepName, run_folder_of
 from stem2sim.runs.plan import steps
 from stem2sim.runs.run import Run
 from stem2sim.segmentation import Segmentation
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stem2sim.runs.names import Kind
     from stem2sim.simulation import SimulationResult
     from stem2sim.structure import Structure
@@ -36,7 +34,7 @@ def ancestor_of(noun: Segmentation | Structure | SimulationResult) -> Ancestor |
 
     That run must make the object again: with its present config, from its image and its other files as they are now.
     """
-    folder = folder_of(noun)
+    folder = run_folder_of(noun.file) if noun.file is not None else None
     if folder is None:
         return None
     run = Run(folder)
@@ -49,14 +47,6 @@ def ancestor_of(noun: Segmentation | Structure | SimulationResult) -> Ancestor |
     tree = _up_to(run, step)
     done = _done(run, tree, step.kind)
     return Ancestor(run, tree, done) if str(step) in done else None
-
-
-def folder_of(noun: Segmentation | Structure | SimulationResult) -> Path | None:
-    """Return the run folder that an object was read from; None where it was not, or the folder is gone."""
-    if noun.file is None:
-        return None
-    folders = (noun.file.parent, noun.file.parent.parent)
-    return next((folder.resolve() for folder in folders if (folder / CONFIG).is_file()), None)
 
 
 def _step_of(noun: Segmentation | Structure | SimulationResult, run: Run) -> StepName | None:

@@ -21,6 +21,7 @@ from stem2sim.runs.names import (
     TRACKING,
     TRACKS,
     analysis_of,
+    result_name,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def places_of(steps: Mapping[StepName, Iterable[Path]]) -> dict[str, ResultPlace
         steps: the finished ones, each with its files.
     """
     return {
-        f"{name} {file.stem.removeprefix('result').removeprefix('-')}".strip(): ResultPlace(name, file)
+        result_name(name, file): ResultPlace(name, file)
         for name, files in steps.items()
         if name.kind == "simulate"
         for file in files

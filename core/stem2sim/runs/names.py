@@ -52,6 +52,21 @@ def multislice_of(result: Path) -> Path:
     return result.with_name(result.name.replace("result", "multislice", 1)).with_suffix(".npz")
 
 
+def result_name(step: object, result: Path) -> str:
+    """Return the name of a result: that of its step, and its label where the step has several.
+
+    Args:
+        step: name of the step.
+        result: its `result*.json`, or the structure beside it.
+    """
+    return f"{step} {result.stem.removeprefix('result').removeprefix('-')}".strip()
+
+
+def run_folder_of(file: Path) -> Path | None:
+    """Return the run folder that a structure, a segmentation or a result lies in; None where it lies in none."""
+    return next((folder for folder in (file.parent, file.parent.parent) if (folder / CONFIG).is_file()), None)
+
+
 def labelled(stem: str, label: str) -> str:
     """Return a name with the label of a variant behind it, if there is one."""
     return f"{stem}-{label}" if label else stem

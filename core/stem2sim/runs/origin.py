@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stem2sim.runs.names import CONFIG
+from stem2sim.runs.names import result_name, run_folder_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +23,10 @@ def origin(file: Path, sha256: str, own: Path) -> dict[str, Any] | None:
         sha256: hash of its content.
         own: folder of the run.
     """
-    if (file.parent / CONFIG).is_file():
-        folder, name = file.parent, file.stem
-    elif (file.parent.parent / CONFIG).is_file() and file.name.startswith("result"):
-        folder = file.parent.parent
-        name = f"{file.parent.name} {file.stem.removeprefix('result').removeprefix('-')}".strip()
-    else:
+    folder = run_folder_of(file)
+    if folder is None or folder.resolve() == own.resolve():
         return None
-    if folder.resolve() == own.resolve():
-        return None
+    name = file.stem if folder == file.parent else result_name(file.parent.name, file)
     return {"use": START, "run": str(folder.resolve()), "result": name, "sha256": sha256}
 
 

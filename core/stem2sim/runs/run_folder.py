@@ -51,7 +51,8 @@ def reported() -> Iterator[None]:
         with warnings, shown(console):
             yield
     except OSError as problem:
-        raise BadInput(f"{problem.filename}: {problem.strerror or problem}") from problem
+        place = f"{problem.filename}: " if problem.filename else ""
+        raise BadInput(f"{place}{problem.strerror or problem}") from problem
 
 
 def path_of(value: object) -> Path:
@@ -102,12 +103,10 @@ class RunFolder:
             begun.settle()
             return pipeline.run(config, self.folder, until)
 
-    def kept(self, made: dict[str, Kept]) -> dict[str, Kept]:
-        """Return objects, which now hold on to this folder."""
-        for one in made.values():
+    def kept(self, made: Kept) -> Kept:
+        """Return an object, which now holds on to this folder."""
+        for one in (made, made.structure) if isinstance(made, SimulationResult) else (made,):
             finalize(one, _nothing, self).atexit = False
-            if isinstance(one, SimulationResult):
-                finalize(one.structure, _nothing, self).atexit = False
         return made
 
 

@@ -17,7 +17,8 @@ from stem2sim.errors import BadInput
 from stem2sim.files import write_atomically
 from stem2sim.image import Image
 from stem2sim.imaging.readers import ImageSource
-from stem2sim.runs.lineage import ancestor_of, folder_of
+from stem2sim.runs.lineage import ancestor_of
+from stem2sim.runs.names import run_folder_of
 from stem2sim.runs.origin import origin
 from stem2sim.runs.state import State
 from stem2sim.segmentation import Segmentation
@@ -59,8 +60,9 @@ class Start:
                 if not file.is_file():
                     with write_atomically(file) as part:
                         part.write_bytes(content)
-            for step in self.ancestor.steps if self.ancestor else ():
-                state.take_over(step, self.ancestor.run.state)  # type: ignore[union-attr]  # there are its steps
+            if self.ancestor is not None:
+                for step in self.ancestor.steps:
+                    state.take_over(step, self.ancestor.run.state)
 
     def keep(self, content: bytes, suffix: str) -> str:
         """Note content that the run needs as a file in its folder, and return the path of that file."""
@@ -93,13 +95,19 @@ def start(
         ancestor = ancestor_of(noun)
         if ancestor is not None and not (to_build and "simulate" in ancestor.tree):
             return _continued(ancestor, begun)
-        if folder_of(noun) == folder.resolve():
+        if noun.file is not None and _is_in(noun.file, folder):
             raise BadInput(
                 f"out = {folder} is the run that this came from, but it would not make this again: it was changed, or "
                 "has variants; choose another folder"
             )
     _written(noun, begun)
     return begun
+
+
+def _is_in(file: Path, folder: Path) -> bool:
+    """Whether a file belongs to the run in a folder."""
+    own = run_folder_of(file)
+    return own is not None and own.resolve() == folder.resolve()
 
 
 def _continued(ancestor: Ancestor, begun: Start) -> Start:

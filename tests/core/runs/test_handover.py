@@ -90,7 +90,7 @@ def test_several_variants_are_for_the_user_to_choose(folder: Path) -> None:
 
 
 def test_a_run_starts_from_a_result_of_another(whole: Path, tmp_path: Path) -> None:
-    """The same atoms; the new run records the folder, the result and the hash of its file, and says so."""
+    """The same atoms; the new run records folder, result and hash of the file, and Methods names them."""
     start = ("simulate", whole, "--result", "01-xtb", "--simulator", "xtb", *SINGLE)
     for out in ((), ("--out", whole)):
         refused = stem2sim(*start, *out)
