@@ -120,7 +120,7 @@ def build(
     """Return the structure that a chain of builders makes of the atoms in an image.
 
     Args:
-        start_from: the atoms that were found, or a structure to go on from.
+        start_from: the atoms that were found, or a structure to continue from.
         builders: each a name, a name and its options, or a configured one; default: those of the command line.
         out: run folder; default: a temporary one.
         allow: names of checks of the structure that may fail, such as "close".
@@ -148,7 +148,7 @@ def build_all(
     place, own = RunFolder(out), [stage_table(one) for one in builders]
     begun = start(start_from, place.folder, to_build=True)
     if not own and "segment" not in begun.tree:
-        raise BadInput('say how to build on from a structure: name builders, such as "hterm"')
+        raise BadInput('name the builders to apply to the structure, such as "hterm"')
     chain = [*begun.tree.get("build", []), *own] or DEFAULTS["build"]  # the chain of a structure goes on
     outcome = place.run(begun, {"build": chain}, "build", allow)
     return {path.stem: place.kept(structure) for path, structure in outcome.structures}
@@ -165,7 +165,7 @@ def simulate(
     """Return the result of one simulation of a structure, or of what another simulation made of it.
 
     Args:
-        start_from: the structure, or the result to go on from.
+        start_from: the structure, or the result to continue from.
         simulator: name of an engine, which relaxes the structure, or of another simulator; or a configured one.
         out: run folder, in which an interrupted simulation resumes; default: a temporary one.
         allow: names of checks of the structure that may fail, such as "close".
@@ -201,7 +201,7 @@ def simulate_all(
     ['02-aimd 100K', '02-aimd 200K']
     """
     if isinstance(start_from, Segmentation | AtomsTable):
-        raise BadInput("a segmentation is no structure yet: s2s.build(atoms) makes one of it")
+        raise BadInput("a segmentation is not a structure; build one first: s2s.build(atoms)")
     place, table = RunFolder(out), stage_table(simulator, options)
     begun = start(start_from, place.folder)
     steps = [*begun.tree.get("simulate", []), table]

@@ -154,7 +154,7 @@ MISTAKES = [
     (lambda image: s2s.segment(image, "peeks"), "did you mean 'peaks'"),
     (lambda image: s2s.segment(image, "unet", least_probabilty=0.5), "did you mean 'least_probability'"),
     (lambda image: s2s.build(s2s.segment(image, "peaks"), ("patch", {"sise": 3})), "did you mean 'size'"),
-    (lambda image: s2s.build(molecule("CH4")), "name builders"),
+    (lambda image: s2s.build(molecule("CH4")), "name the builders"),
     (lambda image: s2s.simulate(molecule("CH4"), "xtb", fmaks=1), "did you mean 'fmax'"),
     (lambda image: s2s.simulate(molecule("CH4"), "xtb", fmax="small"), "fmax"),
     (lambda image: s2s.simulate(molecule("CH4"), out=image.source), "not a folder"),

@@ -145,7 +145,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda out: s2s.simulate(s2s.segment(graphene_image(12.0), "peaks")), r"s2s.build\(atoms\)"),
     (lambda out: s2s.build(None, "place"), "not from NoneType"),
     (lambda out: s2s.build(molecule("CH4"), ("patch", 3)), "a stage is given by its name"),
-    (lambda out: s2s.build(molecule("CH4"), ("patch", {"use": "ripple"})), "use is no option"),
+    (lambda out: s2s.build(molecule("CH4"), ("patch", {"use": "ripple"})), "'use' is not an option"),
     (lambda out: s2s.segment(np.eye(20)), "an array becomes an image by Image"),
     (lambda out: s2s.read(None), "not NoneType"),
     (lambda out: s2s.run(3), "not int"),

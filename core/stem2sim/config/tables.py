@@ -27,7 +27,7 @@ def stage_table(stage: object, options: Mapping[str, Any] | None = None) -> dict
         case (name, Mapping() as own):
             stage, options = name, {**own, **(options or {})}
     if "use" in (options or {}):
-        raise BadInput("use is no option: it names the stage")
+        raise BadInput("'use' is not an option; it names the stage")
     if isinstance(stage, Stage):
         return {**stage.model_dump(mode="json"), **plain(options or {})}
     if isinstance(stage, str):

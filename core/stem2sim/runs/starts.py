@@ -97,8 +97,8 @@ def start(
             return _continued(ancestor, begun)
         if noun.file is not None and _is_in(noun.file, folder):
             raise BadInput(
-                f"out = {folder} is the run that this came from, but it would not make this again: it was changed, or "
-                "has variants; choose another folder"
+                f"out = {folder} is the run folder that this object came from, but the object or the run was changed "
+                "since, or it is one of several variants; choose another folder"
             )
     _written(noun, begun)
     return begun
